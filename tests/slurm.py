@@ -97,7 +97,9 @@ class SlurmCluster:
 
     @property
     def env(self) -> dict[str, str]:
-        return {**os.environ, "PATH": _PATH, "SLURM_CONF": str(self.conf)}
+        # Its daemons are no test's, whose processes end with it.
+        kept = {name: value for name, value in os.environ.items() if not name.startswith("AIINFRA_")}
+        return {**kept, "PATH": _PATH, "SLURM_CONF": str(self.conf)}
 
     def run(self, *command: str) -> str:
         """What a command prints; it must succeed."""
@@ -123,10 +125,15 @@ class SlurmCluster:
 
     def is_idle(self) -> bool:
         """Whether every node is up and has nothing to do."""
-        asked = subprocess.run(
-            ["sinfo", "-h", "-N", "-o", "%t"], env=self.env, text=True, capture_output=True, check=False
-        )
-        return set(asked.stdout.split()) == {"idle"}
+        return self._node_states() == {"idle"}
+
+    def is_up(self) -> bool:
+        """Whether the controller has heard of every node."""
+        return bool(self._node_states()) and self._node_states() <= {"idle", "mix", "alloc"}
+
+    def _node_states(self) -> set[str]:
+        ask = ["sinfo", "-h", "-N", "-o", "%t"]
+        return set(subprocess.run(ask, env=self.env, text=True, capture_output=True, check=False).stdout.split())
 
     def clear(self) -> None:
         """End every job, and wait until it is gone."""

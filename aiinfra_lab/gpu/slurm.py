@@ -20,8 +20,8 @@ from ..errors import Denied, Failed, LabError, Unavailable, UsageProblem, did_yo
 from ..jobs.home import home_id
 from ..kernels import Place
 from . import slurm_offers
-from .base import Offer
-from .renting import Instance, LaunchSpec, NoCapacity, RentingMachines
+from .base import NoCapacity, Offer
+from .renting import Instance, LaunchSpec, RentingMachines
 from .slurm_client import ENDS, SlurmClient, SlurmJob, is_unknown_job, problem_of, unavailable
 from .slurm_reach import JobReach
 

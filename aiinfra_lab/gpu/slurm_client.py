@@ -170,7 +170,7 @@ class SlurmClient:
 
 def problem_of(done: subprocess.CompletedProcess[str]) -> str:
     """What a command complains about last, without its own name."""
-    lines = [line for line in done.stderr.strip().splitlines() if line.strip()]
+    lines = [line for line in done.stderr.strip().splitlines() if line.strip() and not line.startswith("Try ")]
     return re.sub(r"^\w+: (error: )?", "", lines[-1]).strip() if lines else f"exit code {done.returncode}"
 
 
