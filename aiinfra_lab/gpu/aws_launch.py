@@ -6,6 +6,7 @@ ends, whose it is, that it ends for good by its own shutdown, and the keys by wh
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -160,8 +161,8 @@ def listed(tags: Mapping[str, str]) -> list[dict[str, str]]:
 
 
 def time_text(at: float) -> str:
-    """As the tag and `machine.sh` write it: whole seconds, never later than asked."""
-    return datetime.fromtimestamp(int(at), UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+    """As the tag and `machine.sh` write it: the next whole second, so that who keeps the time exactly comes first."""
+    return datetime.fromtimestamp(math.ceil(at), UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
 def _script() -> str:

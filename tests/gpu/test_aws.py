@@ -23,7 +23,7 @@ from tests.fakes.aws_account import furnish, furnish_role, settings_file
 from tests.fakes.ec2 import IMAGE, Ec2
 from tests.fakes.ec2_wire import Call
 
-DEADLINE_AT = time.time() + 7200
+DEADLINE_AT = float(int(time.time()) + 7200)
 G5 = Offer("A10G", 1.006, device="g5.xlarge/us-east-1/us-east-1a")
 SPOT = Offer("L4", 0.25, device="g6.xlarge/us-east-1/us-east-1a", spot=True, worst_usd_per_hour=0.8048)
 
