@@ -181,6 +181,7 @@ TABLE: dict[str, dict[str, Provider]] = {
         "feast": Provider("aiinfra_lab.features.feast:Feast", "", "feast", "Feast, local files and SQLite"),
     },
     "gpu.machines": {
+        "aws": Provider("aiinfra_lab.gpu.aws:AwsMachines", "", "boto3", "machines of EC2, rented for a session"),
         "local": Provider("aiinfra_lab.gpu.local:LocalMachines", "", "ipykernel", "this machine"),
         "sim": Provider("aiinfra_lab.gpu.sim:SimMachines", "", "ipykernel", "a cloud in a clock, with kernels here"),
         "slurm": Provider("aiinfra_lab.gpu.slurm:SlurmMachines", "", "", "the GPUs of a Slurm cluster"),
