@@ -7,10 +7,15 @@ from dataclasses import dataclass
 from typing import Literal, Protocol, runtime_checkable
 
 from ..cost.accelerators import fits
+from ..errors import Failed
 from ..kernels import KeptKernel
 from ..providers import Paced
 
-__all__ = ["KernelHost", "Machines", "Offer", "Paced", "Plan", "Status"]
+__all__ = ["KernelHost", "Machines", "NoCapacity", "Offer", "Paced", "Plan", "Status"]
+
+
+class NoCapacity(Failed):
+    """A provider has no such machine now, or gives none to this account; nothing was created."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,11 +65,14 @@ class Plan:
 
 @dataclass(frozen=True, slots=True)
 class Status:
-    """What a machine does. `why` says how it ended, in a few words, and `at` when, as far as that is known."""
+    """What a machine does. `why` says how it ended, in a few words, and `at` when, as far as that is known; `fix` what
+    helps, and `step` what is waited for while it starts."""
 
     state: Literal["starting", "ready", "stopping", "ended"]
     why: str = ""
     at: float | None = None
+    fix: str = ""
+    step: str = ""
 
 
 class Machines(Protocol):

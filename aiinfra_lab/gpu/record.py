@@ -117,3 +117,40 @@ class SessionRecord(Body, frozen=True, kw_only=True):
         """The earlier starts, to be kept by the next one: this one is the last of them."""
         span = EarlierStart(started_at=self.started_at, ended_at=self.ended_at, usd_per_hour=self.usd_per_hour)
         return (*self.earlier_spans, span)
+
+
+class MachineRecord(Body, frozen=True, kw_only=True):
+    """One attempt to get a machine that costs money, named by its token; written before it is asked for.
+
+    session, job: whose it is, and the job of its keeper. provider, gpu, device, spot, usd_per_hour: as it was offered.
+    requested_at: when it was asked for, from which on it is paid. instance: what its provider calls it; empty until
+    that is known. ended_at, ended_by: when and why it was gone, or that there never was one.
+    """
+
+    kind: ClassVar[str] = "gpu.machine"
+
+    session: str
+    job: str
+    provider: str
+    gpu: str
+    usd_per_hour: float
+    requested_at: float
+    device: str = ""
+    spot: bool = False
+    instance: str = ""
+    ended_at: float | None = None
+    ended_by: str = ""
+
+    @property
+    def about(self) -> str:
+        return f"gpu:{self.session}"
+
+    @property
+    def is_open(self) -> bool:
+        return self.ended_at is None
+
+    def spent_usd(self, at: float) -> float:
+        """The money until then; nothing where there never was a machine."""
+        if not self.instance and not self.is_open:
+            return 0.0
+        return max(0.0, (self.ended_at or at) - self.requested_at) / 3600 * self.usd_per_hour

@@ -205,7 +205,9 @@ def _await(record: Stored, state: Literal["ready", "ended"], machines: Machines)
             return record
         if now.state == "ended":
             sessions.close(record, now.why, now.at)
-            raise Failed(f"gpu:{name} did not become {state}: {now.why}", f"start it again: `%gpu start {name}`")
+            raise Failed(
+                f"gpu:{name} did not become {state}: {now.why}", now.fix or f"start it again: `%gpu start {name}`"
+            )
         # Read again: meanwhile another process may have bound its machine, or written its end.
         record = sessions.find(name)
         return None
