@@ -182,6 +182,9 @@ TABLE: dict[str, dict[str, Provider]] = {
     },
     "gpu.machines": {
         "aws": Provider("aiinfra_lab.gpu.aws:AwsMachines", "", "boto3", "machines of EC2, rented for a session"),
+        "kubernetes": Provider(
+            "aiinfra_lab.gpu.kubernetes:KubernetesMachines", "", "", "pods of a Kubernetes cluster, by kubectl"
+        ),
         "local": Provider("aiinfra_lab.gpu.local:LocalMachines", "", "ipykernel", "this machine"),
         "sim": Provider("aiinfra_lab.gpu.sim:SimMachines", "", "ipykernel", "a cloud in a clock, with kernels here"),
         "slurm": Provider("aiinfra_lab.gpu.slurm:SlurmMachines", "", "", "the GPUs of a Slurm cluster"),
