@@ -214,6 +214,43 @@ class Span:
 
 
 @dataclass(frozen=True, slots=True)
+class Throughput:
+    """What a load test of a thing has seen: so many requests a second were answered, and 95 % of them in that time.
+
+    The thing may be able to do more. sent, ok: requests, and those that were answered with a prediction. rows: of one
+    request. models: the versions that answered. is_current: whether these are what the thing serves now.
+    """
+
+    uri: str
+    at: float
+    for_s: float
+    sent: int
+    ok: int
+    p95_ms: float | None
+    rows: int = 1
+    models: tuple[str, ...] = ()
+    is_current: bool = True
+
+    @property
+    def per_s(self) -> float:
+        """Requests a second that were answered with a prediction."""
+        return self.ok / self.for_s if self.for_s > 0 else 0.0
+
+    @property
+    def ok_share(self) -> float:
+        return self.ok / self.sent if self.sent else 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class Saving:
+    """What was measured to let a machine do more of a thing's work: `rate` times as much. source: what measured it."""
+
+    name: str
+    rate: float
+    source: str
+
+
+@dataclass(frozen=True, slots=True)
 class Reference:
     """A thing that must stay because something else uses it, and the command that ends that.
 
@@ -411,6 +448,24 @@ class Noun(Generic[B]):
     def spans(self) -> Sequence[Span]:
         """What took time and so may cost money, in any order; each start of one name is a span of its own."""
         return []
+
+    def throughputs(self) -> Sequence[Throughput]:
+        """What load tests of its things have seen, the newest first."""
+        return []
+
+    def savings(self, uri: str) -> Sequence[Saving]:
+        """What was measured to let a machine do more of that thing's work: smaller weights, larger batches."""
+        return []
+
+    def budgets(self) -> Mapping[str, float]:
+        """What its things that have not ended may cost at most, in USD; by default what their records say of that."""
+        from .store import open_store
+
+        if self.kind is None or "budget_usd" not in self.kind.__struct_fields__:
+            return {}
+        found = open_store().list(self.kind, is_open=True, skip_unreadable=True)
+        budgets = {record.uri: getattr(record.body, "budget_usd", None) for record in found}
+        return {uri: usd for uri, usd in budgets.items() if usd is not None}
 
     def references(self) -> Sequence[Reference]:
         """What must not be removed because a thing of this noun uses it."""
