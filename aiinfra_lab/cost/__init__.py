@@ -6,7 +6,7 @@ import math
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any, Literal
 
 from ..errors import Failed, Inconclusive, NotFound, UsageProblem
 from ..files import refuse_taken, write
@@ -16,7 +16,7 @@ from ..show import Card, Listing, Number, Result, RowHeader, Table, moment, sent
 from ..units import Count, Duration, Milliseconds, Usd, about_usd, number, show_usd
 from ..uris import Uri
 from ..verbs import Choices, Destination, Live, Name, Uris, verb
-from . import cards, daily, prices, refreshing, results
+from . import budgets, cards, daily, prices, refreshing, results
 from .accelerators import fits
 from .daily import Summary, summary
 from .prices import STALE_DAYS, Price, machine_usd_per_hour
@@ -62,7 +62,8 @@ class Cost(Result):
     spent_usd: as far as prices are known; None when none is. counted_at: until when an endpoint that lives had written
     down its predictions; `deploy show` may know of more. rows_per_s: predicted rows per second of answering.
     thousand: 1,000 predictions, at the price here and at a cloud's. days: what was spent on each of the last days.
-    is_live: whether any of it goes on.
+    is_live: whether any of it goes on. budget_usd, month_usd, state: of everything, where the workspace has a budget of
+    a month, what of it is spent.
     """
 
     kind = "Cost"
@@ -76,6 +77,9 @@ class Cost(Result):
     counted_at: float | None = None
     rows_per_s: float | None = None
     thousand: tuple[UnitCost, ...] = ()
+    budget_usd: float | None = None
+    month_usd: float | None = None
+    state: Literal["", "within budget", "over budget"] = ""
     notes: tuple[str, ...] = field(default=(), metadata={"json": False})
     days: daily.Days = field(default=(), metadata={"json": False})
     is_live: bool = field(default=False, metadata={"json": False})
@@ -355,9 +359,21 @@ def _cost(uri: str, found: list[Spending]) -> Cost:
         rows_per_s=done.rows_per_s,
         thousand=unit_costs(starts),
         notes=tuple(_notes(found, done.rows if starts else None, everything)),
+        **(_month() if everything else {}),
         days=daily.by_day(found, total_usd if everything else _known_usd),
         is_live=any(item.span.is_live for item in found),
     )
+
+
+def _month() -> dict[str, Any]:
+    """What everything has cost this month, beside the workspace's budget where it has one."""
+    limit = budgets.usd_per_month()
+    if not limit:
+        return {}
+    budgets.look()  # whoever looks at the money is warned now, not at some later look
+    found = budgets.month(limit)
+    state = "over budget" if found.spent_usd > limit else "within budget"
+    return {"budget_usd": limit, "month_usd": found.spent_usd, "state": state}
 
 
 def _counted_at(starts: list[Spending]) -> float | None:

@@ -64,7 +64,7 @@ def _bill(time: MachineTime, tariff: Tariff) -> Fraction:
     # A price holds from the first step on that begins at its moment or later.
     firsts = [0, *(_clamped((Fraction(each.at) - began) / tariff.step_s, count) for each in time.prices[1:]), count]
     steps = zip(pairwise(firsts), time.prices, strict=True)
-    paid = sum((last - first) * Fraction(repr(price.usd_per_hour)) for (first, last), price in steps)
+    paid = sum(((last - first) * Fraction(repr(price.usd_per_hour)) for (first, last), price in steps), Fraction(0))
     return paid * tariff.step_s / 3600
 
 
