@@ -11,7 +11,7 @@ import time
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar, Generic, TypeVar
+from typing import TYPE_CHECKING, Any, ClassVar, Generic, Protocol, TypeVar, runtime_checkable
 
 from .errors import NotFound, UsageProblem, did_you_mean
 
@@ -46,6 +46,9 @@ STATE_DETAILS = {
 # An end is soon in the last part of a thing's time, however long that is: never from its start on, nor for hours.
 SOON_PART = 0.2
 SOON_S = 1800.0
+
+# Of what has ended so many are looked at, the last written, for those that their budgets ended.
+_ENDED_LOOKED_AT = 20
 
 # A request to end that brought no end for so long may not have reached whoever was to carry it out.
 STOP_AGAIN_S = 30.0
@@ -211,6 +214,67 @@ class Span:
     @property
     def duration_s(self) -> float:
         return max(0.0, self.ended_at - self.started_at)
+
+
+@dataclass(frozen=True, slots=True)
+class Throughput:
+    """What a load test of a thing has seen: so many requests a second were answered, and 95 % of them in that time.
+
+    The thing may be able to do more. sent, ok: requests, and those that were answered with a prediction. rows: of one
+    request. models: the versions that answered. is_current: whether these are what the thing serves now.
+    """
+
+    uri: str
+    at: float
+    for_s: float
+    sent: int
+    ok: int
+    p95_ms: float | None
+    rows: int = 1
+    models: tuple[str, ...] = ()
+    is_current: bool = True
+
+    @property
+    def per_s(self) -> float:
+        """Requests a second that were answered with a prediction."""
+        return self.ok / self.for_s if self.for_s > 0 else 0.0
+
+    @property
+    def ok_share(self) -> float:
+        return self.ok / self.sent if self.sent else 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class Saving:
+    """What was measured to let a machine do more of a thing's work: `rate` times as much. source: what measured it."""
+
+    name: str
+    rate: float
+    source: str
+
+
+@runtime_checkable
+class HasBudget(Protocol):
+    """What the record of a thing has that lives on a budget: of this start of it."""
+
+    started_at: float
+    ended_at: float | None
+    ended_by: str
+    budget_usd: float | None
+
+    def spent_usd(self, ended_at: float | None) -> float:
+        """The money until then or, given None, until now."""
+
+
+@dataclass(frozen=True, slots=True)
+class Budget:
+    """What one start of a thing may cost, and what it has cost. fix: the command that gives it more."""
+
+    uri: str
+    started_at: float
+    budget_usd: float
+    spent_usd: float
+    fix: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -412,6 +476,28 @@ class Noun(Generic[B]):
         """What took time and so may cost money, in any order; each start of one name is a span of its own."""
         return []
 
+    def throughputs(self) -> Sequence[Throughput]:
+        """What load tests of its things have seen, the newest first."""
+        return []
+
+    def savings(self, uri: str) -> Sequence[Saving]:
+        """What was measured to let a machine do more of that thing's work: smaller weights, larger batches."""
+        return []
+
+    def budgets(self) -> Sequence[Budget]:
+        """Its things that live on a budget, or were ended by it within a day; as far as their records tell, for all to
+        be asked often. The default is that of records that state one as `HasBudget` does."""
+        from .store import open_store
+
+        if self.kind is None or "budget_usd" not in self.kind.__struct_fields__:
+            return []
+        store = open_store()
+        living = store.list(self.kind, is_open=True, skip_unreadable=True)
+        over = store.list(self.kind, is_open=False, limit=_ENDED_LOOKED_AT, order="written", skip_unreadable=True)
+        recent = [record for record in over if record.updated_at >= time.time() - 86_400]
+        found = (_budget(record) for record in [*living, *recent])
+        return [each for each in found if each is not None]
+
     def references(self) -> Sequence[Reference]:
         """What must not be removed because a thing of this noun uses it."""
         return []
@@ -442,6 +528,19 @@ def job_details(job: Job) -> Details:
     log = jobs.log(job.id, LOG_LINES)
     problem = logs.last_problem(log) if job.state == "failed" else STATE_DETAILS["lost"] if job.state == "lost" else ""
     return Details(tuple(facts), problem=problem, log=log)
+
+
+def _budget(record: Record[Any]) -> Budget | None:
+    """Of a record that has one; of one that has ended only where its budget ended it."""
+    body, uri = record.body, record.uri
+    if not isinstance(body, HasBudget) or not body.budget_usd or (body.ended_at and body.ended_by != "budget"):
+        return None
+    more = f"%{record.kind} start {record.name} --budget {2 * body.budget_usd:g}"
+    fix = f"`{more}` {'starts it again' if body.ended_at else 'gives it more'}"
+    spent = body.spent_usd(body.ended_at)
+    # It is ended to the second, not to the cent.
+    spent = max(spent, body.budget_usd) if body.ended_at else spent
+    return Budget(uri, body.started_at, body.budget_usd, spent, fix)
 
 
 def _is_overtaken(records: Sequence[Record[Any]]) -> bool:

@@ -130,6 +130,11 @@ def decide(policy: ScalingPolicy, state: ScalingState, seen: Measurement) -> Dec
     return Decision(target, reason, _why(policy, seen, after, wanted, reason), after)
 
 
+def replicas(policy: ScalingPolicy, load: float) -> int:
+    """How many replicas a load wants where none is there yet: what `decide` comes to while it stays as it is."""
+    return _wanted(policy, 0, load, 0)
+
+
 def _recent(policy: ScalingPolicy, state: ScalingState, at_s: float) -> tuple[tuple[float, int], ...]:
     since = at_s - max(policy.up_s, policy.down_s, policy.idle_to_zero_s)
     return tuple(each for each in state.wanted if since <= each[0] <= at_s)

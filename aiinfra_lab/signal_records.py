@@ -30,17 +30,22 @@ class Signal(Body, frozen=True, kw_only=True):
 
 def send(store: Store, subject: str, what: str, fix: str = "") -> Record[Signal]:
     """Write that this happened to the thing now. StoreUnavailable, Denied or Conflict when it cannot be written."""
-    name = subject.replace(":", "-")
 
     def step() -> Record[Signal]:
-        before = store.get(Signal, name)
-        body = Signal(subject=subject, what=what, fix=fix, at=time.time())
-        return store.commit([Record(Signal.kind, name, body, before.rev if before else 0)])[0]
+        return store.commit([record(store, subject, what, fix)])[0]
 
     return retry(step, Conflict(f"the signal of {subject} changes too fast", "repeat in a moment"))
 
 
+def record(store: Store, subject: str, what: str, fix: str = "") -> Record[Signal]:
+    """The same, to be written by the caller together with what else it writes."""
+    name = subject.replace(":", "-")
+    before = store.get(Signal, name)
+    body = Signal(subject=subject, what=what, fix=fix, at=time.time())
+    return Record(Signal.kind, name, body, before.rev if before else 0)
+
+
 def since(store: Store, rev: int) -> list[Record[Signal]]:
     """Those written after that revision of the store, the oldest first."""
-    found = [record for record in store.list(Signal, skip_unreadable=True) if record.rev > rev]
-    return sorted(found, key=lambda record: record.rev)
+    found = [each for each in store.list(Signal, skip_unreadable=True) if each.rev > rev]
+    return sorted(found, key=lambda each: each.rev)

@@ -98,6 +98,48 @@ def parse_difference(value: object) -> float:
     return _of_one(value, "difference")
 
 
+_MULTIPLES = {"": 0, "k": 3, "thousand": 3, "m": 6, "million": 6, "b": 9, "bn": 9, "billion": 9}
+
+
+def parse_count(value: object) -> float:
+    """How many, from `250000`, `250k`, `10M` or `1.5 million`; more than 0.
+
+    >>> parse_count("10M"), parse_count("250k")
+    (10000000.0, 250000.0)
+    """
+    fix = "write 250000, 250k or 10M"
+    text = str(value).strip().lower().replace(",", "").replace("_", "")
+    found = re.fullmatch(r"([-+0-9.e]*[0-9.])\s*([a-z]*)", text)
+    if found is None or found[2] not in _MULTIPLES:
+        raise UsageProblem(f"{value!r} is no number of things", fix)
+    count = _number(found[1], "number of things", fix)
+    return scaled(_positive(value, count, "number of things", fix), _MULTIPLES[found[2]])
+
+
+def write_count(count: float) -> str:
+    """How many, as it is typed.
+
+    >>> write_count(10_000_000), write_count(2_500), write_count(1234)
+    ('10M', '2500', '1234')
+    """
+    for power, letter in ((9, "B"), (6, "M"), (3, "k")):
+        if count and count % 10**power == 0:
+            return f"{plain(scaled(count, -power))}{letter}"
+    return plain(float(count))
+
+
+def parse_ms(value: object) -> float:
+    """Milliseconds from `50`, `50ms` or `0.5s`; more than 0.
+
+    >>> parse_ms("50"), parse_ms("0.5s")
+    (50.0, 500.0)
+    """
+    text, fix = str(value).strip(), "write 50, 50ms or 0.5s"
+    if text[-1:].isalpha():
+        return scaled(parse_duration(text), 3)
+    return _positive(value, _number(text, "latency", fix), "latency", fix)
+
+
 def write_share(share: float) -> str:
     """A share as it is typed, in percent.
 
@@ -110,6 +152,8 @@ def write_share(share: float) -> str:
 Duration = Annotated[float | str, Unit("duration", read_duration, ("30s", "10m", "1h", "2h", "8h", "1d"))]
 Usd = Annotated[float | str, Unit("usd", parse_usd, ("1", "5", "20"))]
 Share = Annotated[float | str, Unit("share", parse_share, ("1%", "5%", "10%", "50%"), write_share)]
+Count = Annotated[float | str, Unit("count", parse_count, ("10k", "1M", "10M"), write_count)]
+Milliseconds = Annotated[float | str, Unit("ms", parse_ms, ("20", "50", "100"))]
 Difference = Annotated[float | str, Unit("difference", parse_difference, ("0.5%", "1%", "2%"), write_share)]
 
 
@@ -214,6 +258,15 @@ def counted(count: int, thing: str, do: str = "") -> str:
     """
     does = f" {do}{'s' * (count == 1)}" if do else ""
     return f"{count:,} {thing}{'s' * (count != 1)}{does}"
+
+
+def about_usd(amount: float) -> str:
+    """Dollars of an estimate: at most three digits that matter, unless cents do.
+
+    >>> about_usd(6425.82), about_usd(12.345), about_usd(0.00042)
+    ('6,430 USD', '12.35 USD', '0.00042 USD')
+    """
+    return f"{float(f'{amount:.3g}'):,.0f} USD" if amount >= 100 else show_usd(amount)
 
 
 def show_usd(amount: float) -> str:

@@ -2,33 +2,39 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any, Literal
 
-from ..errors import NotFound, UsageProblem
+from ..errors import Failed, Inconclusive, NotFound, UsageProblem
 from ..files import refuse_taken, write
 from ..nouns import Span, StepSpan
 from ..providers import names
 from ..show import Card, Listing, Number, Result, RowHeader, Table, moment, sentence, shown
-from ..units import show_usd
+from ..units import Count, Duration, Milliseconds, Usd, about_usd, number, show_usd
 from ..uris import Uri
-from ..verbs import Choices, Destination, Name, Uris, verb
-from . import cards, daily, prices, refreshing
+from ..verbs import Choices, Destination, Live, Name, Uris, verb
+from . import budgets, cards, daily, prices, refreshing, results
 from .accelerators import fits
 from .daily import Summary, summary
 from .prices import STALE_DAYS, Price, machine_usd_per_hour
+from .results import Forecast
 from .spending import Spending, Total, spendings, spent_usd, total, total_usd, unknown
 from .unit_cost import UnitCost, compared_with, unit_costs, use
 
 __all__ = [
-    "Cost", "Part", "Price", "Prices", "Summary", "Total", "UnitCost", "get", "ls", "machine_usd_per_hour", "prices",
-    "show", "spent_usd", "summary", "total",
+    "Cost", "Forecast", "Part", "Price", "Prices", "Summary", "Total", "UnitCost", "check", "get", "ls",
+    "machine_usd_per_hour", "prices", "show", "spent_usd", "summary", "total",
 ]  # fmt: skip
 
 _ALL = "cost:all"
 _MOST_PRICES = 16
+
+
+def _machines() -> list[str]:
+    return sorted({f"{price.provider}.{price.type}" for price in prices.table()})
 
 
 def _sources() -> list[str]:
@@ -56,7 +62,8 @@ class Cost(Result):
     spent_usd: as far as prices are known; None when none is. counted_at: until when an endpoint that lives had written
     down its predictions; `deploy show` may know of more. rows_per_s: predicted rows per second of answering.
     thousand: 1,000 predictions, at the price here and at a cloud's. days: what was spent on each of the last days.
-    is_live: whether any of it goes on.
+    is_live: whether any of it goes on. budget_usd, month_usd, state: of everything, where the workspace has a budget of
+    a month, what of it is spent.
     """
 
     kind = "Cost"
@@ -70,6 +77,9 @@ class Cost(Result):
     counted_at: float | None = None
     rows_per_s: float | None = None
     thousand: tuple[UnitCost, ...] = ()
+    budget_usd: float | None = None
+    month_usd: float | None = None
+    state: Literal["", "within budget", "over budget"] = ""
     notes: tuple[str, ...] = field(default=(), metadata={"json": False})
     days: daily.Days = field(default=(), metadata={"json": False})
     is_live: bool = field(default=False, metadata={"json": False})
@@ -132,18 +142,91 @@ class Prices(Listing):
 
 
 @verb("cost")
-def show(uri: Annotated[Name, Uris("gpu", "train", "deploy", "recipe")] | None = None) -> Cost:
-    """Show what a session, a run, a pipeline or an endpoint has cost so far, and an endpoint's 1,000 predictions.
+def show(
+    uri: Annotated[Name, Uris("gpu", "train", "deploy", "recipe")] | None = None,
+    *,
+    workload: Annotated[Name, Uris("recipe")] | None = None,
+    every: Duration | None = None,
+    requests_per_day: Count | None = None,
+    p95_ms: Milliseconds | None = None,
+    endpoint: Annotated[Name, Live("deploy")] | None = None,
+    machine: Annotated[str, Choices(_machines)] | None = None,
+    spot: bool = False,
+) -> Cost | Forecast:
+    """Show what a session, a run, a pipeline or an endpoint has cost so far, or what a workload will cost.
 
     All starts of a name count. A pipeline's run costs its time on this machine, step by step, and a skipped step
-    nothing; a session or an endpoint that it started is a thing of its own.
+    nothing; a session or an endpoint that it started is a thing of its own. With --requests-per-day or --workload it
+    is a forecast, of a month: how many machines, how far they are used, rented, bought or both, and from which month on
+    buying costs less. What one machine carries is what a load test measured, or the times of the pipeline's runs;
+    where nothing was measured, it says what does. Every figure names what it is derived from.
 
     uri: e.g. deploy:delay, gpu:trainer, train:delay@3, train:delay for all its runs, or recipe:flight-delays@2, without
         the version its newest run; everything when left out
+    workload: forecast the runs of this pipeline
+    every: how often it will run; one run when left out
+    requests_per_day: forecast so many requests a day, e.g. 10M
+    p95_ms: within which time 95 % of them are to be answered
+    endpoint: whose load tests count; the one that was tested last when left out
+    machine: the rented machine that does as much as this one, e.g. aws.g5.xlarge; the settings' `cost.machine_type`
+        or `cost.compare` when left out
+    spot: let the spot price count, too
 
     Example:
         %cost show train:delay
     """
+    if workload or requests_per_day is not None:
+        if uri is not None:
+            raise UsageProblem(f"{uri} has cost something, a forecast is of what will", f"leave out {uri}")
+        return _forecast(workload, every, requests_per_day, p95_ms, endpoint, machine, spot=spot)
+    if given := [flag for flag, value in _forecasting(every, p95_ms, endpoint, machine, spot).items() if value]:
+        fix = "add --requests-per-day 10M, or --workload recipe:NAME"
+        raise UsageProblem(f"{given[0]} belongs to a forecast", fix)
+    return _spent(uri)
+
+
+@verb("cost")
+def check(
+    *,
+    budget: Usd,
+    workload: Annotated[Name, Uris("recipe")] | None = None,
+    every: Duration | None = None,
+    requests_per_day: Count | None = None,
+    p95_ms: Milliseconds | None = None,
+    endpoint: Annotated[Name, Live("deploy")] | None = None,
+    machine: Annotated[str, Choices(_machines)] | None = None,
+    spot: bool = False,
+    report: bool = False,
+) -> Forecast:
+    """Judge whether a workload will cost more than a budget; see `cost show` for how that is forecast.
+
+    It raises when it will, and when nobody can tell, so that a pipeline stops there. The cheapest rented machines
+    decide; own machines do only where the settings say what they cost, and spot prices only with --spot.
+
+    budget: what it may cost a month, or a run of a pipeline without --every, e.g. 500usd
+    workload: judge the runs of this pipeline
+    every: how often it will run; one run when left out
+    requests_per_day: judge so many requests a day, e.g. 10M
+    p95_ms: within which time 95 % of them are to be answered
+    endpoint: whose load tests count; the one that was tested last when left out
+    machine: the rented machine that does as much as this one; see `cost show`
+    spot: let the spot price count, too
+    report: hand the verdict back instead of raising
+
+    Example:
+        %cost check --requests-per-day 100k --budget 500usd
+    """
+    try:
+        found = _forecast(workload, every, requests_per_day, p95_ms, endpoint, machine, spot=spot)
+    except NotFound as problem:
+        raise Inconclusive(problem.what, problem.fix) from None
+    judged = found.judged(number(budget))
+    if judged.state == "over budget" and not report:
+        raise _over_budget(judged)
+    return judged
+
+
+def _spent(uri: Name | None) -> Cost:
     found, wanted = spendings(), str(uri)
     if uri is None:
         return _cost(_ALL, found)
@@ -203,6 +286,56 @@ def get(
     return _prices(found, notes=notes)
 
 
+def _forecast(
+    workload: Name | None,
+    every: Duration | None,
+    requests_per_day: Count | None,
+    p95_ms: Milliseconds | None,
+    endpoint: Name | None,
+    machine: str | None,
+    *,
+    spot: bool,
+) -> Forecast:
+    if bool(workload) == (requests_per_day is not None):
+        both = "--workload and --requests-per-day are two forecasts" if workload else "nothing says what to forecast"
+        raise UsageProblem(both, "give one: --requests-per-day 10M --p95-ms 50, or --workload recipe:NAME --every 1d")
+    if workload:
+        if p95_ms is not None or endpoint:
+            raise UsageProblem(
+                "--p95-ms and --endpoint belong to requests", "leave them out, or give --requests-per-day"
+            )
+        return results.of_pipeline(str(workload), number(every), machine, spot=spot)
+    assert requests_per_day is not None
+    if every is not None:
+        raise UsageProblem("--every says how often a pipeline runs", "leave it out, or give --workload recipe:NAME")
+    uri = str(Uri.parse(endpoint, noun="deploy")) if endpoint else None
+    return results.of_requests(number(requests_per_day), number(p95_ms), uri, machine, spot=spot)
+
+
+def _forecasting(every: object, p95_ms: object, endpoint: object, machine: object, spot: object) -> dict[str, object]:
+    return {"--every": every, "--p95-ms": p95_ms, "--endpoint": endpoint, "--machine": machine, "--spot": spot}
+
+
+def _over_budget(found: Forecast) -> Failed:
+    budget = found.budget_usd or 0.0
+    what = (
+        f"{found.workload} would cost about {about_usd(found.usd)} a {found.per}, and the budget is {show_usd(budget)}"
+    )
+    ways = list(_ways_within(found, budget))
+    ways.append(f"give it --budget {math.ceil(found.usd)}")
+    return Failed(f"{what} ({found.option}: {found.chosen.machine})", f"{', or '.join(ways)}; --report goes on with it")
+
+
+def _ways_within(found: Forecast, budget: float) -> Iterator[str]:
+    """What did not count, and would be within the budget."""
+    within = [each for each in found.options if each.usd_per_month <= budget]
+    if own := next((each for each in within if each.is_assumed), None):
+        costs = f"about {about_usd(own.usd_per_month)} a {found.per} if one costs what is assumed"
+        yield f"set `cost.own_usd` to what a machine of your own costs ({own.name}: {costs})"
+    if spot := next((each for each in within if each.name == "spot"), None):
+        yield f"add --spot (about {about_usd(spot.usd_per_month)} a {found.per})"
+
+
 def _prices(found: Iterable[Price], empty: str = "there is none", notes: tuple[str, ...] = ()) -> Prices:
     header = ("provider", "type", "region", "zone", "accelerator", "count", "usd_per_hour", "spot_low_usd",
               "spot_high_usd", "as_of")  # fmt: skip
@@ -226,9 +359,21 @@ def _cost(uri: str, found: list[Spending]) -> Cost:
         rows_per_s=done.rows_per_s,
         thousand=unit_costs(starts),
         notes=tuple(_notes(found, done.rows if starts else None, everything)),
+        **(_month() if everything else {}),
         days=daily.by_day(found, total_usd if everything else _known_usd),
         is_live=any(item.span.is_live for item in found),
     )
+
+
+def _month() -> dict[str, Any]:
+    """What everything has cost this month, beside the workspace's budget where it has one."""
+    limit = budgets.usd_per_month()
+    if not limit:
+        return {}
+    budgets.look()  # whoever looks at the money is warned now, not at some later look
+    found = budgets.month(limit)
+    state = "over budget" if found.spent_usd > limit else "within budget"
+    return {"budget_usd": limit, "month_usd": found.spent_usd, "state": state}
 
 
 def _counted_at(starts: list[Spending]) -> float | None:

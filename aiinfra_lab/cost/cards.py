@@ -10,7 +10,7 @@ from .. import show
 from ..show import Card, Cell, Dim, Figure, Number, RowHeader, StateMark, Table, mark_of, moment, money, sentence
 from ..units import counted, show_duration, show_share, show_usd
 from ..uris import Uri
-from . import daily
+from . import budgets, daily
 
 if TYPE_CHECKING:
     from . import Cost, Part
@@ -25,10 +25,11 @@ _NO_STATE = "·"
 def card(cost: Cost) -> Card:
     """The whole card of a cost."""
     (lead, advice), (dearest, _) = _lead(cost), _dearest(cost)
-    parts: list[show.Part] = [*daily.picture(cost.days), *_unit_costs(cost), *_parts(cost)]
+    parts: list[show.Part] = [*_month(cost), *daily.picture(cost.days), *_unit_costs(cost), *_parts(cost)]
     return Card(
         kind=cost.kind,
         uri="everything" if cost.is_all else cost.uri,
+        state=cost.mark,
         when=f"as of {moment(time.time())}" if cost.is_live else "",
         lead=lead,
         advice=advice,
@@ -66,6 +67,8 @@ def _figures(cost: Cost) -> list[Figure]:
     figures = []
     if cost.thousand and cost.thousand[0].so_far_usd is not None:
         figures.append(money("per 1,000 predictions", cost.thousand[0].so_far_usd))
+    if cost.budget_usd is not None:
+        figures.append(money("this month", cost.month_usd, of=f"of {show_usd(cost.budget_usd)}"))
     figures.append(money("spent", cost.spent_usd, ", and what is unknown" if cost.is_partly_unknown else ""))
     if cost.usd_per_hour is not None:
         figures.append(money("price", cost.usd_per_hour, " an hour"))
@@ -78,6 +81,12 @@ def _figures(cost: Cost) -> list[Figure]:
     else:
         figures.append(Figure("time", show_duration(cost.duration_s), _in_starts(cost)))
     return figures
+
+
+def _month(cost: Cost) -> list[Table]:
+    if cost.budget_usd is None:
+        return []
+    return [Table((), [("this month", budgets.meter(cost.month_usd or 0.0, cost.budget_usd))])]
 
 
 def _in_starts(cost: Cost) -> str:

@@ -23,8 +23,8 @@ def by_day(found: Sequence[Spending], total: Callable[[Sequence[Spending]], floa
     total: the money of some of these.
     """
     today = dt.date.today()  # noqa: DTZ011  # a day of the person who asks
-    edges = [_start(today - dt.timedelta(days=back)) for back in range(MOST_DAYS - 1, -2, -1)]
-    spent = [total(_within(found, *pair)) for pair in pairwise(edges)]
+    edges = [start_of(today - dt.timedelta(days=back)) for back in range(MOST_DAYS - 1, -2, -1)]
+    spent = [total(within(found, *pair)) for pair in pairwise(edges)]
     days = [(dt.date.fromtimestamp(edge + 43_200), usd) for edge, usd in zip(edges, spent, strict=False)]  # noqa: DTZ012
     first = next((at for at, (_, usd) in enumerate(days) if usd > 0), len(days))
     return tuple(days[first:]) if sum(usd > 0 for usd in spent) > 1 else ()
@@ -43,7 +43,7 @@ class Summary:
 def summary() -> Summary:
     """Of everything there is."""
     found = spendings()
-    today = _within(found, _start(dt.date.today()), math.inf)  # noqa: DTZ011
+    today = within(found, start_of(dt.date.today()), math.inf)  # noqa: DTZ011
     return Summary(total_of(found), now_usd_per_hour(found), total_usd(today), by_day(found, total_usd))
 
 
@@ -58,11 +58,13 @@ def picture(days: Days) -> list[Plots]:
     return [Plots([drawing.days(amounts, labels, alt=alt)], f"Spent by day, {high} at most")]
 
 
-def _start(day: dt.date) -> float:
+def start_of(day: dt.date) -> float:
+    """When that day began, in this machine's time zone."""
     return dt.datetime.combine(day, dt.time.min).timestamp()
 
 
-def _within(found: Sequence[Spending], start: float, end: float) -> list[Spending]:
+def within(found: Sequence[Spending], start: float, end: float) -> list[Spending]:
+    """What of these lies between two moments."""
     return [
         replace(item, span=replace(span, started_at=max(start, span.started_at), ended_at=min(end, span.ended_at)))
         for item in found

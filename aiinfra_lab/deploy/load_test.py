@@ -53,6 +53,7 @@ def run(record: Record[EndpointRecord], rows: object, rate: float, for_s: float,
     lifecycle.written(record)
     found = _result(uri, str(source.uri), counts, (*_notes(record, absent), *_limit_notes(record.name, counts)))
     detail = {name: value for name, value in dataclasses.asdict(found).items() if name not in ("uri", "rows", "notes")}
+    detail["batch"] = batch
     # Before the errors below: the traffic was sent, whatever came of it.
     open_store().commit([], Event("deploy run", uri, (str(source.uri),), (uri,), detail))
     if counts.interrupted:

@@ -13,13 +13,25 @@ from msgspec.structs import replace
 from .. import jobs, nouns
 from ..errors import LabError, NotFound, did_you_mean
 from ..jobs.record import JobRecord, folder_of
-from ..nouns import LOG_LINES, STATE_DETAILS, Details, Keeping, Notice, Noun, Observation, Reference, Span, is_overdue
+from ..nouns import (
+    LOG_LINES,
+    STATE_DETAILS,
+    Details,
+    Keeping,
+    Notice,
+    Noun,
+    Observation,
+    Reference,
+    Span,
+    Throughput,
+    is_overdue,
+)
 from ..providers import Patience
 from ..resolve import resolve
 from ..show import log_time
 from ..store import Record, open_store, update
 from ..uris import Uri
-from . import admission, details, lifecycle
+from . import admission, details, lifecycle, throughput
 from .asking import side_by_side
 from .base import State
 from .desired_state import WITHOUT_IT
@@ -87,6 +99,9 @@ class DeployNoun(Noun[EndpointRecord]):
     def spans(self) -> Sequence[Span]:
         records = open_store().list(EndpointRecord, skip_unreadable=True)
         return [span for record, state in lifecycle.observe_all(records) for span in _spans(record, state)]
+
+    def throughputs(self) -> Sequence[Throughput]:
+        return throughput.all_of(open_store().list(EndpointRecord, skip_unreadable=True))
 
     def keepings(self) -> Sequence[Keeping]:
         return [Keeping(LOG_SETTING, LOG_GIB, tuple(log_files()))]

@@ -6,6 +6,7 @@ new to a caller. What a thing costs now is summed up here, and nothing else is d
 
 from __future__ import annotations
 
+import contextlib
 import secrets
 import threading
 import time
@@ -34,6 +35,8 @@ ENDED_SHOWN_S = 24 * 3600.0
 GONE_KEPT = 2000
 BUSY = "Its kernel is busy: what it computes is lost, with all in its memory. Files and records stay."
 TOUR = "00-tour.ipynb"
+# Between two looks at the budgets.
+_LOOK_S = 10.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,6 +100,17 @@ class ItemFeed:
         self._store = store
         self._known: dict[str, tuple[Item, int]] = {}
         self._gone: dict[str, int] = {}
+        self._warned_at = float("-inf")
+
+    def warn_of_budgets(self) -> None:
+        """Send what is due: while nobody else looks, the polls of a panel are all that could."""
+        if time.monotonic() - self._warned_at < _LOOK_S:
+            return
+        self._warned_at = time.monotonic()
+        from ..cost import budgets  # not when the server starts: it loads the core only
+
+        with contextlib.suppress(LabError):  # a store that is away is noticed by whoever reads next
+            budgets.look()
 
     def look(self, since: int = 0) -> list[Item]:
         """Items written after that revision, or changed although nobody wrote it down; the last started first."""
@@ -193,6 +207,7 @@ def items_since(since: int, where: Settings, busy: Collection[str] = ()) -> dict
     # A poll is the only look at a session that was killed, as long as its panel is all that is open.
     sweep_launcher(where.workspace)
     store = open_store(where)
+    feed_of(store).warn_of_budgets()
     changes = feed_of(store).changes(since, busy)
     price = asdict(changes.price)
     # Whoever asks for the first time is told how things are, not what led to it.

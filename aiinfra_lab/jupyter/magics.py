@@ -12,6 +12,7 @@ from ..verbs import help_of, verbs_of
 from ..words import forgotten_dollar, split, understand
 from .asking import MISSPELT, MisspeltNouns, asked_help
 from .completion import Completer
+from .news import News
 
 _OWN = object()  # no value of IPython's
 
@@ -24,9 +25,10 @@ class NounMagic:
     needs_local_scope = True
     _ipython_magic_no_var_expand = True
 
-    def __init__(self, noun: str, ipython: Any) -> None:
+    def __init__(self, noun: str, ipython: Any, news: News) -> None:
         self.noun = noun
         self.ipython = ipython
+        self.news = news
         self.__name__ = noun
 
     def __call__(self, line: str, cell: str | None = None, local_ns: dict[str, Any] | None = None) -> Any:
@@ -43,6 +45,7 @@ class NounMagic:
             raise
         if isinstance(call, Help):
             return call
+        self.news.show()
         if call.bind is not None:
             self.ipython.user_ns[call.bind] = result
         if any(item.kind == "outputs" for item in call.verb.parameters):
@@ -99,8 +102,9 @@ class UnknownNoun:
 
 def load(ipython: Any) -> None:
     """Register every noun; loading again changes nothing."""
+    news = News()
     for noun in TABLE:
-        magic = NounMagic(noun, ipython)
+        magic = NounMagic(noun, ipython, news)
         for kind in ("line", "cell"):
             ipython.register_magic_function(magic, kind, noun)
         ipython.register_magic_function(LateCellMagic(noun), "line", f"%{noun}")

@@ -14,6 +14,7 @@ from aiinfra_lab.jupyter import items
 from aiinfra_lab.kernels import KeptKernel, specs
 from aiinfra_lab.store import Store, open_store, sqlite
 from tests import records
+from tests.cost.test_budgets import session
 from tests.postgres import needs_postgres, postgres, server
 from tests.records import put
 
@@ -163,4 +164,16 @@ def test_a_signal_is_told_once_and_not_to_whoever_asks_for_the_first_time(worksp
     assert [(one["subject"], one["what"], one["fix"]) for one in then["signals"]] == [
         ("deploy:late", "it was rolled back", "look")
     ]
+    assert items.items_since(int(str(then["rev"])), settings())["signals"] == []
+
+
+def test_a_poll_hears_once_of_a_budget_that_is_half_spent(workspace: Path) -> None:
+    living("deploy:late")
+    first = items.items_since(0, settings())
+    session(2.6)
+    items.feed_of(open_store())._warned_at = float("-inf")
+    then = items.items_since(int(str(first["rev"])), settings())
+    assert isinstance(then["signals"], list)
+    assert [one["what"].partition(",")[0] for one in then["signals"]] == ["52 % of 5.00 USD"]
+    items.feed_of(open_store())._warned_at = float("-inf")
     assert items.items_since(int(str(then["rev"])), settings())["signals"] == []

@@ -13,7 +13,7 @@ from aiinfra_lab.verbs import verbs_of
 from .source import folder_of, modules, short
 
 COMMAND = re.compile(r"`%%?([^`]+)`")
-FLAG = re.compile(r"(?<![\w-])--([a-z][a-z-]*)")
+FLAG = re.compile(r"(?<![\w-])--([a-z][a-z0-9-]*)")
 VALUE = "…"  # whatever a message puts there
 # Of other programs that we start or name, and of our command itself.
 THEIRS = {
