@@ -17,7 +17,7 @@ from msgspec.structs import replace
 
 from .. import jobs, logs
 from ..errors import NotFound, Unavailable
-from ..kernels import KeptKernel, MachineSource, sweep
+from ..kernels import KeptKernel, MachineSource, renew, sweep
 from ..store import open_store, update
 from ..uris import Uri
 from .base import Offer, Plan, Status
@@ -99,6 +99,9 @@ class KeepingMachines(ABC):
     def renew(self, handle: str, deadline_at: float | None) -> None:
         with contextlib.suppress(NotFound):
             update(open_store(), jobs.JobRecord, handle, lambda body: replace(body, deadline_at=deadline_at))
+            job = jobs.poll(handle)
+            if job.is_here:
+                renew(KeptKernel.of(job.subject))
 
     def terminate(self, handle: str) -> None:
         with contextlib.suppress(NotFound):

@@ -49,7 +49,7 @@ class Owner(Protocol):
         """What people read in JupyterLab's launcher. Called whenever there is another machine; raises nothing."""
 
     def lease(self) -> Lease:
-        """The lease as it stands now; also a sign that the keeper is alive. Called about once a second.
+        """The lease as it stands now; also a sign that the keeper is alive. Called every few seconds.
 
         While the record cannot be read the last lease is returned again. Whatever is raised ends the kernel: the
         workspace is gone.

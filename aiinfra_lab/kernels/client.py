@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import queue
 import sys
 import time
@@ -18,6 +19,7 @@ from ..units import show_duration
 from . import recovery
 from .kept import KeptKernel
 from .recovery import OUTPUTS, Execution, Output
+from .shim import LEASE_MOVED
 
 READY_S = 30.0
 # How late the end of a kernel is noticed while its code is waited for; each look opens two small files.
@@ -84,6 +86,13 @@ def send_control(kernel: KeptKernel, message: str, **content: Any) -> None:
     """Send a message to the kernel's control channel, which is read also while the kernel is busy."""
     with _sending(kernel, "control_port") as (session, socket):
         session.send(socket, message, content=content)
+
+
+def renew(kernel: KeptKernel) -> None:
+    """Have the keeper read its lease again, which was moved; nothing where there is none now."""
+    if kernel.is_alive():
+        with contextlib.suppress(Unavailable):
+            send_control(kernel, LEASE_MOVED)
 
 
 def send_code(kernel: KeptKernel, code: str, within_s: float) -> None:

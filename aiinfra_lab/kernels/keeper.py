@@ -37,7 +37,8 @@ from .specs import kernel_argv, remove_spec, write_spec
 
 _log = logging.getLogger(__name__)
 
-LEASE_S = 1.0
+LEASE_S = 10.0  # between two looks at the lease; who moves it says so
+_LOOK_S = 1.0  # while the host is not reached, or there is no kernel yet
 # The deadline is kept here, where it may be moved at the last moment; the host keeps it when nobody is here.
 _HOST_LATER_S = 2.0
 _ALONE_S = 60.0  # for whoever starts this process again, before a host core on this machine ends by itself
@@ -135,9 +136,9 @@ class _Keeper:
             self._see_to_machine()
             for state in self.bridge.turn(self._patience_s()):
                 self._take(state)
-            if time.monotonic() - self.renewed_at >= LEASE_S:
+            if self.shim.is_asked_to_renew or time.monotonic() - self.renewed_at >= LEASE_S:
                 self._renew()
-                self._note_reach()
+            self._note_reach()
             if not self.is_ending and (reason := self._reason_to_end()):
                 self.why = reason
                 self.bridge.link.send(MessageChannel.COMMAND, [b"end", reason.encode()])
@@ -170,6 +171,8 @@ class _Keeper:
 
     def _patience_s(self) -> float:
         until = self.renewed_at + LEASE_S - time.monotonic()
+        if self.place is None or self.is_ending or not self.bridge.link.is_connected:
+            until = min(until, _LOOK_S)
         due = self._is_due_in()
         return max(0.0, until if due is None else min(until, due))
 
@@ -192,7 +195,7 @@ class _Keeper:
 
     def _renew(self) -> None:
         """Read the lease again, which also shows that this process is alive."""
-        self.renewed_at = time.monotonic()
+        self.renewed_at, self.shim.is_asked_to_renew = time.monotonic(), False
         self.lease = self.owner.lease()
         if self.lease != self.sent_lease and hasattr(self, "bridge"):
             self.sent_lease = self.lease

@@ -62,9 +62,10 @@ class SessionProvisioner(KernelProvisionerBase):
         """
         if self._detaching:
             return 0
-        kept = self.kept
-        if kept.state().crashed >= self._incarnation > 0:
+        kept, state = self.kept, self.kept.state()
+        if state.crashed >= self._incarnation > 0:
             return 1
+        self._incarnation = self._incarnation or state.incarnation  # it was opened before there was a kernel
         return None if kept.is_alive() else 1
 
     async def wait(self) -> int | None:
@@ -121,8 +122,9 @@ class SessionProvisioner(KernelProvisionerBase):
         return self.connection_info
 
     async def _await_restart(self, restart: str) -> None:
-        """Wait for the kernel that a restart brings; one that died has its successor already."""
-        if self.kept.state().crashed >= self._incarnation:
+        """Wait for the kernel that a restart brings; one that died has a successor, or will have one in a moment."""
+        if self.kept.state().crashed >= self._incarnation > 0:
+            await self._await_successor()
             restart = ""
         if restart == "due":
             send_control(self.kept, "shutdown_request", restart=True)
@@ -133,6 +135,13 @@ class SessionProvisioner(KernelProvisionerBase):
                 raise Failed(f"{self.uri} did not start its kernel again", fix)
             await asyncio.sleep(0.05)
         self._incarnation = self.kept.state().incarnation
+
+    async def _await_successor(self) -> None:
+        until = time.monotonic() + RESTART_S
+        while (state := self.kept.state()).incarnation <= state.crashed and self.kept.is_alive():
+            if time.monotonic() > until:  # one that takes minutes, on another machine: it is found dead till then
+                return
+            await asyncio.sleep(0.05)
 
     async def _work_in(self, folder: str | None) -> None:
         """Have the kernel work in the notebook's folder, as any kernel does; not under another open notebook."""

@@ -18,6 +18,9 @@ from ..host.frames import Message, MessageChannel
 from ..host.kernel import DELIMITER
 from .kept import CHANNELS
 
+LEASE_MOVED = "aiinfra_lease_moved"
+"""A message of our own on the control channel: the lease is to be read again."""
+
 _AT_ONCE = 200
 RETRY_S = 0.01
 _PATIENCE_S = 10.0  # for a client that takes no outputs; then it loses them, and no other is kept waiting
@@ -62,6 +65,7 @@ class Shim:
         self._outputs.setsockopt(zmq.XPUB_NODROP, 1)
         self._beat = self._bound(zmq.ROUTER, sockets, CHANNELS["hb_port"])
         self.is_kernel_there = True  # while it is not, who asks for it is answered here, and everything else waits
+        self.is_asked_to_renew = False  # whether somebody has moved the lease
         self._waiting: deque[list[bytes]] = deque()
         self._blocked_at = self._lenient_until = 0.0
 
@@ -144,7 +148,11 @@ class Shim:
     def _meaning(self, parts: list[bytes]) -> tuple[MessageChannel, list[bytes]] | None:
         """A message of the control channel; a request to shut down is answered here, and is a command or nothing."""
         at = _start(parts)
-        if at < 1 or _kind(parts[at + 2]) != "shutdown_request":
+        kind = _kind(parts[at + 2]) if at > 0 else ""
+        if kind == LEASE_MOVED:
+            self.is_asked_to_renew = True
+            return None
+        if kind != "shutdown_request":
             return MessageChannel.CONTROL, parts
         try:
             message = self._session.deserialize(parts[at + 1 :])

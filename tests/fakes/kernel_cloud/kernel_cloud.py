@@ -16,7 +16,7 @@ from pathlib import Path
 from aiinfra_lab.config import Settings
 from aiinfra_lab.errors import NotFound
 from aiinfra_lab.gpu import Offer, Plan, Status
-from aiinfra_lab.kernels import KeptKernel, KernelState, Lease, keeper
+from aiinfra_lab.kernels import KeptKernel, KernelState, Lease, keeper, renew
 
 _processes: dict[str, subprocess.Popen[bytes]] = {}
 
@@ -52,6 +52,7 @@ class Machines:
     def renew(self, handle: str, deadline_at: float | None) -> None:
         if (self._folder / handle).is_dir():
             (self._folder / handle / "deadline").write_text(json.dumps(deadline_at))
+            renew(_kernel(self._folder / handle))
 
     def terminate(self, handle: str) -> None:
         if handle in _processes:
