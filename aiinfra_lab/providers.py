@@ -182,6 +182,7 @@ TABLE: dict[str, dict[str, Provider]] = {
     },
     "gpu.machines": {
         "local": Provider("aiinfra_lab.gpu.local:LocalMachines", "", "ipykernel", "this machine"),
+        "sim": Provider("aiinfra_lab.gpu.sim:SimMachines", "", "ipykernel", "a cloud in a clock, with kernels here"),
         "ssh": Provider("aiinfra_lab.gpu.ssh:SshMachines", "", "", "machines of one's own behind ssh"),
     },
     "models.importer": {

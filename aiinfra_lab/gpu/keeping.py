@@ -12,11 +12,12 @@ import time
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 
+import msgspec
 from msgspec.structs import replace
 
 from .. import jobs, logs
 from ..errors import NotFound, Unavailable
-from ..kernels import KeptKernel, Place, sweep
+from ..kernels import KeptKernel, MachineSource, sweep
 from ..store import open_store, update
 from ..uris import Uri
 from .base import Offer, Plan, Status
@@ -28,6 +29,8 @@ class KeepingMachines(ABC):
 
     name: str
     """The provider's, by which sessions are its own."""
+    grace_s: float | None = None
+    """How long a keeper that is to end may take for its machine; None where it ends with its kernel."""
     has_our_files = True
     """Whether its kernels see the workspace as processes here do."""
 
@@ -36,19 +39,22 @@ class KeepingMachines(ABC):
         """See `Machines`."""
 
     @abstractmethod
-    def place(self, kernel: KeptKernel, device: str, handle: str) -> Place:
-        """Where and how the kernel of a session with that device is kept. The handle is another one at each start."""
+    def source(self, kernel: KeptKernel, offer: Offer, handle: str) -> MachineSource:
+        """Where the machine of a session comes from that has that offer. The handle is another one at each start."""
 
-    @abstractmethod
     def environment(self, offer: Offer) -> Mapping[str, str]:
-        """What the keeper's job has in its environment besides."""
+        """What the keeper's job has in its environment besides. Jupyter's folder is that of who asks: its launcher is
+        where the session shall appear."""
+        from jupyter_core.paths import jupyter_data_dir
+
+        return {"JUPYTER_DATA_DIR": jupyter_data_dir()}
 
     @abstractmethod
     def may_live(self, kernel: KeptKernel) -> bool:
         """Whether the kernel may live without its keeper, as far as that can be told at once."""
 
     @abstractmethod
-    def end_alone(self, kernel: KeptKernel, place: Place) -> None:
+    def end_alone(self, kernel: KeptKernel, offer: Offer, handle: str) -> None:
         """Have a kernel end that has no keeper any more. Unavailable when it cannot be reached."""
 
     def create(self, plan: Plan) -> str:
@@ -56,9 +62,10 @@ class KeepingMachines(ABC):
         if living := jobs.ls(subject, live=True):
             jobs.launch()  # whoever made the job may have come no further
             return living[0].id
-        argv = [sys.executable, "-m", "aiinfra_lab.gpu.owner", subject, self.name, plan.offer.device]
+        offer = msgspec.json.encode(plan.offer).decode()
+        argv = [sys.executable, "-m", "aiinfra_lab.gpu.owner", subject, self.name, offer]
         # A keeper that is killed is started again, and finds its kernel.
-        record = jobs.prepare(subject, argv, env=self.environment(plan.offer), restart=True)
+        record = jobs.prepare(subject, argv, env=self.environment(plan.offer), restart=True, grace_s=self.grace_s)
         # With its deadline before there is a process: whoever crashes here leaves nothing that runs without end.
         open_store().commit([record.with_(deadline_at=plan.deadline_at)])
         jobs.launch_or_withdraw(record.name)
@@ -80,10 +87,11 @@ class KeepingMachines(ABC):
         if not job.live:
             sweep(kernel)  # a keeper that was killed left its entry in the launcher and its sockets
             if is_written and state.phase == "ended":
-                return Status("ended", state.why, state.at)
+                return Status("ended", state.why, state.at, state.fix)
             return Status("ended", _how(job), _last_sign(job))
         if not is_written or state.phase in ("none", "starting"):
-            return Status("stopping" if job.stop_requested_at else "starting")
+            step = state.steps[-1].what if is_written and state.steps else ""
+            return Status("stopping" if job.stop_requested_at else "starting", step=step)
         # A keeper that has written the end still holds its lock for a moment.
         is_ready = state.phase == "ready" and kernel.is_alive() and not job.stop_requested_at
         return Status("ready" if is_ready else "stopping")
@@ -124,9 +132,8 @@ class KeepingMachines(ABC):
         return Status("stopping")
 
     def _end_alone(self, job: jobs.Job, kernel: KeptKernel) -> None:
-        device = (_arguments(job)[5:] or [""])[0]
         with contextlib.suppress(Unavailable):  # it keeps to its deadline, and is asked again by whoever looks next
-            self.end_alone(kernel, self.place(kernel, device, job.id))
+            self.end_alone(kernel, offer_of(job), job.id)
 
     def taken(self) -> dict[str, str]:
         """Which session has which device."""
@@ -143,6 +150,15 @@ def _provider_of(job: jobs.Job) -> str:
         return arguments[0]
     record = open_store().get(SessionRecord, Uri.parse(job.subject).name)
     return record.body.provider if record else "local"
+
+
+def offer_of(job: jobs.Job) -> Offer:
+    """What a keeper's job was started for."""
+    said = (_arguments(job)[5:] or [""])[0]
+    try:
+        return msgspec.json.decode(said, type=Offer)
+    except msgspec.MsgspecError:  # one that an earlier version started has the device alone
+        return Offer("", 0.0, device=said)
 
 
 def _arguments(job: jobs.Job) -> list[str]:

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 
 from ..config import Settings
 from ..cost import machine_usd_per_hour
-from ..kernels import KeptKernel, Place
+from ..kernels import KeptKernel, MachineSource, Standing, keeper
 from . import driver
 from .base import Offer
 from .keeping import KeepingMachines
@@ -25,20 +25,17 @@ class LocalMachines(KeepingMachines):
         price, taken = machine_usd_per_hour(), self.taken()
         return [Offer("cpu", price), *(_offer(each, price, taken) for each in driver.accelerators(_listed()))]
 
-    def place(self, kernel: KeptKernel, device: str, handle: str) -> Place:
-        return Place.here(kernel)
+    def source(self, kernel: KeptKernel, offer: Offer, handle: str) -> MachineSource:
+        return Standing(keeper.here(kernel))
 
     def environment(self, offer: Offer) -> Mapping[str, str]:
-        """A session sees the accelerator that it asked for and no other. Jupyter's folder is that of who asks: its
-        launcher is where the session shall appear."""
-        from jupyter_core.paths import jupyter_data_dir
-
-        return {"CUDA_VISIBLE_DEVICES": offer.device, "JUPYTER_DATA_DIR": jupyter_data_dir()}
+        """A session sees the accelerator that it asked for and no other."""
+        return {**super().environment(offer), "CUDA_VISIBLE_DEVICES": offer.device}
 
     def may_live(self, kernel: KeptKernel) -> bool:
         return kernel.is_hosted()
 
-    def end_alone(self, kernel: KeptKernel, place: Place) -> None:
+    def end_alone(self, kernel: KeptKernel, offer: Offer, handle: str) -> None:
         kernel.end_host()
 
 

@@ -1,4 +1,4 @@
-"""`python -m aiinfra_lab.gpu.owner gpu:NAME PROVIDER DEVICE`: the job of a session whose kernel is kept from here.
+"""`python -m aiinfra_lab.gpu.owner gpu:NAME PROVIDER OFFER`: the job of a session whose kernel is kept from here.
 
 It keeps the session's kernel, and writes the session's end into its record, also when nobody looks.
 """
@@ -10,6 +10,7 @@ import logging
 import os
 import sys
 
+import msgspec
 from msgspec.structs import replace
 
 from .. import jobs, logs, modes
@@ -19,6 +20,7 @@ from ..providers import make
 from ..store import open_store, update
 from ..uris import Uri
 from . import sessions
+from .base import Offer
 from .keeping import KeepingMachines
 from .record import SessionRecord
 
@@ -58,15 +60,15 @@ class SessionOwner:
                 sessions.close(record, state.why, state.at, state.exit_code)
 
 
-def main(subject: str, provider: str, device: str) -> int:
+def main(subject: str, provider: str, offer: str) -> int:
     """Keep the kernel of that session until it ends; the exit code of the job."""
     logs.configure()
     uri = Uri.parse(subject, noun=SessionRecord.kind)
     job, kernel = os.environ.get("AIINFRA_JOB", ""), KeptKernel.of(uri)
     try:
         machines: KeepingMachines = make("gpu.machines", provider)
-        place = machines.place(kernel, device, job)
-        return keeper.run(kernel, SessionOwner(uri.name, job), place=place, resume=_has_begun(kernel, job))
+        source = machines.source(kernel, msgspec.json.decode(offer, type=Offer), job)
+        return keeper.run(kernel, SessionOwner(uri.name, job), source=source, resume=_has_begun(kernel, job))
     except LabError as problem:
         _log.error("%s", problem)
         return problem.exit_code

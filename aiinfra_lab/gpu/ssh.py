@@ -18,7 +18,7 @@ import msgspec
 
 from ..config import Settings
 from ..errors import Missing, Unavailable, UsageProblem
-from ..kernels import CommandReach, KeptKernel, Place, end_core
+from ..kernels import CommandReach, KeptKernel, MachineSource, Place, Standing, end_core
 from . import driver
 from .base import Offer
 from .keeping import KeepingMachines
@@ -66,7 +66,10 @@ class SshMachines(KeepingMachines):
         reached = zip(self._hosts, answers, strict=True)
         return [offer for host, answer in reached if isinstance(answer, str) for offer in self._of(host, answer, taken)]
 
-    def place(self, kernel: KeptKernel, device: str, handle: str) -> Place:
+    def source(self, kernel: KeptKernel, offer: Offer, handle: str) -> MachineSource:
+        return Standing(self._place(offer.device, handle))
+
+    def _place(self, device: str, handle: str) -> Place:
         host, _, accelerator = device.partition("/")
         folder = f"{_FOLDER}/{handle}"
         return Place(
@@ -78,16 +81,11 @@ class SshMachines(KeepingMachines):
             alone_s=_ALONE_S,
         )
 
-    def environment(self, offer: Offer) -> Mapping[str, str]:
-        from jupyter_core.paths import jupyter_data_dir
-
-        return {"JUPYTER_DATA_DIR": jupyter_data_dir()}
-
     def may_live(self, kernel: KeptKernel) -> bool:
         return kernel.state().phase in ("starting", "ready")
 
-    def end_alone(self, kernel: KeptKernel, place: Place) -> None:
-        end_core(place.reach, within_s=CONNECT_S)
+    def end_alone(self, kernel: KeptKernel, offer: Offer, handle: str) -> None:
+        end_core(self._place(offer.device, handle).reach, within_s=CONNECT_S)
         state = kernel.state()
         kernel.write_state(msgspec.structs.replace(state, phase="ended", why="stopped", at=time.time(), kernel_pid=0))
 

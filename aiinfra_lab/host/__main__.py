@@ -38,6 +38,9 @@ def keep() -> int:
     folder = Path(spec.folder).expanduser()
     spec = replace(spec, folder=str(folder), cwd=str(Path(spec.cwd).expanduser()))
     folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    if _is_kept(folder):  # whoever asked for it did not hear the answer
+        os.write(1, b"listening\n")
+        return 0
     answer, report = os.pipe()
     # Whoever ran this command gets it back at once: a guard of its session would keep an ssh waiting, or be its zombie.
     if os.fork():
@@ -57,6 +60,12 @@ def keep() -> int:
     os._exit(0)
 
 
+def _is_kept(folder: Path) -> bool:
+    """Whether the kernel of that folder is kept already."""
+    state = read_state(folder)
+    return state is not None and bool(state.socket) and files.is_held(Path(state.socket).parent / HOLD)
+
+
 def _guard(spec: HostSpec, folder: Path, report: int) -> None:
     """Start the core, and return when nothing of it is left."""
     sockets = Path(tempfile.mkdtemp(prefix="aiinfra-", dir=_short_folder()))
@@ -68,7 +77,7 @@ def _guard(spec: HostSpec, folder: Path, report: int) -> None:
     for number in (signal.SIGINT, signal.SIGHUP):
         signal.signal(number, signal.SIG_IGN)
     guard, alive = os.getpid(), os.pipe()
-    state = HostState(pid=guard, socket=str(sockets / "core"), at=time.time())
+    state = HostState(incarnation=spec.incarnation_after, pid=guard, socket=str(sockets / "core"), at=time.time())
     write_state(folder, state)
     core = os.fork()
     if core == 0:
@@ -79,6 +88,7 @@ def _guard(spec: HostSpec, folder: Path, report: int) -> None:
         write_state(folder, core_loop.run())
         if os.getppid() != guard:
             shutil.rmtree(sockets, ignore_errors=True)
+            processes.run_apart(spec.at_end)
         os._exit(0)
     listener.close()
     os.close(alive[0])
@@ -95,6 +105,7 @@ def _guard(spec: HostSpec, folder: Path, report: int) -> None:
     shutil.rmtree(sockets, ignore_errors=True)
     HostFiles(folder / "exchange").keep(())
     held.close()
+    processes.run_apart(spec.at_end)
 
 
 def attach(folder: str) -> int:

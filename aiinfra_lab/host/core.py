@@ -23,7 +23,7 @@ from .frames import Frame, Kind, MessageChannel, frame, pack, unpack
 from .idle import IdleWatch
 from .journal import Journal, JournalEntry
 from .kernel import Kernel, exit_text
-from .spec import LOG, HostSpec, HostState, last_line, write_state
+from .spec import LOG, MACHINE_ENDS, HostSpec, HostState, last_line, write_state
 from .stream import Stream
 
 FIRST_OWNER_S = 30.0
@@ -53,10 +53,11 @@ class Core:
         self.folder = Path(spec.folder)
         self.context = zmq.Context()
         self.journal = Journal(self.folder / "journal", limit_bytes=spec.journal_bytes)
+        self.journal.skip_to(spec.journal_after)
         self.state = state
         self.kernel: Kernel | None = None
         self.stream: Stream | None = None
-        self.received = 0  # the owner's last message
+        self.received = spec.owner_after  # the owner's last message
         self.crashes: list[float] = []
         self.files, self.exchanged_at = HostFiles(self.folder / "exchange"), -_EXCHANGE_S
         self.waiting: list[tuple[MessageChannel, list[bytes]]] = []  # for the next kernel
@@ -70,7 +71,7 @@ class Core:
         self._lease(spec.left_s, spec.reason)
         self.poller = zmq.Poller()
         self.asked = [""]  # why it is to end; a signal, or the thread that watches the guard, writes it
-        self.wakeup = _wakeup(self.asked)
+        self.wakeup = _wakeup(self.asked, MACHINE_ENDS if spec.rented else "stopped")
         self.poller.register(listener, zmq.POLLIN)
         self.poller.register(self.wakeup, zmq.POLLIN)
 
@@ -316,6 +317,8 @@ class Core:
     def _lease(self, left_s: float | None, reason: str) -> None:
         self.reason = reason
         self.end_at = None if left_s is None else clock() + left_s
+        if left_s is not None:
+            processes.run_apart(self.spec.at_lease, f"{left_s:.0f}")
 
     def _write(self) -> None:
         """Send what is due, as far as the owner takes it, and keep the poller to what is waited for."""
@@ -368,12 +371,12 @@ class Core:
                     self._read()
 
 
-def _wakeup(asked: list[str]) -> int:
-    """A file descriptor that can be read when a signal has come: an ended child, or a request to end."""
+def _wakeup(asked: list[str], why: str) -> int:
+    """A file descriptor that can be read when a signal has come: an ended child, or a request to end, and why then."""
     read, write = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
 
     def on_term(_number: int, _frame: object) -> None:
-        asked[0] = asked[0] or "stopped"
+        asked[0] = asked[0] or why
 
     signal.signal(signal.SIGTERM, on_term)
     signal.signal(signal.SIGINT, signal.SIG_IGN)

@@ -29,3 +29,15 @@ def hold(path: Path) -> IO[bytes]:
     file = create(path)
     fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
     return file
+
+
+def is_held(path: Path) -> bool:
+    """Whether a process that lives holds it."""
+    try:
+        with path.open("rb") as file:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except FileNotFoundError:
+        return False
+    except BlockingIOError:
+        return True
+    return False

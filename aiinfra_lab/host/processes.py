@@ -6,8 +6,9 @@ import contextlib
 import ctypes
 import os
 import signal
+import subprocess
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 _PR_SET_CHILD_SUBREAPER = 36
@@ -62,6 +63,15 @@ def signal_group(leader: int, number: int) -> None:
     """A signal to a process group; one that is gone is fine."""
     with contextlib.suppress(ProcessLookupError, PermissionError):
         os.killpg(leader, number)
+
+
+def run_apart(command: Sequence[str], *more: str) -> None:
+    """Start a command that nobody waits for; nothing when it is empty, and a line in the log where it cannot be run."""
+    if command:
+        try:
+            subprocess.Popen([*command, *more], start_new_session=True, stdin=subprocess.DEVNULL)
+        except OSError as problem:
+            os.write(2, f"{command[0]} cannot be run: {problem}\n".encode())
 
 
 def reap(spare: int = 0) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +14,10 @@ from .journal import LIMIT_BYTES
 STATE_FILE = "host.json"
 LOG = "host.log"  # what the core complains about, and what the kernel's process writes past its messages
 HOLD = "owner"  # in the folder of the sockets: locked as long as the core, or what clears up after it, lives
+
+
+# Why the core of a rented machine ends that was not ended by its owner.
+MACHINE_ENDS = "its machine ends"
 
 
 @dataclass(frozen=True)
@@ -31,6 +35,11 @@ class HostSpec:
     alone, so that whoever else works there uses it too
     spare: words of commands that outlive the kernel although they were started in it
     journal_bytes: what its journal may take on disk
+    journal_after, owner_after, incarnation_after: the numbers behind which the records of that journal, the messages of
+    the owner and the kernels begin: an owner may have had another core before
+    rented: whether the machine is ended with the core: then whoever but its owner ends the core ends the machine
+    at_end: the command that ends the machine, run when nothing of the kernel is left; empty for none. at_lease: the
+    command that moves the machine's own deadline, given the seconds until then whenever the lease changes
     """
 
     folder: str
@@ -48,6 +57,12 @@ class HostSpec:
     restarts: bool = True
     spare: str = ""
     journal_bytes: int = LIMIT_BYTES
+    journal_after: int = 0
+    owner_after: int = 0
+    incarnation_after: int = 0
+    rented: bool = False
+    at_end: list[str] = field(default_factory=list)
+    at_lease: list[str] = field(default_factory=list)
 
     def dump(self) -> bytes:
         return json.dumps(asdict(self)).encode()

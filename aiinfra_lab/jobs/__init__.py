@@ -68,6 +68,7 @@ def prepare(
     *,
     deadline_s: float | None = None,
     restart: bool = False,
+    grace_s: float | None = None,
     env: Mapping[str, str] | None = None,
     cwd: Path | None = None,
 ) -> Record[JobRecord]:
@@ -79,6 +80,7 @@ def prepare(
     argv: the command, no shell
     deadline_s: seconds after which it is ended, also when nobody is there to watch
     restart: whether it is started again when it fails (at most 5 times in 10 minutes, ever slower)
+    grace_s: how long it may take to end before it is killed; 5 s when not given
     env: variables to add; never secrets' values: they are written to disk
     cwd: where it runs; the project folder when not given
     """
@@ -104,6 +106,7 @@ def prepare(
         started_at=now,
         deadline_at=now + deadline_s if deadline_s else None,
         restart=restart,
+        grace_s=grace_s,
         context=os.environ.get("AIINFRA_CONTEXT", ""),
         home=home,
     )

@@ -37,18 +37,21 @@ class JobRecord(Body, frozen=True, kw_only=True):
     restarts: how often it was started again after it failed, and restarted_at: when, the last few times. not_before:
     the earliest time of its next start. home: the folder whose supervisor watches it, as `home_id` tells; "" for the
     only one there is. seen_at: the last sign of life of a process that nobody supervises. process_table: where the pid
-    of such a process means something, as `process.table` tells; "" in version 3.
+    of such a process means something, as `process.table` tells; "" in version 3. grace_s: how long it may take to end
+    before it is killed; the supervisor's own time when None.
     """
 
     kind: ClassVar[str] = "job"
-    # Version 1 lacked `home`, version 2 `seen_at`, version 3 `process_table`, version 4 `restarted_at`.
-    schema_version: ClassVar[int] = 5
+    # Version 1 lacked `home`, version 2 `seen_at`, version 3 `process_table`, version 4 `restarted_at`,
+    # version 5 `grace_s`.
+    schema_version: ClassVar[int] = 6
 
     subject: str
     state: State
     started_at: float
     supervised: bool = True
     restart: bool = False
+    grace_s: float | None = None
     context: str = ""
     deadline_at: float | None = None
     stop_requested_at: float | None = None

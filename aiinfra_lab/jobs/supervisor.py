@@ -192,7 +192,7 @@ class Supervisor:
                 self._write(record, state="stopping", ended_by="request" if stop_requested(record) else "deadline")
             self.asked_at[record.name] = time.monotonic()
             process.ask_to_end(pid, born, record.name)
-        elif time.monotonic() - self.asked_at[record.name] > GRACE_S:
+        elif time.monotonic() - self.asked_at[record.name] > (record.body.grace_s or GRACE_S):
             process.end(pid, born, record.name)
 
     def _ended(self, record: Record[JobRecord]) -> None:

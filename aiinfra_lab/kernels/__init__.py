@@ -4,18 +4,17 @@ Notebooks, JupyterLab and verbs attach to it and detach again; the namespace sta
 runs `keeper.run` in a process of its own; Jupyter enters through the provisioner.
 """
 
-from .base import Lease, Owner
+from .base import Lease, Loss, MachineSource, Owner, Place, Standing
 from .cells import CellFailed, CellInterrupted
 from .client import execute, follow, republish, send_control
-from .keeper import Place
-from .kept import KeptKernel, KernelState
+from .kept import KeptKernel, KernelState, StartStep
 from .link import end_core
 from .reach import CommandReach, Reach
 from .recovery import Output, Restored, restore
 from .specs import sweep, sweep_launcher
 
 __all__ = [
-    "CellFailed", "CellInterrupted", "CommandReach", "KeptKernel", "KernelState", "Lease", "Output", "Owner", "Place",
-    "Reach", "Restored", "end_core", "execute", "follow", "republish", "restore", "send_control", "sweep",
-    "sweep_launcher",
+    "CellFailed", "CellInterrupted", "CommandReach", "KeptKernel", "KernelState", "Lease", "Loss", "MachineSource",
+    "Output", "Owner", "Place", "Reach", "Restored", "Standing", "StartStep", "end_core", "execute", "follow",
+    "republish", "restore", "send_control", "sweep", "sweep_launcher",
 ]  # fmt: skip

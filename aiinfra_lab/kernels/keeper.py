@@ -1,7 +1,8 @@
-"""The process that holds a kernel for its owner here: launcher, clients' sockets, lease and record.
+"""The process that holds a kernel for its owner here: launcher, clients' sockets, lease, record and machine.
 
 The kernel itself is kept by a host core, which goes on without this process: one that is started again finds it as it
-is. Clients whose sockets are gone for that moment connect again by themselves.
+is. Clients whose sockets are gone for that moment connect again by themselves. They are served from the beginning: what
+they ask before there is a machine waits for it.
 """
 
 from __future__ import annotations
@@ -12,24 +13,25 @@ import shutil
 import signal
 import sys
 import time
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable
+from concurrent.futures import Future
 from typing import Any
 
 from msgspec.structs import replace
 
 from .. import jobs, modes
 from ..config import settings
-from ..errors import LabError
+from ..errors import LabError, Unavailable
 from ..host.frames import MessageChannel
-from ..host.spec import HostSpec, HostState
+from ..host.spec import MACHINE_ENDS, HostSpec, HostState
 from ..jobs import process
 from ..leftovers import remove_temporary
-from .base import Lease, Owner
+from .base import Lease, Loss, MachineSource, Owner, Place, Standing
 from .bridge import KEEP_BYTES, Bridge, forget
-from .kept import KeptKernel, KernelState
-from .link import Link
-from .reach import LocalReach, Reach
+from .errand import send_off
+from .kept import KeptKernel, KernelState, StartStep
+from .link import Link, end_core
+from .reach import LocalReach
 from .shim import Shim
 from .specs import remove_spec, write_spec
 
@@ -41,77 +43,82 @@ _HOST_LATER_S = 2.0
 _ALONE_S = 60.0  # for whoever starts this process again, before a host core on this machine ends by itself
 _CLIENTS_AGAIN_S = 0.5  # clients of a keeper that was killed connect again within that time: zmq tries every 0.1 s
 _END_S = 4.5  # SIGTERM gives a job 5 s before everything is killed
+_ASK_AGAIN_S = 5.0  # between two questions to who has the machines
+_UNREACHED_S = 8.0  # after which it is asked whether the machine is still there
+_BEGUN_S = 2.0  # of them, for a host core that is just being begun
+_GOING_S = 120.0  # for a provider to say what has become of a machine that ended itself
+_RELEASE_S = 600.0  # for a machine to go; whoever looks at the session later asks again
 
 TIME_OVER = 124  # the exit code by which jobs know that a deadline ended them
 
 
-@dataclass(frozen=True, slots=True)
-class Place:
-    """Where a kernel is kept, and how. folder, argv, cwd, env, alone_s: see `HostSpec`; `~` is the home of its user
-    there, and env comes on top of the environment there. is_here: whether that is this machine."""
-
-    reach: Reach
-    folder: str
-    argv: Sequence[str]
-    cwd: str
-    env: Mapping[str, str]
-    alone_s: float
-    is_here: bool = False
-
-    @classmethod
-    def here(cls, kernel: KeptKernel) -> Place:
-        """This machine, and the environment of this process."""
-        where = settings()
-        return cls(
-            reach=LocalReach(kernel.host),
-            folder=str(kernel.host),
-            argv=(sys.executable, "-m", "ipykernel_launcher", "-f", "{connection_file}"),
-            cwd=str(where.project),
-            env=jobs.child_environment(where.workspace, where.project),
-            alone_s=_ALONE_S,
-            is_here=True,
-        )
+def here(kernel: KeptKernel) -> Place:
+    """This machine, and the environment of this process."""
+    where = settings()
+    return Place(
+        reach=LocalReach(kernel.host),
+        folder=str(kernel.host),
+        argv=(sys.executable, "-m", "ipykernel_launcher", "-f", "{connection_file}"),
+        cwd=str(where.project),
+        env=jobs.child_environment(where.workspace, where.project),
+        alone_s=_ALONE_S,
+        is_here=True,
+    )
 
 
-def run(kernel: KeptKernel, owner: Owner, *, place: Place | None = None, resume: bool = False) -> int:
+def run(kernel: KeptKernel, owner: Owner, *, source: MachineSource | None = None, resume: bool = False) -> int:
     """Keep the kernel until its lease, SIGTERM or the kernel itself ends it; the exit code of this process.
 
     Conflict when another process keeps it. Takes over the signals of this process: nothing else may run in it.
 
-    place: where it is kept; this machine when not given
+    source: where its machine comes from; this machine when not given
     resume: there is one already, of a process that was killed: go on with it, or write down how it ended
     """
     with kernel.hold():
-        return _Keeper(kernel, owner, place or Place.here(kernel), resume=resume).keep()
+        return _Keeper(kernel, owner, source or Standing(here(kernel)), resume=resume).keep()
+
+
+class _UnwantedError(Exception):
+    """Nobody wants the machine any more that is waited for."""
 
 
 class _Keeper:
-    """One kept kernel, from its start to the end of its process tree."""
+    """One kept kernel, from its start to the end of its process tree and of its machine."""
 
-    def __init__(self, kernel: KeptKernel, owner: Owner, place: Place, *, resume: bool) -> None:
-        self.kept, self.owner, self.place, self.resume = kernel, owner, place, resume
-        self.wakeup, self.asked_at, self.is_ending = _wakeup(self), 0.0, False
+    def __init__(self, kernel: KeptKernel, owner: Owner, source: MachineSource, *, resume: bool) -> None:
+        self.kept, self.owner, self.source, self.resume = kernel, owner, source, resume
+        self.wakeup, self.wake = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
+        self.asked_at, self.is_ending = 0.0, False
+        self._hear_signals()
         self.sockets = kernel.open_sockets(again=resume)
         self.key = kernel.connection_info()["key"]
         self.shim = Shim(self.sockets, self.key)
+        self.shim.is_kernel_there = resume and kernel.state().phase == "ready"
         self.bridge: Bridge
         self.lease = Lease()
         self.sent_lease: Lease | None = None
         self.renewed_at = 0.0
         self.state = kernel.state() if resume else KernelState(phase="starting")
         self.host: HostState | None = None
+        self.place: Place | None = None
+        self.bringing: Future[Place] | None = None
+        self.asking: Future[Loss | None] | None = None
+        self.going_since = 0.0
+        self.ask_at = 0.0  # by the monotonic clock: not before then is the source of machines asked again
+        self.why, self.fix = "", ""
 
     def keep(self) -> int:
         """Hold the kernel until it is over; the exit code."""
         why = "its keeper failed"
         try:
             self._renew()
-            if not self.resume:
-                self._begin()
-            else:
+            if self.resume:
                 time.sleep(_CLIENTS_AGAIN_S)  # what is published before they have subscribed again is lost to them
-            link = Link(self.place.reach, self.kept.folder, keep_bytes=KEEP_BYTES)
-            self.bridge = Bridge(self.shim, link, self.wakeup)
+            else:
+                shutil.rmtree(self.kept.host, ignore_errors=True)
+                forget(self.kept.folder)
+                self._write_state(phase="starting", kernel=self._enter_launcher())
+            self.bridge = Bridge(self.shim, Link(None, self.kept.folder, keep_bytes=KEEP_BYTES), self.wakeup)
             why = self._watch()
         except LabError as problem:
             why = f"{why}: {problem.what}"
@@ -120,41 +127,19 @@ class _Keeper:
             self._end(why)
         return TIME_OVER if why == self.lease.reason else 0 if why in ("stopped", "idle") else 1
 
-    def ask_to_end(self) -> None:
-        """Called by a signal: the next turn of the loop ends the kernel."""
-        self.asked_at = self.asked_at or time.monotonic()
-
     # ---- the loop ----
-
-    def _begin(self) -> None:
-        """Start the host core, and nothing of an earlier one is left then."""
-        shutil.rmtree(self.kept.host, ignore_errors=True)
-        forget(self.kept.folder)
-        self._write_state(phase="starting")
-        spec = HostSpec(
-            folder=self.place.folder,
-            argv=list(self.place.argv),
-            cwd=self.place.cwd,
-            env=dict(self.place.env),
-            key=self.key,
-            umask=modes.users_umask(),
-            left_s=self._left_s(),
-            reason=self.lease.reason,
-            alone_s=self.place.alone_s,
-            idle_s=self.lease.idle_s,
-            spare=process.SUPERVISOR,
-        )
-        self.place.reach.begin(spec)
 
     def _watch(self) -> str:
         """Between clients and host until it has ended; why it has."""
         while not (why := self._why_over()):
+            self._see_to_machine()
             for state in self.bridge.turn(self._patience_s()):
                 self._take(state)
             if time.monotonic() - self.renewed_at >= LEASE_S:
                 self._renew()
                 self._note_reach()
             if not self.is_ending and (reason := self._reason_to_end()):
+                self.why = reason
                 self.bridge.link.send(MessageChannel.COMMAND, [b"end", reason.encode()])
                 self.asked_at, self.is_ending = self.asked_at or time.monotonic(), True
         for _ in self.bridge.serve():  # the host hears that its end was heard
@@ -163,14 +148,25 @@ class _Keeper:
 
     def _why_over(self) -> str:
         """Why it has ended; empty while it goes on."""
-        if self.host is not None and self.host.phase == "ended":
+        if self.host is not None and self.host.phase == "ended" and not self._is_machine_going(self.host):
             return self.host.why
-        if self.bridge.link.is_over:
+        if self.place is None:  # there is no kernel yet
+            return self.why
+        if self.bridge.link.is_over and not self._is_machine_going(self.host):
             return "its host core was killed"
-        # A host core here that does not listen is ended below. Of a far one nobody knows that it has ended: this
-        # process is killed while it still tries, and the session is stopping until the host is reached.
+        # A host core here that does not listen is ended below, and a machine that goes takes its own along. Of another
+        # one nobody knows that it has ended: this process is killed while it still tries, and the session is stopping
+        # until the host is reached.
         late = self.is_ending and time.monotonic() - self.asked_at > _END_S
-        return "stopped" if late and self.place.is_here and not self.bridge.link.is_connected else ""
+        can_end = self.place.is_here or self.place.rented
+        return self.why if late and can_end and not self.bridge.link.is_connected else ""
+
+    def _is_machine_going(self, host: HostState | None) -> bool:
+        """Whether the host core was ended with its machine: who has the machine knows whether there is another one."""
+        if host is None or host.why != MACHINE_ENDS or self.is_ending:
+            return False
+        self.going_since = self.going_since or time.monotonic()
+        return time.monotonic() - self.going_since < _GOING_S
 
     def _patience_s(self) -> float:
         until = self.renewed_at + LEASE_S - time.monotonic()
@@ -202,6 +198,122 @@ class _Keeper:
             self.sent_lease = self.lease
             self.bridge.link.lease(self._left_s(), self.lease.reason, self.lease.idle_s)
 
+    # ---- the machine ----
+
+    def _see_to_machine(self) -> None:
+        """Get a machine and a host core on it, and another one when it is lost; nothing of it is waited for."""
+        if self.is_ending or time.monotonic() < self.ask_at:
+            return
+        if self.bringing is not None:
+            if self.bringing.done():
+                self._brought(self.bringing)
+        elif self.asking is not None:
+            if self.asking.done():
+                self._asked(self.asking)
+        elif self.place is None:
+            self.bringing = send_off(self._bring_up, self.wake)
+        elif self._is_unreached():
+            self.asking = send_off(self.source.lost, self.wake)
+
+    def _bring_up(self) -> Place:
+        """A machine, and the host core on it: one that is there already is gone on with. Runs beside the loop."""
+        place = self.source.obtain(self._step)
+        if not (self.resume and self.state.incarnation) or place.name != self.state.machine:
+            self._step("starts its kernel")
+            place.reach.begin(self._spec(place))
+        return place
+
+    def _step(self, what: str) -> None:
+        """What is done now to get a machine and a kernel, for whoever waits."""
+        if self.is_ending:
+            raise _UnwantedError
+        steps = self.state.steps
+        if not steps or steps[-1].what != what:
+            self._write_state(steps=(*steps, StartStep(what, time.time())))
+
+    def _brought(self, bringing: Future[Place]) -> None:
+        self.bringing = None
+        try:
+            self.place = bringing.result()
+        except Unavailable as problem:  # a cloud that does not answer may have made the machine: it is asked again
+            self._not_yet(problem)
+        except LabError as problem:
+            self.why, self.fix = problem.what, problem.fix
+        except _UnwantedError:
+            pass
+        else:
+            self._write_state(machine=self.place.name)
+            self.sent_lease = None
+            self.bridge.link.go_by(self.place.reach)
+
+    def _not_yet(self, problem: Unavailable) -> None:
+        """What cannot be told now is asked again; on machines that are there already it is who starts who is told."""
+        if isinstance(self.source, Standing):
+            self.why, self.fix = problem.what, problem.fix
+            return
+        self.ask_at = time.monotonic() + _ASK_AGAIN_S
+        self._step(f"tries again: {problem.what}")
+
+    def _is_unreached(self) -> bool:
+        link = self.bridge.link
+        return self._is_machine_going(self.host) or (
+            link.broken_at is not None and time.time() - link.broken_at > _UNREACHED_S
+        )
+
+    def _asked(self, asking: Future[Loss | None]) -> None:
+        """Whether the machine is gone is known now, or is not."""
+        self.asking, self.ask_at = None, time.monotonic() + _ASK_AGAIN_S
+        try:
+            loss = asking.result()
+        except LabError as problem:
+            _log.warning("whether its machine is still there cannot be told: %s", problem)
+            return
+        if loss is not None and loss.may_replace:
+            self._replace(loss.why)
+        elif loss is not None:
+            self.why, self.place = loss.why, None
+
+    def _replace(self, how: str) -> None:
+        """The machine is gone, and its kernel with it: the next one goes on."""
+        self.shim.is_kernel_there = False
+        self.shim.announce("status", {"execution_state": "restarting"})
+        self.bridge.link.go_by(None)
+        self.place, self.host, self.resume = None, None, False
+        self.ask_at = self.going_since = 0.0
+        self._write_state(
+            phase="starting",
+            kernel_pid=0,
+            crashed=self.state.incarnation,
+            crash=how,
+            machine="",
+            owner_after=self.bridge.link.sent.last,
+            unreached_at=0.0,
+        )
+
+    def _spec(self, place: Place) -> HostSpec:
+        return HostSpec(
+            folder=place.folder,
+            argv=list(place.argv),
+            cwd=place.cwd,
+            env=dict(place.env),
+            key=self.key,
+            umask=modes.users_umask(),
+            left_s=self._left_s(),
+            reason=self.lease.reason,
+            alone_s=place.alone_s,
+            idle_s=self.lease.idle_s,
+            whole=place.whole,
+            rented=place.rented,
+            spare=process.SUPERVISOR,
+            journal_after=self.bridge.link.received.last,
+            owner_after=self.state.owner_after,
+            incarnation_after=self.state.incarnation,
+            at_end=list(place.at_end),
+            at_lease=list(place.at_lease),
+        )
+
+    # ---- what is written down ----
+
     def _take(self, host: HostState) -> None:
         """What the host reports of itself goes into the state."""
         self.host = host
@@ -209,6 +321,7 @@ class _Keeper:
             return
         kernel = self.state.kernel
         if host.phase == "ready" and self.state.phase != "ready":
+            self.shim.is_kernel_there = True
             kernel = self._enter_launcher()
         self._write_state(
             phase=host.phase,
@@ -217,8 +330,8 @@ class _Keeper:
             kernel=kernel,
             use=host.use,
             used_at=host.used_at,
-            crashed=host.crashed,
-            crash=host.crash,
+            crashed=max(host.crashed, self.state.crashed),
+            crash=host.crash or self.state.crash,
         )
 
     def _note_reach(self) -> None:
@@ -238,28 +351,63 @@ class _Keeper:
             return ""
 
     def _end(self, why: str) -> None:
-        """Take the kernel out of the launcher, and write down how it ended."""
+        """Take the kernel out of the launcher, end its machine, and write down how it ended."""
+        self.is_ending = True
+        self._write_state(phase="stopping")
+        self._end_begun()
         if hasattr(self, "bridge"):
             self.bridge.link.close()
-        if self.place.is_here:
+        if self.place is None or self.place.is_here:
             self.kept.end_host(self.host)  # there is none any more, unless this process has failed
         self.shim.close()
         remove_spec(self.kept)
         remove_temporary(self.sockets)  # the workspace, and with it our own note of it, may be gone
         self.kept.close_sockets()
+        self._release()
         # The file first: should the owner's record be out of reach, whoever looks next reads the reason there.
-        self._write_state(phase="ended", why=why, exit_code=self.host.exit_code if self.host else None, kernel_pid=0)
+        exit_code = self.host.exit_code if self.host else None
+        self._write_state(phase="ended", why=why, fix=self.fix, exit_code=exit_code, kernel_pid=0)
         self.owner.ended(self.state)
+
+    def _end_begun(self) -> None:
+        """End what is begun at this moment: a host core, or a machine that is being created."""
+        if self.bringing is None:
+            return
+        within_s = _BEGUN_S if isinstance(self.source, Standing) else _RELEASE_S
+        try:
+            self.place = self.bringing.result(within_s)
+        except Exception as problem:  # noqa: BLE001  # there is none
+            _log.info("no kernel was begun: %s", problem)
+            return
+        if not self.place.is_here and not self.place.rented:
+            reach = self.place.reach
+            self._quietly(lambda: end_core(reach, within_s=_BEGUN_S))
+
+    def _release(self) -> None:
+        """End the machine, and try until it is gone: it costs money."""
+        until = time.monotonic() + _RELEASE_S
+        while not self._quietly(self.source.release) and time.monotonic() < until:
+            time.sleep(_ASK_AGAIN_S)
+
+    def _quietly(self, work: Callable[[], object]) -> bool:
+        """Whether it could be done."""
+        try:
+            work()
+        except LabError as problem:
+            _log.warning("its machine has not gone yet: %s", problem)
+            return False
+        return True
 
     def _write_state(self, **changes: Any) -> None:
         self.state = replace(self.state, at=time.time(), **changes)
         self.kept.write_state(self.state)
 
+    def _hear_signals(self) -> None:
+        """SIGTERM asks for the end, which the next turn of the loop sees."""
 
-def _wakeup(keeper: _Keeper) -> int:
-    """A file descriptor that can be read when SIGTERM has come, which then was told to the keeper."""
-    read, write = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
-    signal.signal(signal.SIGTERM, lambda *_: keeper.ask_to_end())  # before there is anything to clear away
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    signal.set_wakeup_fd(write, warn_on_full_buffer=False)
-    return read
+        def on_term(*_: object) -> None:
+            self.asked_at = self.asked_at or time.monotonic()
+
+        signal.signal(signal.SIGTERM, on_term)  # before there is anything to clear away
+        signal.signal(signal.SIGINT, signal.SIG_IGN)
+        signal.set_wakeup_fd(self.wake, warn_on_full_buffer=False)

@@ -27,6 +27,13 @@ CHANNELS = {"shell_port": 1, "iopub_port": 2, "stdin_port": 3, "hb_port": 4, "co
 _LONGEST_ROOT = 75
 
 
+class StartStep(msgspec.Struct, frozen=True):
+    """Something that takes time until there is a kernel. at: when it began, in epoch seconds."""
+
+    what: str
+    at: float
+
+
 class KernelState(msgspec.Struct, frozen=True, kw_only=True):
     """What the keeper last wrote.
 
@@ -34,10 +41,12 @@ class KernelState(msgspec.Struct, frozen=True, kw_only=True):
     in the launcher. use: what it is used for, empty while nobody does, and used_at: until when it was, where a session
     is to end when idle. crashed: the incarnation of the last kernel that ended by itself, of which the next took the
     place; crash says how. unreached_at: since when its host has not been reached, 0 while it is, and unreached why: the
-    kernel may go on there. why, exit_code: how it ended. at: when this was written, in epoch seconds.
+    kernel may go on there. machine: which one it is on, where it was rented. steps: what was done to get a machine and
+    a kernel, with the times. owner_after: the last message of clients that was for an earlier machine. why, fix,
+    exit_code: how it ended, and what helps. at: when this was written, in epoch seconds.
     """
 
-    phase: Literal["none", "starting", "ready", "ended"] = "none"
+    phase: Literal["none", "starting", "ready", "stopping", "ended"] = "none"
     incarnation: int = 0
     kernel_pid: int = 0
     kernel: str = ""
@@ -47,7 +56,11 @@ class KernelState(msgspec.Struct, frozen=True, kw_only=True):
     crash: str = ""
     unreached_at: float = 0.0
     unreached: str = ""
+    machine: str = ""
+    steps: tuple[StartStep, ...] = ()
+    owner_after: int = 0
     why: str = ""
+    fix: str = ""
     exit_code: int | None = None
     at: float = 0.0
 

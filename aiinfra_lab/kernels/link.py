@@ -35,16 +35,17 @@ class Gap(Message):
 
 
 class Link:
-    """To one core, by one way. folder: what it writes down; keep_bytes: of what the kernel has sent, at most."""
+    """To one core, by one way. reach: None until `go_by` says which; what is sent until then waits. folder: what it
+    writes down; keep_bytes: of what the kernel has sent, at most."""
 
-    def __init__(self, reach: Reach, folder: Path, *, keep_bytes: int) -> None:
+    def __init__(self, reach: Reach | None, folder: Path, *, keep_bytes: int) -> None:
         self._reach = reach
         self.sent = Journal(folder / "sent")
         self.received = Journal(folder / "received", limit_bytes=keep_bytes)
         self.is_over = False  # whether the host has said that there is no core any more
         self.problem = ""  # why it is not connected
         self.broken_at: float | None = time.time()
-        self.exchanges = Exchanges(folder / FOLDER, is_here=isinstance(reach, LocalReach))
+        self.exchanges = Exchanges(folder / FOLDER)
         self._lease: tuple[float | None, str, float | None] | None = None
         self._connection: ByteStream | None = None
         self._stream: Stream | None = None
@@ -56,6 +57,14 @@ class Link:
     @property
     def is_connected(self) -> bool:
         return self._stream is not None and self._stream.is_greeted
+
+    def go_by(self, reach: Reach | None) -> None:
+        """Connect by another way, to another core; None for no way, for now."""
+        self._broken("its machine is another one")
+        if self._opening is not None:
+            self._opening.forget()
+            self._opening = None
+        self._reach, self.is_over, self._attempt, self._again_at = reach, False, 0, 0.0
 
     def send(self, channel: MessageChannel, parts: Sequence[bytes]) -> None:
         """Have a message brought to the host: a client's, or for `COMMAND` one of ours."""
@@ -84,7 +93,7 @@ class Link:
 
     def patience_s(self) -> float | None:
         """After how long `serve` has to be called though nothing has come; None for whenever."""
-        if self.is_over:
+        if self.is_over or self._reach is None:
             return None
         if self._stream is None:
             return None if self._opening else max(0.0, self._again_at - time.monotonic())
@@ -94,10 +103,10 @@ class Link:
 
     def serve(self) -> Iterator[Message]:
         """Do what is due, without waiting; gives what the kernel has sent, each written down here before."""
-        if self.is_over:
+        if self.is_over or self._reach is None:
             return
         if self._stream is None:
-            self._connect()
+            self._connect(self._reach)
         if self._stream is None:
             return
         try:
@@ -147,7 +156,7 @@ class Link:
         self.sent.drop(int(welcome["received"]))
         self._attempt, self.problem, self.broken_at = 0, "", None
         self._send_lease()
-        self.exchanges.greet(stream, welcome.get("exchange"))
+        self.exchanges.greet(welcome.get("exchange"), is_here=isinstance(self._reach, LocalReach))
 
     def _send_lease(self) -> None:
         if self._stream is not None and self._stream.is_greeted and self._lease is not None:
@@ -159,7 +168,7 @@ class Link:
 
     def _ask(self, stream: Stream) -> None:
         """Whether a silent connection still is one: a cut shows by nothing else."""
-        keepalive_s, now = self._reach.keepalive_s, time.monotonic()
+        keepalive_s, now = self._reach.keepalive_s if self._reach else None, time.monotonic()
         if keepalive_s is None:
             return
         if now - self._heard_at > _SILENT * keepalive_s:
@@ -168,12 +177,12 @@ class Link:
             self._asked_at = now
             stream.put(frame(Kind.PING))
 
-    def _connect(self) -> None:
+    def _connect(self, reach: Reach) -> None:
         """Have a connection opened beside this thread, since a far one takes its time; take it when it is there."""
         if self._opening is None:
             if time.monotonic() < self._again_at:
                 return
-            self._opening = _Opening(self._reach)
+            self._opening = _Opening(reach)
         opening = self._opening
         if not opening.is_done.is_set():
             return

@@ -25,6 +25,26 @@ _LENIENT_S = 60.0
 _OF_CLIENTS = (MessageChannel.SHELL, MessageChannel.STDIN, MessageChannel.CONTROL)
 
 
+_KERNEL_INFO = {
+    "protocol_version": "5.4",
+    "implementation": "ipython",
+    "implementation_version": "",
+    "language_info": {
+        "name": "python",
+        "version": "",
+        "mimetype": "text/x-python",
+        "file_extension": ".py",
+        "pygments_lexer": "ipython3",
+        "codemirror_mode": {"name": "ipython", "version": 3},
+        "nbconvert_exporter": "python",
+    },
+    "banner": "",
+    "help_links": [],
+    "debugger": True,
+    "supported_features": ["debugger"],
+}
+
+
 class Shim:
     """Binds a kernel's sockets in a folder. key: signs its messages. on_shutdown: the command that a request to shut
     down means here, empty for none."""
@@ -41,6 +61,7 @@ class Shim:
         self._outputs = self._bound(zmq.PUB, sockets, int(MessageChannel.IOPUB))
         self._outputs.setsockopt(zmq.XPUB_NODROP, 1)
         self._beat = self._bound(zmq.ROUTER, sockets, CHANNELS["hb_port"])
+        self.is_kernel_there = True  # while it is not, who asks for it is answered here, and everything else waits
         self._waiting: deque[list[bytes]] = deque()
         self._blocked_at = self._lenient_until = 0.0
 
@@ -60,6 +81,8 @@ class Shim:
             self._beat.send_multipart(parts)
         for channel, found in self._sockets.items():
             for parts in self._received(found):
+                if not self.is_kernel_there and self._introduced(channel, parts):
+                    continue
                 if channel is not MessageChannel.CONTROL:
                     yield channel, parts
                 elif (meaning := self._meaning(parts)) is not None:
@@ -120,9 +143,8 @@ class Shim:
 
     def _meaning(self, parts: list[bytes]) -> tuple[MessageChannel, list[bytes]] | None:
         """A message of the control channel; a request to shut down is answered here, and is a command or nothing."""
-        # After the addresses: delimiter, signature, header, parent header, metadata, content.
-        at = parts.index(DELIMITER) if DELIMITER in parts else -1
-        if at < 1 or len(parts) < at + 6 or _kind(parts[at + 2]) != "shutdown_request":
+        at = _start(parts)
+        if at < 1 or _kind(parts[at + 2]) != "shutdown_request":
             return MessageChannel.CONTROL, parts
         try:
             message = self._session.deserialize(parts[at + 1 :])
@@ -135,6 +157,34 @@ class Shim:
         )
         command = b"restart" if restart else self._on_shutdown
         return (MessageChannel.COMMAND, [command]) if command else None
+
+    def _introduced(self, channel: MessageChannel, parts: list[bytes]) -> bool:
+        """Answer a client that asks what kernel this is, while it is not there: it would wait for the machine, and with
+        it whoever has opened a notebook. Whether it was answered."""
+        at = _start(parts)
+        if at < 1 or _kind(parts[at + 2]) != "kernel_info_request":
+            return False
+        try:
+            request = self._session.deserialize(parts[at + 1 :])
+        except ValueError:
+            return True
+        self._announce_state("busy", request["header"])
+        content = {"status": "ok", **_KERNEL_INFO}
+        self._session.send(self._sockets[channel], "kernel_info_reply", content, parent=request, ident=parts[:at])
+        self._announce_state("idle", request["header"])
+        self._announce_state("starting", {})  # last: what a notebook shows
+        return True
+
+    def _announce_state(self, state: str, parent: dict[str, Any]) -> None:
+        message = self._session.msg("status", {"execution_state": state}, parent={"header": parent})
+        self.deliver(Message(MessageChannel.IOPUB, time.time(), [b"kernel.status", *self._session.serialize(message)]))
+
+
+def _start(parts: list[bytes]) -> int:
+    """Where a message begins: behind the addresses are delimiter, signature, header, parent header, metadata and
+    content. -1 when that is none."""
+    at = parts.index(DELIMITER) if DELIMITER in parts else -1
+    return at if at >= 0 and len(parts) >= at + 6 else -1
 
 
 def _kind(header: bytes) -> str:
