@@ -20,6 +20,7 @@ from .client import await_keeper, wake
 from .exchanges import FOLDER
 from .kept import KeptKernel
 
+_REMOVALS = 5
 _WAIT_S, _ASK_S = 0.005, 1.0
 _OLD_S = 30.0  # a keeper that does not look within that time does not know how
 
@@ -93,7 +94,10 @@ def exchanging(kernel: KeptKernel) -> Iterator[Exchange]:
     try:
         yield Exchange(kernel, folder)
     finally:
-        shutil.rmtree(folder, ignore_errors=True)
+        for _ in range(_REMOVALS):  # the keeper may have been about to write into it
+            shutil.rmtree(folder, ignore_errors=True)
+            if not folder.exists():
+                break
         if owner is not None:
             owner.close()
         with contextlib.suppress(LabError):

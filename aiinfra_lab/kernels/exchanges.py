@@ -35,18 +35,19 @@ _LOCKED_AFTER_S = 60.0
 
 
 class Exchanges:
-    """What a link does for them. folder: where they are; is_here: whether the kernel is on this machine."""
+    """What a link does for them. folder: where they are."""
 
-    def __init__(self, folder: Path, *, is_here: bool) -> None:
-        self._folder, self._is_here = folder, is_here
+    def __init__(self, folder: Path) -> None:
+        self._folder, self._is_here = folder, False
         self._host: str | None = ""  # the folder there; None where the host core has none
         self._going_on: dict[str, _Exchange] = {}
         self._is_kept = False  # whether the host knows which go on
         self._looked_at = 0.0
 
-    def greet(self, stream: Stream, host: str | None) -> None:
-        """A connection was made. host: the folder of the exchanges there; None where the host core knows none."""
-        self._host = host
+    def greet(self, host: str | None, *, is_here: bool) -> None:
+        """A connection was made. host: the folder of the exchanges there; None where the host core knows none. is_here:
+        whether that is this machine."""
+        self._host, self._is_here = host, is_here
         for each in self._going_on.values():
             each.begin_again()
         self._is_kept = False

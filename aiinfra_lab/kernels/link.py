@@ -45,7 +45,7 @@ class Link:
         self.is_over = False  # whether the host has said that there is no core any more
         self.problem = ""  # why it is not connected
         self.broken_at: float | None = time.time()
-        self.exchanges = Exchanges(folder / FOLDER, is_here=isinstance(reach, LocalReach))
+        self.exchanges = Exchanges(folder / FOLDER)
         self._lease: tuple[float | None, str, float | None] | None = None
         self._connection: ByteStream | None = None
         self._stream: Stream | None = None
@@ -156,7 +156,7 @@ class Link:
         self.sent.drop(int(welcome["received"]))
         self._attempt, self.problem, self.broken_at = 0, "", None
         self._send_lease()
-        self.exchanges.greet(stream, welcome.get("exchange"))
+        self.exchanges.greet(welcome.get("exchange"), is_here=isinstance(self._reach, LocalReach))
 
     def _send_lease(self) -> None:
         if self._stream is not None and self._stream.is_greeted and self._lease is not None:
