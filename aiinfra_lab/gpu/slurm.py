@@ -161,6 +161,8 @@ class SlurmMachines(RentingMachines):
 
     def instances(self, token: str = "") -> Sequence[Instance]:
         owner = home_id(settings().home)
+        if not owner:  # nothing was ever begun from here
+            return []
         if not token:
             mine = [job for job in self._client.jobs() if job.comment.startswith(f"{_COMMENT}{owner}/")]
             return [_instance(job) for job in mine if not job.is_over]
