@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import math
 import shlex
+import subprocess
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -30,7 +31,7 @@ ALONE_S = 900.0  # for a job that has begun and whose owner does not come: its l
 NOTICE_S = 120
 _PROGRAM = Path(__file__).with_name("slurm_job.py")
 _COMMENT = "aiinfra/"
-_NO_PROGRAM = 127
+_NO_PROGRAM, _NOBODY = 127, 75  # exit codes of the script: see `slurm_job`
 _NEVER_BEGAN = "BadConstraints"  # Slurm keeps a record of a job that it has refused
 
 _RUNNING = {"RUNNING", "SIGNALING", "STAGE_OUT", "RESIZING", "SUSPENDED", "STOPPED"}
@@ -156,10 +157,12 @@ class SlurmMachines(RentingMachines):
         number = done.stdout.strip().rpartition("\n")[2].partition(";")[0]
         if done.returncode == 0 and number.isdigit():
             return number
-        raise _refusal(problem_of(done), spec.offer)
+        raise _refusal(done, spec.offer)
 
     def instances(self, token: str = "") -> Sequence[Instance]:
         owner = home_id(settings().home)
+        if not owner:  # nothing was ever begun from here
+            return []
         if not token:
             mine = [job for job in self._client.jobs() if job.comment.startswith(f"{_COMMENT}{owner}/")]
             return [_instance(job) for job in mine if not job.is_over]
@@ -229,6 +232,8 @@ class SlurmMachines(RentingMachines):
         if code == _NO_PROGRAM:
             python = self._where.get("gpu.slurm_python", "python3")
             return replace(found, why=f"there is no {python} on {job.node}: set `slurm_python` below `[gpu]`")
+        if code == _NOBODY:
+            return replace(found, why="nobody brought it a kernel in time")
         return replace(found, why=f"{found.why} with exit code {code}") if code else found
 
     def _forgotten(self, token: str) -> list[Instance]:
@@ -253,7 +258,10 @@ def _is_refused(job: SlurmJob) -> bool:
     return job.state == "FAILED" and job.reason == _NEVER_BEGAN
 
 
-def _refusal(problem: str, offer: Offer) -> LabError:
+def _refusal(done: subprocess.CompletedProcess[str], offer: Offer) -> LabError:
+    problem = problem_of(done)
+    if problem.endswith("Unspecified error"):  # a rule of the cluster's own, which has said more before that
+        problem = "; ".join(line.rpartition("error: ")[2] for line in done.stderr.strip().splitlines()[:-1])
     partition, _, gres = offer.device.partition("/")
     what = f"Slurm refuses {gres or offer.gpu} in {partition}: {problem.rpartition('failed: ')[2]}"
     if any(part.lower() in problem.lower() for part in _UNKNOWN):

@@ -25,6 +25,7 @@ from pathlib import Path
 _SUBREAPER = 36  # PR_SET_CHILD_SUBREAPER
 _LATE_S = 20.0  # for an owner that moved the end while the job was in the queue, and only now hears that it has begun
 _GONE_S = 10.0  # for the core, and what it started, after its guard
+_NOBODY = 75  # EX_TEMPFAIL of sysexits.h: no owner has come
 _NOTICE_S = 120.0  # as `--signal` asks for it
 
 
@@ -148,6 +149,8 @@ def main(folder: str, deadline_at: str, alone_s: str) -> None:
         job.run(min(now + float(alone_s), max(float(deadline_at), now + _LATE_S)))
     finally:
         job.close()
+    if not (job.has_begun or job.is_asked_to_end):
+        sys.exit(_NOBODY)
 
 
 if __name__ == "__main__":

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from ..errors import Unavailable
 from ..kernels import CommandReach
 from ..kernels.reach import ByteStream
@@ -27,13 +29,30 @@ sys.exit(code[0] if code else "its script does not start it")"""
 _STEP = ("--overlap", "--mem=0", "--nodes=1", "--ntasks=1", "--cpu-bind=none", "--mpi=none", "--quiet", "--unbuffered")
 
 
-class JobReach(CommandReach):
-    """See `CommandReach`. A step of the job carries the bytes, or ssh to its node where that is given.
+class ShellReach(CommandReach):
+    """See `CommandReach`. Its Python is found as the job's script finds it: by a login shell, after `slurm_setup`."""
+
+    def __init__(
+        self, command: Sequence[str], client: SlurmClient, folder: str, *, python: str, setup: str, is_by_shell: bool
+    ) -> None:
+        super().__init__(command, folder, shell=is_by_shell, python=python, env=client.environment())
+        self._setup = setup
+
+    def _remote(self, *arguments: str) -> list[str]:
+        argv = self._command_of(*arguments)
+        if self._python.startswith("/") and not self._setup:
+            return argv
+        return ["bash", "-lc", f'{self._setup}\nexec "$@"', "-", *argv]
+
+    def _command_of(self, *arguments: str) -> list[str]:
+        return super()._remote(*arguments)
+
+
+class JobReach(ShellReach):
+    """A step of the job carries the bytes, or ssh to its node where that is given.
 
     What a job that is over has left is read where its folder is, on the machine that has Slurm's commands: with a home
     that all share, the kernel's last outputs are there.
-
-    setup: lines of shell that `python` needs there
     """
 
     def __init__(
@@ -41,10 +60,10 @@ class JobReach(CommandReach):
     ) -> None:
         command = client.to_node(node) if node else client.command("srun", f"--jobid={job}", *_STEP)
         is_by_shell = bool(node or client.login)
-        super().__init__(command, folder, shell=is_by_shell, python=python, env=client.environment())
-        self._client, self._job, self._setup = client, job, setup
-        self._left = CommandReach(
-            client.command(), folder, shell=bool(client.login), python=python, env=client.environment()
+        super().__init__(command, client, folder, python=python, setup=setup, is_by_shell=is_by_shell)
+        self._client, self._job = client, job
+        self._left = ShellReach(
+            client.command(), client, folder, python=python, setup=setup, is_by_shell=bool(client.login)
         )
 
     def connect(self) -> ByteStream:
@@ -59,8 +78,6 @@ class JobReach(CommandReach):
         job = self._client.job(self._job)
         return job is None or job.is_over
 
-    def _remote(self, *arguments: str) -> list[str]:
-        argv = super()._remote(*arguments)
-        if arguments[0] == "keep":
-            argv = [self._python, "-c", _HAND_OVER, self._folder, *argv]
-        return ["bash", "-lc", f'{self._setup}\nexec "$@"', "-", *argv] if self._setup else argv
+    def _command_of(self, *arguments: str) -> list[str]:
+        argv = super()._command_of(*arguments)
+        return [self._python, "-c", _HAND_OVER, self._folder, *argv] if arguments[0] == "keep" else argv

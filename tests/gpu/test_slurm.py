@@ -2,6 +2,7 @@
 
 import itertools
 import os
+import shutil
 import stat
 import sys
 import time
@@ -13,6 +14,7 @@ import pytest
 from aiinfra_lab import gpu, kernels
 from aiinfra_lab.config import settings
 from aiinfra_lab.errors import Denied, Failed, Missing, Unavailable, UsageProblem
+from aiinfra_lab.gpu import slurm_client
 from aiinfra_lab.gpu.base import NoCapacity, Offer
 from aiinfra_lab.gpu.renting import Instance, LaunchSpec
 from aiinfra_lab.gpu.slurm import SlurmMachines, request
@@ -59,7 +61,7 @@ class One:
     def begin(self, **spec: object) -> Far:
         """The kernel of the running job."""
         place = self.machines.place_on(self.becomes("running"), self.workspace)
-        values = {"argv": list(place.argv), "cwd": place.cwd, "env": {}, **spec}
+        values = {"argv": list(place.argv), "cwd": place.cwd, "env": {}, "rented": place.rented, **spec}
         return Far(place.reach, Path(place.folder), self.workspace / "link", **values)
 
 
@@ -187,6 +189,7 @@ def test_a_session_there_is_a_kernel_here(one):
     assert one.machines.instances() == []
 
 
+@pytest.mark.slow
 def test_a_login_node_does_it_all_over_ssh(one, login):
     one.configure(slurm_login="far", ssh_config=str(login.config), slurm_folder=str(login.folder / "sessions"))
     one.launch()
@@ -288,6 +291,7 @@ def test_a_machine_without_slurm_says_how_a_login_node_is_named(one, monkeypatch
     assert "slurm_login" in problem.value.fix
 
 
+@pytest.mark.slow
 def test_nothing_is_gone_while_the_controller_is_away(one, cluster):
     number = one.launch()
     one.becomes("running")
@@ -327,6 +331,7 @@ def test_a_node_that_fails_takes_its_job_away(one, cluster):
     assert (gone.why, gone.is_taken) == ("its node failed", True)
 
 
+@pytest.mark.slow
 def test_a_job_that_another_one_takes_the_place_of_hears_of_it_and_is_taken(one, tmp_path):
     one.launch("scavenge/gpu:h100:1")
     far = one.begin()
@@ -400,6 +405,43 @@ def test_a_python_without_ipykernel_says_what_is_missing(one, tmp_path):
     with pytest.raises(Failed, match="cannot keep a kernel: ModuleNotFoundError: No module named 'zmq'") as problem:
         one.begin()
     assert "-m pip install ipykernel" in problem.value.fix
+
+
+def test_a_job_whose_owner_does_not_come_ends_itself(one):
+    one.launch(for_s=1)
+    assert one.becomes("gone").why == "nobody brought it a kernel in time"
+
+
+def test_a_rule_of_the_cluster_is_quoted(one, tmp_path, monkeypatch):
+    words = (
+        "sbatch: error: Say which project it is for.",
+        "sbatch: error: Batch job submission failed: Unspecified error",
+    )
+    refuses(tmp_path / "bin", "sbatch", "\n".join(words), monkeypatch)
+    with pytest.raises(Failed, match=r"Slurm refuses gpu:a100:1 in gpu: Say which project it is for\."):
+        one.launch()
+
+
+def test_a_request_whose_answer_is_lost_is_not_repeated(one, cluster, tmp_path, monkeypatch):
+    real = shutil.which("sbatch")
+    (folder := tmp_path / "bin").mkdir()
+    (folder / "sbatch").write_text(f'#!/bin/sh\n{real} "$@"\nsleep 30\n')
+    (folder / "sbatch").chmod(0o755)
+    monkeypatch.setattr(slurm_client, "ANSWER_S", 3.0)
+    with monkeypatch.context() as lost:
+        lost.setenv("PATH", f"{folder}:{os.environ['PATH']}")
+        with pytest.raises(Unavailable, match="does not answer within 3 s"):
+            one.launch()
+    assert one.launch() == one.found().id
+
+
+def test_of_two_jobs_of_one_request_one_never_begins_and_is_ended(one, cluster, tmp_path):
+    (tmp_path / "job.sh").write_text(request(one.spec(), settings()).text)
+    first, second = (cluster.run("sbatch", "--parsable", str(tmp_path / "job.sh")) for _ in range(2))
+    until(lambda: cluster.run("squeue", "-h", "-o", "%T %r", "-j", second) == "PENDING Dependency")
+    assert one.launch() == first
+    until(lambda: {each.id: each.state for each in one.machines.instances(one.token)}[second] == "gone")
+    assert [each.id for each in one.machines.instances()] == [first]
 
 
 def test_a_setup_line_runs_before_the_kernel_and_before_each_step(one):
