@@ -72,7 +72,7 @@ class KubernetesMachines(RentingMachines):
         )
         offers = [self._offer(cluster, free, f"on {_counted(number)}") for free, number in found.items()]
         seen = {(offer.gpu, offer.count) for offer in offers}
-        named = _named(self._where.get("gpu.kubernetes_accelerators", ""), wanted)
+        named = _named(self._where.get("gpu.kubernetes_accelerators", ""))
         waiting = [free for free in named if (free.gpu, free.count) not in seen]
         offers += [self._offer(cluster, free, "waits until a node has it") for free in waiting]
         if not offers and problem:
@@ -289,14 +289,12 @@ def _allowed(answer: tuple[Sequence[dict[str, Any]], str]) -> Sequence[dict[str,
     return found
 
 
-def _named(text: str, wanted: str) -> Iterator[Free]:
-    """What a setting says that the cluster has; as many as are wanted."""
+def _named(text: str) -> Iterator[Free]:
+    """What a setting says that the cluster has."""
     for name, device in kubernetes_nodes.named(text):
         known = accelerators.spec(name)
         memory_gib = accelerators.Alternative(name).memory_gib(name, 1.0) if known else None
-        needs = [one.needs(name) for one in accelerators.alternatives(wanted)]
-        units = max([device.units, *(math.ceil(number) for number in needs if number)])
-        yield Free(name, device._replace(units=units), max(units, 1), memory_gib)
+        yield Free(name, device, max(device.units, 1), memory_gib)
 
 
 def _prices(text: str) -> Sequence[tuple[str, float]]:

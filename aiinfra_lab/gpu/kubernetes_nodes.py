@@ -46,6 +46,7 @@ SPOT = {
     "kubernetes.azure.com/scalesetpriority": "spot",
 }
 _BINARY = "KMGTPE"
+_MOST = 8  # accelerators of a node of which nothing else is known
 
 
 class Device(NamedTuple):
@@ -97,24 +98,26 @@ def free(nodes: Sequence[Object], pods: Sequence[Object], wanted: Object, label:
             taken = used[node["metadata"]["name"]]
             left = {name: amount(text) - taken[name] for name, text in node["status"].get("allocatable", {}).items()}
             if all(left.get(name, 0) >= needs for name, needs in requests(wanted["spec"]).items()):
-                found.update(set(_of(node, left, label)))
+                found.update(_of(node, left, label))
     return dict(found)
 
 
 def named(text: str) -> Iterator[tuple[str, Device]]:
-    """What a setting says that a cluster has: `L4, A100-80GB cloud.google.com/gke-accelerator=nvidia-a100-80gb`."""
+    """What a setting says that a cluster has: `L4, A100-80GB nvidia.com/gpu=8`, and labels of nodes the same way.
+
+    Of each so many as a node has, or may have; a TPU's host is given whole.
+    """
     for part in filter(None, (part.strip() for part in text.split(","))):
         words = part.split()
-        name = " ".join(word for word in words if "=" not in word)
-        pairs = ",".join(word for word in words if "=" in word)
+        name = "-".join(word for word in words if "=" not in word)
         try:
-            device = Device.parse(pairs)
+            device = Device.parse(",".join(word for word in words if "=" in word))
         except ValueError:
             fix = 'write it like `kubernetes_accelerators = "L4, A100-80GB nvidia.com/gpu=8"`'
             raise UsageProblem(f"{part!r} is no accelerator of a cluster", fix) from None
-        if name != "cpu" and not device.units:
-            device = Device(_resource_of(name), 1, device.labels)
-        yield name.replace(" ", "-"), device
+        most = device if device.units or name == "cpu" else Device(_resource_of(name), _MOST, device.labels)
+        numbers = [most.units] if most.resource in ("", TPU) else _doubled(most.units)
+        yield from ((name, most._replace(units=number)) for number in numbers)
 
 
 def is_resource(key: str) -> bool:
@@ -202,12 +205,16 @@ def _amounts(units: int, node: Object, resource: str, replicas: int) -> Iterator
         whole = int(amount(node["status"]["allocatable"][resource]))
         yield from [whole] if units == whole else []
         return
+    yield from _doubled(1 if replicas > 1 else units)
+
+
+def _doubled(most: int) -> Iterator[int]:
+    """1, 2, 4 and so on, and the most."""
     number = 1
-    while number <= (1 if replicas > 1 else units):
+    while number < most:
         yield number
         number *= 2
-    if number // 2 < units and replicas <= 1:
-        yield units
+    yield most
 
 
 def _name(kind: str, said: str) -> str:

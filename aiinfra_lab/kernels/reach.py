@@ -241,6 +241,9 @@ def _last_line(process: subprocess.Popen[bytes]) -> str:
         lines = errors.read().decode("utf-8", "replace").strip().splitlines()
     # What a program there writes tells more than that it has failed.
     return next((line for line in reversed(lines) if not _ONLY_FAILED.fullmatch(line)), lines[-1] if lines else "")
+    # kubectl's own word on a command that has said itself why it ended.
+    said = [line for line in lines if not line.startswith("command terminated with exit code ")]
+    return said[-1] if said else ""
 
 
 @functools.cache

@@ -249,6 +249,10 @@ class Kube:
         connection that is cut, or after whatever a test does at that point."""
         self._faults.append(_Fault(operation, when, error, times, skip))
 
+    def heal(self) -> None:
+        """No call fails any more."""
+        self._faults.clear()
+
     def made(self, operation: str) -> list[Call]:
         """The calls of an operation."""
         return [call for call in self.calls if call.operation == operation]
