@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -13,16 +13,16 @@ from ..files import refuse_taken, write
 from ..nouns import Span, StepSpan
 from ..providers import names
 from ..show import Card, Listing, Number, Result, RowHeader, Table, moment, sentence, shown
-from ..units import Count, Duration, Milliseconds, Usd, about_usd, number, show_usd
+from ..units import Count, Duration, Milliseconds, Usd, about_usd, counted, number, show_usd
 from ..uris import Uri
 from ..verbs import Choices, Destination, Live, Name, Uris, verb
-from . import budgets, cards, daily, prices, refreshing, results
+from . import budgets, cards, daily, grouping, prices, refreshing, results
 from .accelerators import fits
 from .daily import Summary, summary
 from .prices import STALE_DAYS, Price, machine_usd_per_hour
 from .results import Forecast
 from .spending import Spending, Total, spendings, spent_usd, total, total_usd, unknown
-from .unit_cost import UnitCost, compared_with, unit_costs, use
+from .unit_cost import Trend, UnitCost, compared_with, trend, unit_costs, use
 
 __all__ = [
     "Cost", "Forecast", "Part", "Price", "Prices", "Summary", "Total", "UnitCost", "check", "get", "ls",
@@ -63,7 +63,7 @@ class Cost(Result):
     down its predictions; `deploy show` may know of more. rows_per_s: predicted rows per second of answering.
     thousand: 1,000 predictions, at the price here and at a cloud's. days: what was spent on each of the last days.
     is_live: whether any of it goes on. budget_usd, month_usd, state: of everything, where the workspace has a budget of
-    a month, what of it is spent.
+    a month, what of it is spent. by: of what each part is the sum. trend: the cost of 1,000 predictions by day.
     """
 
     kind = "Cost"
@@ -80,6 +80,8 @@ class Cost(Result):
     budget_usd: float | None = None
     month_usd: float | None = None
     state: Literal["", "within budget", "over budget"] = ""
+    by: str = ""
+    trend: Trend = field(default=(), metadata={"json": False})
     notes: tuple[str, ...] = field(default=(), metadata={"json": False})
     days: daily.Days = field(default=(), metadata={"json": False})
     is_live: bool = field(default=False, metadata={"json": False})
@@ -145,6 +147,7 @@ class Prices(Listing):
 def show(
     uri: Annotated[Name, Uris("gpu", "train", "deploy", "recipe")] | None = None,
     *,
+    by: grouping.By | None = None,
     workload: Annotated[Name, Uris("recipe")] | None = None,
     every: Duration | None = None,
     requests_per_day: Count | None = None,
@@ -163,6 +166,7 @@ def show(
 
     uri: e.g. deploy:delay, gpu:trainer, train:delay@3, train:delay for all its runs, or recipe:flight-delays@2, without
         the version its newest run; everything when left out
+    by: sum it up by session, run, endpoint, recipe, day, or by a tag of the settings' `cost.tags`
     workload: forecast the runs of this pipeline
     every: how often it will run; one run when left out
     requests_per_day: forecast so many requests a day, e.g. 10M
@@ -178,11 +182,13 @@ def show(
     if workload or requests_per_day is not None:
         if uri is not None:
             raise UsageProblem(f"{uri} has cost something, a forecast is of what will", f"leave out {uri}")
+        if by:
+            raise UsageProblem("--by sums up what was spent, and a forecast is of what will be", "leave out --by")
         return _forecast(workload, every, requests_per_day, p95_ms, endpoint, machine, spot=spot)
     if given := [flag for flag, value in _forecasting(every, p95_ms, endpoint, machine, spot).items() if value]:
         fix = "add --requests-per-day 10M, or --workload recipe:NAME"
         raise UsageProblem(f"{given[0]} belongs to a forecast", fix)
-    return _spent(uri)
+    return _spent(uri) if by is None else _grouped(uri, by)
 
 
 @verb("cost")
@@ -232,7 +238,7 @@ def _spent(uri: Name | None) -> Cost:
         return _cost(_ALL, found)
     mine = [item for item in found if Uri.covers(wanted, item.span.uri)]
     if not mine:
-        raise NotFound(f"nothing is known about a cost of {wanted}", "`%cost show` lists what has cost something")
+        raise _nothing_known(wanted)
     if Uri.is_bare(wanted) and mine[0].span.steps:  # a pipeline's newest run stands for it: earlier ones are history
         # The first is the newest: `spendings` sorts so.
         return _cost(mine[0].span.uri, mine[:1])
@@ -358,6 +364,7 @@ def _cost(uri: str, found: list[Spending]) -> Cost:
         counted_at=_counted_at(starts),
         rows_per_s=done.rows_per_s,
         thousand=unit_costs(starts),
+        trend=trend(starts),
         notes=tuple(_notes(found, done.rows if starts else None, everything)),
         **(_month() if everything else {}),
         days=daily.by_day(found, total_usd if everything else _known_usd),
@@ -374,6 +381,34 @@ def _month() -> dict[str, Any]:
     found = budgets.month(limit)
     state = "over budget" if found.spent_usd > limit else "within budget"
     return {"budget_usd": limit, "month_usd": found.spent_usd, "state": state}
+
+
+def _grouped(uri: Name | None, by: grouping.By) -> Cost:
+    """What was spent, by its groups."""
+    found = [item for item in spendings() if uri is None or Uri.covers(str(uri), item.span.uri)]
+    if uri is not None and not found:
+        raise _nothing_known(str(uri))
+    groups = grouping.groups(found, by)
+    members = [item for _, of in groups for item in of] if by != "day" else found
+    return replace(
+        _cost(_ALL if uri is None else str(uri), members),
+        parts=tuple(_group(name, of) for name, of in groups),
+        # A sum of groups has one of all: neither a price of an hour nor predictions are.
+        usd_per_hour=None,
+        spent_usd=grouping.usd_of(members) if members else None,
+        days=(),
+        by=by,
+    )
+
+
+def _group(name: str, of: Sequence[Spending]) -> Part:
+    known = [item for item in of if item.usd is not None]
+    usd = grouping.usd_of(of) if known else None
+    return Part(name, None, sum(item.span.duration_s for item in of), usd, counted(len(of), "part"))
+
+
+def _nothing_known(uri: str) -> NotFound:
+    return NotFound(f"nothing is known about a cost of {uri}", "`%cost show` lists what has cost something")
 
 
 def _counted_at(starts: list[Spending]) -> float | None:

@@ -7,7 +7,21 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from .. import show
-from ..show import Card, Cell, Dim, Figure, Number, RowHeader, StateMark, Table, mark_of, moment, money, sentence
+from ..show import (
+    Card,
+    Cell,
+    Dim,
+    Figure,
+    Number,
+    RowHeader,
+    StateMark,
+    Table,
+    drawing,
+    mark_of,
+    moment,
+    money,
+    sentence,
+)
 from ..units import counted, show_duration, show_share, show_usd
 from ..uris import Uri
 from . import budgets, daily
@@ -25,7 +39,13 @@ _NO_STATE = "·"
 def card(cost: Cost) -> Card:
     """The whole card of a cost."""
     (lead, advice), (dearest, _) = _lead(cost), _dearest(cost)
-    parts: list[show.Part] = [*_month(cost), *daily.picture(cost.days), *_unit_costs(cost), *_parts(cost)]
+    parts: list[show.Part] = [
+        *_month(cost),
+        *_trend(cost),
+        *daily.picture(cost.days),
+        *_unit_costs(cost),
+        *_parts(cost),
+    ]
     return Card(
         kind=cost.kind,
         uri="everything" if cost.is_all else cost.uri,
@@ -36,7 +56,9 @@ def card(cost: Cost) -> Card:
         figures=_figures(cost),
         parts=parts,
         notes=list(map(sentence, cost.notes)),
-        next=[f"Next: `%cost show {dearest}` shows it alone"] if cost.is_all and dearest else [],
+        next=[f"Next: `%cost show {dearest}` shows it alone"]
+        if cost.is_all and dearest and cost.by not in ("day", "tag")
+        else [],
     )
 
 
@@ -66,7 +88,7 @@ def _dearest(cost: Cost) -> tuple[str, float]:
 def _figures(cost: Cost) -> list[Figure]:
     figures = []
     if cost.thousand and cost.thousand[0].so_far_usd is not None:
-        figures.append(money("per 1,000 predictions", cost.thousand[0].so_far_usd))
+        figures.append(money("per 1,000 predictions", cost.thousand[0].so_far_usd, _since_before(cost)))
     if cost.budget_usd is not None:
         figures.append(money("this month", cost.month_usd, of=f"of {show_usd(cost.budget_usd)}"))
     figures.append(money("spent", cost.spent_usd, ", and what is unknown" if cost.is_partly_unknown else ""))
@@ -87,6 +109,28 @@ def _month(cost: Cost) -> list[Table]:
     if cost.budget_usd is None:
         return []
     return [Table((), [("this month", budgets.meter(cost.month_usd or 0.0, cost.budget_usd))])]
+
+
+def _trend(cost: Cost) -> list[show.Plots]:
+    """1,000 predictions by day."""
+    if len(cost.trend) < 2:
+        return []
+    amounts = [usd for _, usd in cost.trend]
+    low, high, last = map(show_usd, (min(amounts), max(amounts), amounts[-1]))
+    (first, _), (newest, _) = cost.trend[0], cost.trend[-1]
+    labels = {0: f"{first.day} {first:%b}", len(amounts) - 1: f"{newest.day} {newest:%b}"}
+    alt = f"{low} to {high} since {first}, {last} on {newest}"
+    return [show.Plots([drawing.days(amounts, labels, alt=alt)], f"1,000 predictions by day, {alt}")]
+
+
+def _since_before(cost: Cost) -> str:
+    """How the newest day's compares with the day's before it that had predictions."""
+    if len(cost.trend) < 2 or not cost.trend[-2][1]:
+        return ""
+    ratio = cost.trend[-1][1] / cost.trend[-2][1]
+    if ratio < 1:
+        return f", ↓ {show_share(round(1 - ratio, 2))} since {cost.trend[-2][0]}"
+    return f", ↑ {show_share(round(ratio - 1, 2))} since {cost.trend[-2][0]}" if ratio < _MANY else ""
 
 
 def _in_starts(cost: Cost) -> str:
@@ -127,6 +171,8 @@ def _against(each: UnitCost, here: UnitCost) -> Cell:
 
 def _parts(cost: Cost) -> list[Table]:
     """What it is the cost of: steps in their order, all else the dearest first."""
+    if cost.by:
+        return [_groups(cost)]
     if len(cost.parts) == 1 and cost.uri == cost.parts[0].uri:
         return []
     is_steps = all(part.uri.startswith(f"{cost.uri}/") for part in cost.parts)
@@ -140,6 +186,13 @@ def _parts(cost: Cost) -> list[Table]:
     titles = (RowHeader("what"), Number("time"), Number("spent"), "started", "note")[:width]
     label = "On what" if cost.thousand or cost.days else ""
     return [Table(titles, [row[:width] for row in rows], label, total[:width] if len(rows) > 1 else ())]
+
+
+def _groups(cost: Cost) -> Table:
+    """Sums of a kind, in their order."""
+    rows = [(part.uri, show_duration(part.duration_s), _amount(part.spent_usd), part.note) for part in cost.parts]
+    total = ("together", show_duration(cost.duration_s), _amount(cost.spent_usd), "")
+    return Table((RowHeader(cost.by), Number("time"), Number("spent"), "of"), rows, f"By {cost.by}", total, most=40)
 
 
 def _note(part: Part) -> Cell:

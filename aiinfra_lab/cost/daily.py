@@ -30,6 +30,14 @@ def by_day(found: Sequence[Spending], total: Callable[[Sequence[Spending]], floa
     return tuple(days[first:]) if sum(usd > 0 for usd in spent) > 1 else ()
 
 
+def each_day(found: Sequence[Spending]) -> list[tuple[dt.date, list[Spending]]]:
+    """What of these lies on each of the last four weeks' days on which any of it took time, the oldest first."""
+    today = dt.date.today()  # noqa: DTZ011  # a day of the person who asks
+    days = [today - dt.timedelta(days=back) for back in range(MOST_DAYS - 1, -1, -1)]
+    parts = [(day, within(found, start_of(day), start_of(day + dt.timedelta(days=1)))) for day in days]
+    return [(day, part) for day, part in parts if part]
+
+
 @dataclass(frozen=True, slots=True)
 class Summary:
     """What everything in the workspace costs: so far, an hour now, today, and on each of the last days."""

@@ -18,6 +18,7 @@ class CostNoun(Noun[Body]):
     settings: ClassVar = {
         "machine_usd_per_hour": "what an hour of this machine costs, in USD; 0 when it is not set",
         "budget_usd_per_month": "what everything may cost in a calendar month, in USD: warnings at 50, 80 and 100 %",
+        "tags": "which things belong to whom, e.g. team-a: gpu:trainer, train:delay; web: deploy:*",
         "prices": "a table of your own prices, as a path in the project",
         "machine_type": "which machine of the price table this one is, for forecasts, e.g. aws.g5.xlarge",
         "peak": "how many times the mean the busiest hour of a day has, for forecasts",

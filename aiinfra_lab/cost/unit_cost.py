@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import datetime as dt
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 from ..config import settings
-from . import prices
+from . import daily, prices
 from .prices import Price
 from .spending import Spending
 
@@ -59,6 +60,24 @@ def unit_costs(starts: Sequence[Spending]) -> tuple[UnitCost, ...]:
         _at(here, [(start, start.usd_per_hour) for start in starts], done),
         _at(f"{cloud.provider} {cloud.type} ({cloud.as_of})", [(start, cloud.usd_per_hour) for start in starts], done),
     )
+
+
+Trend = tuple[tuple[dt.date, float], ...]
+"""The price of 1,000 predictions on each day that had any, the oldest first."""
+
+
+def trend(starts: Sequence[Spending]) -> Trend:
+    """Of an endpoint, by what it cost and what it predicted on each day; nothing where nobody knows the price."""
+    rows = {day: count for start in starts for day, count in start.span.days if count}
+    if any(start.usd is None for start in starts):
+        return ()
+    days = [(dt.date.fromisoformat(day), count) for day, count in sorted(rows.items())]
+    return tuple((day, _usd_on(day, starts) / count * 1000) for day, count in days)
+
+
+def _usd_on(day: dt.date, starts: Sequence[Spending]) -> float:
+    begin, end = daily.start_of(day), daily.start_of(day + dt.timedelta(days=1))
+    return sum(each.usd or 0.0 for each in daily.within(starts, begin, end))
 
 
 def compared_with() -> Price:

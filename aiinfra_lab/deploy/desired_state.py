@@ -74,6 +74,7 @@ def fresh(before: EndpointRecord | None, request: ServeRequest) -> tuple[Endpoin
         generation=known.generation,
         started_at=time.time(),
         earlier_spans=_spans_until_now(before),
+        days=known.days,
         grpc_port=known.grpc_port,
     )
     return updated(new, request)

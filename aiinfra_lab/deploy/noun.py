@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import time
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from functools import partial
@@ -286,7 +287,8 @@ def _spans(record: Record[EndpointRecord], state: State | LabError) -> Iterator[
     this = EndpointSpan(body.started_at, body.ended_at, body.job, body.count, body.busy_ms)
     # What cannot be asked counts as if it went on: it may cost money.
     is_live = (state.is_live if isinstance(state, State) else body.is_open) and not body.ended_at
-    yield _span(record, this, time.time() if is_live else _ended_at(this), is_live=is_live)
+    span = _span(record, this, time.time() if is_live else _ended_at(this), is_live=is_live)
+    yield dataclasses.replace(span, days=tuple((each.day, each.rows) for each in body.days))
     for earlier in body.earlier_spans:
         yield _span(record, earlier, _ended_at(earlier), is_live=False)
 

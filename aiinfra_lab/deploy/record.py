@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from typing import Any, ClassVar, Literal
 
 import msgspec
@@ -9,6 +10,8 @@ import msgspec
 from ..rules import Rule
 from ..stats.bounds import JudgedBound, JudgedMeasure
 from ..store import Body
+
+MOST_DAYS = 60
 
 OURS = "local"
 """The target that is our own server on this machine."""
@@ -117,6 +120,14 @@ class EndpointSpan(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     busy_ms: float = 0.0
 
 
+class DayCounts(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """What an endpoint did on one day, as dates are written, in the time zone of the machine that counted it."""
+
+    day: str
+    rows: int = 0
+    busy_ms: float = 0.0
+
+
 class Arm(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """One version of an endpoint, and what it is there for.
 
@@ -202,11 +213,11 @@ class EndpointRecord(Body, frozen=True, kw_only=True):
     stopped_at: when it ended because it was asked to. outcome, detail, restarts: how it ended, once somebody has
     observed that. count: rows predicted. log_dir: where its predictions are logged, empty when its target keeps no log.
     reported_at: when another target reported the counts that are written here; report_problem: why it reports none any
-    more.
+    more. days: what it did on each of the last days, in all its starts, the oldest first.
     """
 
     kind: ClassVar[str] = "deploy"
-    schema_version: ClassVar[int] = 8
+    schema_version: ClassVar[int] = 9
 
     champion: str | None = None
     canary: str | None = None
@@ -246,6 +257,7 @@ class EndpointRecord(Body, frozen=True, kw_only=True):
     reported_at: float = 0.0
     report_problem: ReportProblem | None = None
     earlier_spans: tuple[EndpointSpan, ...] = ()
+    days: tuple[DayCounts, ...] = ()
 
     @classmethod
     def upgrade(cls, fields: dict[str, Any], version: int) -> dict[str, Any]:
@@ -254,7 +266,7 @@ class EndpointRecord(Body, frozen=True, kw_only=True):
         Version 2 lacked `context` and `stop_requested_at`, version 3 `served_generation`, version 4 what its
         target's reports are worth. Version 5 counted what the canary did against its bounds, by which nobody can tell
         whether it is worse than the champion. Version 6 knew no arms beside these two, version 7 no
-        gRPC.
+        gRPC, and version 8 no days.
         """
         if version < 6:
             fields = {**fields, "judged": None}
@@ -291,6 +303,17 @@ class EndpointRecord(Body, frozen=True, kw_only=True):
         """What it is to serve."""
         names = DesiredState.__struct_fields__
         return DesiredState(**{name: getattr(self, name) for name in names})
+
+    def with_counts(self, versions: dict[str, VersionCounts]) -> EndpointRecord:
+        """The same with what was counted until now, and what of it is new on this day."""
+        rows = sum(counts.rows for counts in versions.values())
+        busy_ms = sum(counts.busy_ms for counts in versions.values())
+        today = time.strftime("%Y-%m-%d")
+        last = self.days[-1] if self.days and self.days[-1].day == today else DayCounts(today)
+        # Nothing counts backwards, not even where a process began anew and had lost what it had counted.
+        more = DayCounts(today, last.rows + max(0, rows - self.count), last.busy_ms + max(0.0, busy_ms - self.busy_ms))
+        days = (*(day for day in self.days if day.day != today), more)[-MOST_DAYS:] if more.rows else self.days
+        return msgspec.structs.replace(self, versions=versions, count=rows, days=days)
 
     @property
     def busy_ms(self) -> float:

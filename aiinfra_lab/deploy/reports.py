@@ -131,6 +131,7 @@ def counted(body: EndpointRecord, seen: EndpointRecord) -> EndpointRecord:
         body,
         versions=seen.versions,
         count=seen.count,
+        days=seen.days,
         log_lost_rows=seen.log_lost_rows,
         reported_at=seen.reported_at,
     )
@@ -145,9 +146,8 @@ def _with_counts(record: Stored, report: Report) -> Stored:
     def change(body: EndpointRecord) -> EndpointRecord | None:
         if body.job != record.body.job or not body.is_open:
             return None
-        versions = dict(report.versions) or body.versions
-        count = sum(counts.rows for counts in versions.values())
-        new = replace(body, versions=versions, count=count, log_lost_rows=report.log_lost_rows)
+        new = body.with_counts(dict(report.versions) or body.versions)
+        new = replace(new, log_lost_rows=report.log_lost_rows)
         new = replace(new, verdict=verdict_on(body, report) or body.verdict, report_problem=None)
         return replace(new, reported_at=time.time()) if new != body else None
 

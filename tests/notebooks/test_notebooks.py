@@ -15,6 +15,7 @@ from tests.benchmarks._doors import open_to_others
 from tests.conftest import PATIENCE_S
 
 STEPS = ("07-drift", "02-data", "03-features", "04-train", "05-models", "06-deploy")
+COST = "08-cost"
 YOUR_MODEL = "10-your-model"
 OTHER_MODELS = ("11-digits-as-images", "12-text-classifier")
 # What a result may hold, so that it stays readable in a file that is reopened or converted (and no widget does).
@@ -49,6 +50,25 @@ def test_a_step_passes_alone(example, name):
     stop_endpoint()
     assert_proved()
     assert open_to_others(example) == []
+
+
+def test_what_ten_million_requests_a_day_would_cost_is_forecast_alone_and_under_papermill(example, tmp_path):
+    done = pytest_of(example / "notebooks" / f"{COST}.ipynb")
+    assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-2000:]
+    cells = executed(COST, tmp_path)
+    texts = [output["data"]["text/plain"] for cell in cells for output in cell.get("outputs", ()) if "data" in output]
+    forecasts = [text for text in texts if text.startswith("Forecast deploy:delay")]
+    assert len(forecasts) == 3
+    assert "10,000,000 requests a day, p95 within 50 ms: about " in forecasts[0]
+    assert "load test of deploy:delay at " in " ".join(forecasts[0].split())
+    assert re.match(r"Forecast deploy:delay  (✓ within budget|▲ over budget)", forecasts[2])
+    pages = [
+        output["data"]["text/html"]
+        for cell in cells
+        for output in cell.get("outputs", ())
+        if "text/html" in output.get("data", {})
+    ]
+    assert max(map(without_pictures, pages)) <= 10_000
 
 
 @pytest.mark.parametrize("name", OTHER_MODELS)

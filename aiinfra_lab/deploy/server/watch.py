@@ -407,7 +407,6 @@ class Watch:
         """The record with what was counted until now."""
         fronts, served = self._fronts, self._served
         versions = {uri: counts.to_record() for uri, counts in fronts.counts.copy().items()}
-        count = sum(counts.rows for counts in versions.values())
         lost, generation = fronts.log_lost, served.generation
-        body = replace(body, versions=versions, count=count, log_lost_rows=lost, served_generation=generation)
+        body = replace(body.with_counts(versions), log_lost_rows=lost, served_generation=generation)
         return replace(body, judged=served.evidence, verdict=served.verdict) if served.evidence else body
