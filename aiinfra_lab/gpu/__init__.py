@@ -8,9 +8,10 @@ from pathlib import Path
 from typing import Annotated
 
 from .. import kernels
+from ..config import settings
 from ..cost import prices
 from ..cost.choice import MachineRequest
-from ..errors import Failed, LabError, UsageProblem
+from ..errors import Failed, LabError, UsageProblem, did_you_mean
 from ..kernels import KeptKernel, KernelState
 from ..providers import chosen, make, names
 from ..show import Card, Listing, Result, Table, moment, working
@@ -25,9 +26,9 @@ from .running import SessionRun
 from .sim import SimMachines
 
 __all__ = [
-    "KernelHost", "MachineCheck", "Machines", "Offer", "Offered", "Offers", "Paced", "Plan", "Session",
-    "SessionOutput", "SessionRecord", "SessionRun", "Sessions", "Status", "check", "get", "ls", "run", "show", "start",
-    "stop",
+    "ExportedSession", "KernelHost", "MachineCheck", "Machines", "Offer", "Offered", "Offers", "Paced", "Plan",
+    "Session", "SessionOutput", "SessionRecord", "SessionRun", "Sessions", "Status", "check", "export", "get", "ls",
+    "run", "show", "start", "stop",
 ]  # fmt: skip
 
 
@@ -344,6 +345,88 @@ def _restored(found: sessions.ObservedSession, done: kernels.Restored, path: Pat
 
 def _first_line(code: str) -> str:
     return next(iter(code.strip().splitlines()), "")
+
+
+@dataclass(frozen=True)
+class ExportedSession(Result):
+    """What a session would be rented by, for another tool. text: the file that is the session's own, `file`.
+
+    into: the folder that it was written into with the others; empty where it was not. use: what is run beside that
+    file. notes: what is to be given, and what differs.
+    """
+
+    kind = "Export"
+
+    uri: str
+    to: str
+    machine: str
+    file: str
+    text: str
+    into: str = ""
+    use: str = ""
+    notes: tuple[str, ...] = ()
+
+    def card(self) -> Card:
+        return cards.export_card(self)
+
+
+def _forms() -> list[str]:
+    from .exports import FORMS
+
+    return sorted(FORMS)
+
+
+@verb("gpu")
+def export(
+    name: Annotated[Name, Live("gpu")],
+    *,
+    to: Annotated[str, Choices(_forms)],
+    gpu: Annotated[str, Choices(prices.accelerators, is_open=True)] | None = None,
+    mig: Annotated[str, Choices(offering.mig_profiles, is_open=True)] | None = None,
+    spot: bool = False,
+    for_: Duration | None = None,
+    budget: Usd | None = None,
+    into: Destination | None = None,
+) -> ExportedSession:
+    """Write what a session is rented by for another tool, and rent nothing.
+
+    Of a session that there is, or of one that would be started with these flags. A cloud's machine is chosen by the
+    price table, where it is not the session's own.
+
+    name: the session; one that is not started needs --gpu
+    to: the tool
+    gpu: accelerator, as for `gpu start`
+    mig: a slice of it, as for `gpu start`
+    spot: a machine that may be taken away
+    for: how long it is to live; what a session that lives has left, or `rented_for` below `[gpu]`, 12h, when left out
+    budget: what it may cost at most
+    into: a folder for the file and what it needs; without, the file alone is shown
+
+    Example:
+        %gpu export trainer --to terraform --gpu A10G --for 2h
+    """
+    from .exports import FORMS
+    from .exports.spec import spec_of
+
+    if to not in FORMS:
+        raise UsageProblem(f"nothing is exported to {to!r}", did_you_mean(to, FORMS))
+    label = check_name(Uri.parse(name, noun="gpu").label)
+    wanted = offering.asked_for(gpu, mig) or None
+    request = starting.SessionRequest(label, wanted, spot, number(for_), number(budget), None)
+    spec, provider = spec_of(request, FORMS[to].providers)
+    done = FORMS[to].render(spec, provider, settings())
+    if into:
+        done.write(Path(into))
+    return ExportedSession(
+        str(Uri("gpu", label)),
+        to,
+        str(offering.ProviderOffer(provider, spec.offer)),
+        done.main,
+        done.text,
+        str(into or ""),
+        done.use,
+        done.notes,
+    )
 
 
 @dataclass(frozen=True)

@@ -17,6 +17,7 @@ from ..show import (
     Listed,
     Meter,
     Number,
+    Quote,
     RowHeader,
     Sentence,
     StateMark,
@@ -31,7 +32,7 @@ from ..units import counted, show_duration, show_share, show_usd
 from ..uris import Uri
 
 if TYPE_CHECKING:
-    from . import MachineCheck, Offered, Offers, Session, SessionOutput
+    from . import ExportedSession, MachineCheck, Offered, Offers, Session, SessionOutput
 
 _ENDS = {
     "deadline": "Ended because its time was over.",
@@ -147,6 +148,22 @@ def _offer_row(one: Offered) -> tuple[Cell, ...]:
     to_know = "; ".join(filter(None, [one.risk, one.note]))
     machine = " ".join(filter(None, [one.on, one.type]))
     return machine, one.where, f"{count}{one.gpu}{memory}", show_usd(one.hourly_usd), show_usd(worst), market, to_know
+
+
+def export_card(done: ExportedSession) -> Card:
+    """The file of a session for another tool, and what to do with it."""
+    folder, _, _ = done.file.rpartition("/")
+    there = f"in `{done.into}/{folder}`, `{done.use}` looks at what it would do"
+    if not done.into:
+        there = f"`--into FOLDER` writes it with what it needs; there `{done.use}` looks at what it would do"
+    return Card(
+        kind=done.kind,
+        uri=done.uri,
+        lead=f"**{done.machine}**, for {done.to}" + (f", is in `{done.into}`." if done.into else "."),
+        parts=[Fold(done.file, Quote(done.text)) if done.into else Quote(done.text, label=done.file)],
+        notes=list(map(sentence, done.notes)),
+        next=[f"Next: {there}"],
+    )
 
 
 def _row(session: Session) -> tuple[Cell, ...]:

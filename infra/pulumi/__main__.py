@@ -1,13 +1,21 @@
 """GPU machines of one environment, which is the stack: what is in `nodes` and `pools` of its configuration."""
 
 import pulumi
-from machines import Environment, Launch, node, pool
+from machines import Environment, Launch, Network, node, pool
 
 config = pulumi.Config()
 doors = {"ssh": (22, config.get_object("ssh_from") or []), "serving": (8000, config.get_object("serving_from") or [])}
-environment = Environment(pulumi.get_stack(), config.require("cidr"), config.require_object("zones"), doors)
+zones, there = config.require_object("zones"), config.get_object("network")
+environment = (
+    Network(pulumi.get_stack(), zones, **there)
+    if there
+    else Environment(pulumi.get_stack(), config.require("cidr"), zones, doors)
+)
 launch = Launch(
-    owner=config.require("owner"), image=config.require("image"), ssh_keys=config.get_object("ssh_keys") or []
+    owner=config.require("owner"),
+    image=config.require("image"),
+    ssh_keys=config.get_object("ssh_keys") or [],
+    user=config.get("user") or "ubuntu",
 )
 spot = config.require_bool("spot")
 

@@ -35,7 +35,7 @@ class Environment:
         routes = [{"cidr_block": "0.0.0.0/0", "gateway_id": gateway.id}]
         table = aws.ec2.RouteTable(self.label, vpc_id=vpc.id, routes=routes, tags=tags)
         self.subnets = {}
-        for number, zone in enumerate(zones):
+        for number, zone in enumerate(map(zone_name, zones)):
             block = f"{'.'.join(cidr.split('.')[:2])}.{number * 16}.0/20"
             self.subnets[zone] = aws.ec2.Subnet(
                 f"{self.label}-{zone}",
@@ -48,7 +48,7 @@ class Environment:
             aws.ec2.RouteTableAssociation(
                 f"{self.label}-{zone}", subnet_id=self.subnets[zone].id, route_table_id=table.id
             )
-        self.group = aws.ec2.SecurityGroup(
+        group = aws.ec2.SecurityGroup(
             self.label,
             description=f"Machines of {self.label}",
             vpc_id=vpc.id,
@@ -60,13 +60,37 @@ class Environment:
             egress=[{"protocol": "-1", "from_port": 0, "to_port": 0, "cidr_blocks": ["0.0.0.0/0"]}],
             tags=tags,
         )
-        self.profile = self._profile()
+        self.groups, self.profile = [group.id], self._profile().name
 
     def _profile(self) -> aws.iam.InstanceProfile:
         name = f"{self.label}-host"
         role = aws.iam.Role(name, assume_role_policy=(INFRA / "iam" / "host-trust.json").read_text())
         aws.iam.RolePolicy(name, role=role.id, policy=(INFRA / "iam" / "host.json").read_text())
         return aws.iam.InstanceProfile(name, role=role.name)
+
+
+class Network:
+    """A network that is there: that of an environment, by its tag, or subnets and security groups that are named."""
+
+    def __init__(
+        self,
+        name: str,
+        zones: Sequence[str],
+        *,
+        environment: str = "",
+        subnets: Sequence[str] = (),
+        groups: Sequence[str] = (),
+        profile: str = "",
+    ) -> None:
+        self.name, self.label, self.profile = environment or name, f"aiinfra-{environment or name}", profile or None
+        tags = None if subnets else {"aiinfra:environment": environment}
+        ids = [{"name": "subnet-id", "values": list(subnets)}] if subnets else None
+        self.subnets = {
+            zone: aws.ec2.get_subnet_output(availability_zone=zone, tags=tags, filters=ids)
+            for zone in map(zone_name, zones)
+        }
+        vpc = next(iter(self.subnets.values())).vpc_id
+        self.groups = list(groups) or [aws.ec2.get_security_group_output(vpc_id=vpc, tags=tags).id]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -78,7 +102,7 @@ class Launch:
     ssh_keys: Sequence[str] = ()
     user: str = "ubuntu"
 
-    def tags(self, environment: Environment, session: str, expires_at: str) -> dict[str, str]:
+    def tags(self, environment: Environment | Network, session: str, expires_at: str) -> dict[str, str]:
         """Those by which `%gpu check` knows a machine, and what is left over."""
         _check(session, expires_at)
         return {
@@ -89,18 +113,23 @@ class Launch:
             "aiinfra:expires": expires_at,
         }
 
-    def user_data(self, expires_at: str, mig: Mapping[str, Any] | None) -> str:
+    def user_data(self, expires_at: str, mig: Mapping[str, Any] | None, setup: str = "") -> str:
         """Arms the deadline first."""
         profiles = ",".join([mig["profile"]] * mig["count"]) if mig else ""
         given = {"expires_at": expires_at, "mig": profiles, "user": self.user, "ssh_keys": "\n".join(self.ssh_keys)}
         if any("'" in value for value in given.values()):
             raise ValueError("a quote has no place in a key, a user or a profile")
         variables = "".join(f"{name}='{value}'\n" for name, value in given.items())
-        return f"#!/bin/sh\n{variables}{(INFRA / 'machine.sh').read_text()}"
+        return f"#!/bin/sh\n{variables}{(INFRA / 'machine.sh').read_text()}{setup}"
+
+
+def zone_name(zone: str) -> str:
+    """What this account calls a zone that may be given by the id that all accounts know it by, e.g. use1-az1."""
+    return aws.get_availability_zone(zone_id=zone).name if re.fullmatch(r"[a-z]+\d+-az\d+", zone) else zone
 
 
 def node(
-    environment: Environment,
+    environment: Environment | Network,
     launch: Launch,
     session: str,
     *,
@@ -108,26 +137,34 @@ def node(
     instance_type: str,
     zone: str,
     spot: bool,
+    most_usd_per_hour: float | None = None,
     mig: Mapping[str, Any] | None = None,
     root_gib: int = 100,
+    setup: str = "",
 ) -> aws.ec2.Instance:
-    """One GPU machine that ends itself."""
+    """One GPU machine that ends itself. most_usd_per_hour: no spot machine above this price. setup: lines of shell that
+    run last."""
     _check_slices(mig, [instance_type])
     tags = launch.tags(environment, session, expires_at)
+    capped = {"max_price": f"{most_usd_per_hour:.6g}"} if most_usd_per_hour is not None else {}
     market = {
         "market_type": "spot",
-        "spot_options": {"spot_instance_type": "one-time", "instance_interruption_behavior": "terminate"},
+        "spot_options": {
+            "spot_instance_type": "one-time",
+            "instance_interruption_behavior": "terminate",
+            **capped,
+        },
     }
     return aws.ec2.Instance(
         tags["Name"],
         ami=launch.image,
         instance_type=instance_type,
-        subnet_id=environment.subnets[zone].id,
-        vpc_security_group_ids=[environment.group.id],
-        iam_instance_profile=environment.profile.name,
+        subnet_id=environment.subnets[zone_name(zone)].id,
+        vpc_security_group_ids=environment.groups,
+        iam_instance_profile=environment.profile,
         instance_initiated_shutdown_behavior="terminate",
         instance_market_options=market if spot else None,
-        user_data=launch.user_data(expires_at, mig),
+        user_data=launch.user_data(expires_at, mig, setup),
         user_data_replace_on_change=True,
         metadata_options=METADATA,
         root_block_device={
@@ -142,7 +179,7 @@ def node(
 
 
 def pool(
-    environment: Environment,
+    environment: Environment | Network,
     launch: Launch,
     session: str,
     *,
@@ -166,8 +203,8 @@ def pool(
         image_id=launch.image,
         update_default_version=True,
         instance_initiated_shutdown_behavior="terminate",
-        iam_instance_profile={"name": environment.profile.name},
-        network_interfaces=[{"security_groups": [environment.group.id], "delete_on_termination": "true"}],
+        iam_instance_profile={"name": environment.profile},
+        network_interfaces=[{"security_groups": environment.groups, "delete_on_termination": "true"}],
         metadata_options=METADATA,
         block_device_mappings=[{"device_name": root, "ebs": ebs}],
         tag_specifications=[{"resource_type": kind, "tags": tags} for kind in kinds],
@@ -215,8 +252,8 @@ def pool(
 
 
 def _check(session: str, expires_at: str) -> None:
-    if not re.fullmatch(r"[a-z][a-z0-9-]{0,62}", session):
-        raise ValueError(f"{session}: a session's name is of small letters, digits and hyphens, 63 at most")
+    if not re.fullmatch(r"[a-z0-9][a-z0-9_.-]{0,62}", session):
+        raise ValueError(f"{session}: a session's name is of small letters, digits, '-', '.' and '_', 63 at most")
     if not re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ", expires_at):
         raise ValueError(f"{expires_at}: write the time as 2026-01-31T18:00:00Z")
     datetime.fromisoformat(expires_at)

@@ -202,9 +202,16 @@ def test_a_cloud_that_does_not_answer_is_a_line(rented):
     cloud.reachable[0] = False
     found = gpu.ls(offers=True)
     assert [one.on for one in found] == ["local"]
-    assert [name for name, _, _ in found.unasked] == ["cloud", "ssh"]
+    assert {"cloud", "ssh"} <= {name for name, _, _ in found.unasked}
     with pytest.raises(Unavailable, match="does not answer"):
         gpu.ls(offers=True, on="cloud")
+
+
+def test_a_simulation_is_offered_to_whoever_asks_for_it(workspace, monkeypatch):
+    assert {one.on for one in gpu.ls(offers=True)} == {"local"}
+    assert {one.on for one in gpu.ls(offers=True, gpu="A10G", on="sim", spot=True)} == {"sim"}
+    monkeypatch.setenv("AIINFRA_GPU_MACHINES", "sim")
+    assert {one.on for one in gpu.ls(offers=True)} == {"local", "sim"}
 
 
 def test_nothing_that_fits_says_why_not(rented):

@@ -1,4 +1,7 @@
-"""Runs infra/pulumi against Pulumi's own mocks and prints what it would make. Stack and configuration: arguments."""
+"""Runs infra/pulumi against Pulumi's own mocks and prints what it would make.
+
+Arguments: stack, configuration, and the program's folder where it is another one.
+"""
 
 import json
 import runpy
@@ -8,7 +11,7 @@ from typing import Any
 
 import pulumi
 
-PROGRAM = Path(__file__).parents[2] / "infra" / "pulumi"
+PROGRAM = Path(sys.argv[3]) if sys.argv[3:] else Path(__file__).parents[2] / "infra" / "pulumi"
 made: list[dict[str, Any]] = []
 
 
@@ -21,7 +24,7 @@ class Recorder(pulumi.runtime.Mocks):
         return f"{args.name}-id", {**known, **args.inputs}
 
     def call(self, args: pulumi.runtime.MockCallArgs) -> dict[str, Any]:
-        return {**args.args, "id": "ami-1", "rootDeviceName": "/dev/xvda"}
+        return {**args.args, "id": f"{args.token}-id", "rootDeviceName": "/dev/xvda", "name": "us-east-1d"}
 
 
 stack, configuration = sys.argv[1], json.loads(sys.argv[2])

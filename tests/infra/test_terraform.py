@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import functools
 import json
-import os
 import shutil
 import subprocess
 from collections.abc import Iterator, Mapping
@@ -16,6 +14,7 @@ import pytest
 
 from tests.fakes.ec2 import Ec2
 from tests.fakes.ec2_wire import Call
+from tests.terraform import Root, needs_provider, needs_terraform
 
 INFRA = Path(__file__).parents[2] / "infra"
 ENVIRONMENTS = ("inference", "training")
@@ -24,54 +23,10 @@ KEYS = ["ssh-ed25519 AAAA me", "ssh-ed25519 BBBB you"]
 CUT = {"profile": "1g.5gb", "count": 7}
 
 
-@functools.cache
-def plugins() -> Path | None:
-    """The folder in which a provider for AWS lies; nothing is loaded from anywhere."""
-    found = subprocess.run(
-        ["find", "/", "-xdev", "-maxdepth", "4", "-type", "d", "-name", "registry.terraform.io"],
-        text=True,
-        capture_output=True,
-        check=False,
-    )
-    with_aws = [Path(it).parent for it in found.stdout.splitlines() if (Path(it) / "hashicorp" / "aws").is_dir()]
-    return with_aws[0] if with_aws else None
-
-
-needs_terraform = pytest.mark.skipif(not shutil.which("terraform"), reason="there is no terraform")
-needs_provider = pytest.mark.skipif(
-    not shutil.which("terraform") or plugins() is None,
-    reason="there is no terraform, or no provider for AWS on this disk",
-)
-
-
-@dataclass(frozen=True)
-class Root:
-    """An environment, copied, so that neither state nor providers come into the checkout."""
-
-    folder: Path
-    env: Mapping[str, str]
-
-    def terraform(self, *words: str) -> tuple[int, str]:
-        """Status and all that it prints."""
-        command = ["terraform", words[0], "-no-color", *words[1:]]
-        env = {**os.environ, **self.env}
-        done = subprocess.run(command, cwd=self.folder, env=env, text=True, capture_output=True, check=False)
-        return done.returncode, done.stdout + done.stderr
-
-    def set(self, **variables: Any) -> None:
-        (self.folder / "test.auto.tfvars.json").write_text(json.dumps(variables))
-
-
 def root(name: str, home: Path, ec2: Ec2) -> Root:
     """Ready for `plan`."""
     shutil.copytree(INFRA, home / "infra")
-    (home / "empty.tfrc").touch()
-    quiet = {"CHECKPOINT_DISABLE": "1", "TF_IN_AUTOMATION": "1", "TF_INPUT": "0"}
-    env = {**ec2.env(), **quiet, "TF_CLI_CONFIG_FILE": str(home / "empty.tfrc")}
-    made = Root(home / "infra" / "terraform" / "environments" / name, env)
-    status, text = made.terraform("init", f"-plugin-dir={plugins()}")
-    assert status == 0, text
-    return made
+    return Root.ready(home / "infra" / "terraform" / "environments" / name, home, ec2)
 
 
 @pytest.fixture(scope="module")
@@ -99,10 +54,7 @@ def test_inference_is_on_demand_and_has_a_door_for_those_who_ask(tmp_path: Path,
     made = root("inference", tmp_path, ec2)
     node = {"expires_at": EXPIRES_AT, "instance_type": "g6.xlarge", "zone": "us-east-1a"}
     made.set(owner="me", image=ec2.image(), nodes={"delay": node}, serving_from=["192.0.2.0/24"])
-    status, text = made.terraform("plan", "-out=plan")
-    assert status == 0, text
-    planned = json.loads(made.terraform("show", "-json", "plan")[1])["resource_changes"]
-    found = {it["type"]: it["change"]["after"] for it in planned}
+    found = {address.split(".")[-2]: it for address, it in made.planned().items()}
     assert "instance_market_options" not in found["aws_instance"]
     assert [it["from_port"] for it in found["aws_security_group"]["ingress"]] == [8000]
     assert found["aws_vpc"]["cidr_block"] == "10.65.0.0/16"

@@ -37,6 +37,7 @@ THEIRS = {
     ),
     *("me", "mem", "mpi", "name", "no-requeue", "node", "nodes", "noheader", "ntasks", "oneliner", "output", "overlap"),
     *("parsable", "partition", "qos", "signal", "starttime", "states", "summarize", "test-only", "time", "unbuffered"),
+    *("python-version", "python-platform", "cluster", "dryrun"),
 }
 # Of another noun's command, which the same sentence names.
 ELSEWHERE = {"deploy": {"require", "margin"}, "models": {"resume", "rows"}, "train": {"environment"}}

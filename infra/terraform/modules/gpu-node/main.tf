@@ -13,7 +13,7 @@ resource "aws_instance" "this" {
   ami                    = var.image
   instance_type          = var.instance_type
   subnet_id              = var.machines.subnets[var.zone]
-  vpc_security_group_ids = [var.machines.security_group]
+  vpc_security_group_ids = concat([var.machines.security_group], var.machines.more_security_groups)
   iam_instance_profile   = var.machines.instance_profile
   tags                   = local.tags
   volume_tags            = local.tags # in the creating call, which tags of the block device below would not be

@@ -3,8 +3,8 @@ variable "session" {
   type        = string
 
   validation {
-    condition     = can(regex("^[a-z][a-z0-9-]{0,62}$", var.session))
-    error_message = "A session's name is of small letters, digits and hyphens, 63 at most."
+    condition     = can(regex("^[a-z0-9][a-z0-9_.-]{0,62}$", var.session))
+    error_message = "A session's name is of small letters, digits, hyphens, dots and underscores, 63 at most."
   }
 }
 
@@ -26,10 +26,11 @@ variable "expires_at" {
 variable "machines" {
   description = "The output `machines` of the environment that it belongs to."
   type = object({
-    name             = string
-    subnets          = map(string)
-    security_group   = string
-    instance_profile = string
+    name                 = string
+    subnets              = map(string)
+    security_group       = string
+    more_security_groups = optional(list(string), [])
+    instance_profile     = string
   })
 }
 

@@ -3,8 +3,8 @@ variable "session" {
   type        = string
 
   validation {
-    condition     = can(regex("^[a-z][a-z0-9-]{0,62}$", var.session))
-    error_message = "A session's name is of small letters, digits and hyphens, 63 at most."
+    condition     = can(regex("^[a-z0-9][a-z0-9_.-]{0,62}$", var.session))
+    error_message = "A session's name is of small letters, digits, hyphens, dots and underscores, 63 at most."
   }
 }
 

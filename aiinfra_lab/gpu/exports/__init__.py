@@ -1,0 +1,35 @@
+"""`%gpu export`: what `%gpu start` asks a provider for, as files for other tools. Nothing is rented, nothing is asked.
+
+A form is a function of the launch spec and the settings alone, so that the same session gives the same files.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from ...config import Settings
+from . import pulumi, skypilot, terraform
+from .rendered import Rendered
+
+if TYPE_CHECKING:
+    from ..renting import LaunchSpec
+
+__all__ = ["FORMS", "ExportForm", "Rendered"]
+
+
+@dataclass(frozen=True, slots=True)
+class ExportForm:
+    """What a session can be written as. render: given its spec, the provider of its machine and the settings.
+    providers: whose machines it can be about, the first that has one first."""
+
+    render: Callable[[LaunchSpec, str, Settings], Rendered]
+    providers: Sequence[str]
+
+
+FORMS: Mapping[str, ExportForm] = {
+    "pulumi": ExportForm(pulumi.render, ("aws",)),
+    "skypilot": ExportForm(skypilot.render, skypilot.CLOUDS),
+    "terraform": ExportForm(terraform.render, ("aws",)),
+}
