@@ -28,7 +28,7 @@ SETUP_RESULT = "/run/aiinfra-machine"
 """The file of a machine with the exit code of its setup."""
 _PACKAGE = Path(__file__).parents[1]
 # In the wheel, and in a checkout.
-_FOLDERS = (_PACKAGE / "gpu", _PACKAGE.parent / "infra")
+_FOLDERS = (_PACKAGE / "infra", _PACKAGE.parent / "infra")
 _TAGGED = ("instance", "volume", "network-interface")
 
 

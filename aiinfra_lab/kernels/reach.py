@@ -31,7 +31,7 @@ from ..jobs.process import end_child
 BEGIN_S = 30.0
 NO_CORE = 69
 _LISTENING = b"listening\n"
-_ONLY_FAILED = re.compile("srun: error: .*: Exited with exit code [0-9]+")
+_ONLY_FAILED = re.compile("srun: error: .*: Exited with exit code [0-9]+|command terminated with exit code [0-9]+")
 _FIRST = """import os
 s = b""
 while len(s) < {size}:
@@ -241,9 +241,6 @@ def _last_line(process: subprocess.Popen[bytes]) -> str:
         lines = errors.read().decode("utf-8", "replace").strip().splitlines()
     # What a program there writes tells more than that it has failed.
     return next((line for line in reversed(lines) if not _ONLY_FAILED.fullmatch(line)), lines[-1] if lines else "")
-    # kubectl's own word on a command that has said itself why it ended.
-    said = [line for line in lines if not line.startswith("command terminated with exit code ")]
-    return said[-1] if said else ""
 
 
 @functools.cache
