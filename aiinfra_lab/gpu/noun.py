@@ -24,7 +24,6 @@ class GpuNoun(Noun[SessionRecord]):
     kind = SessionRecord
     plural = "sessions"
     settings: ClassVar = {
-        "value_bytes": "how much `gpu run` may take along or bring back at once, in bytes; 4 GiB when it is not set",
         "rented_for": "how long a rented machine lives that is started without an end; 12h when it is not set",
         "sim_boot": "how long a machine of `--on sim` takes to boot; 1.5s when it is not set",
         "sim_room": "how many machines of a type a zone of `--on sim` has; 4 when it is not set",

@@ -32,10 +32,10 @@ from ..host import processes
 from ..host.spec import read_state
 from ..jobs.home import home_id
 from ..kernels import KeptKernel, Place, keeper
-from ..kernels.reach import LocalReach
 from ..units import parse_duration
 from .base import NoCapacity, Offer
 from .renting import Instance, LaunchSpec, RentingMachines
+from .sim_reach import SimReach
 
 _ZONES = ("sim-1a", "sim-1b", "sim-1c")
 _LOOK_S = 0.1
@@ -253,7 +253,7 @@ class SimMachines(RentingMachines):
         there = _folder_of(self.cloud.folder, instance.id)
         plain = keeper.here(KeptKernel.of(f"gpu:{instance.session}"))
         return Place(
-            reach=LocalReach(there),
+            reach=SimReach(there),
             folder=str(there),
             argv=plain.argv,
             cwd=plain.cwd,

@@ -17,7 +17,7 @@ from ..host.frames import MessageChannel
 from ..show import in_notebook
 from ..units import show_duration
 from . import recovery
-from .kept import KeptKernel
+from .kept import KeptKernel, KernelState
 from .recovery import OUTPUTS, Execution, Output
 from .shim import LEASE_MOVED
 
@@ -264,7 +264,7 @@ class RunningCode:
         self, kernel: KeptKernel, client: _Client, on_output: Callable[[Output], None], timeout_s: float | None
     ) -> None:
         self._kernel, self._client, self._on_output = kernel, client, on_output
-        self._incarnation = kernel.state().incarnation
+        self._incarnation = _living(kernel.state())
         self._timeout_s = timeout_s
         self._until = None if timeout_s is None else time.monotonic() + timeout_s
         self._id, self._last = "", ""
@@ -340,12 +340,13 @@ class RunningCode:
         if not kernel.is_alive():
             self._go_on_with_the_next_keeper()
         state = kernel.state()
-        if state.crashed >= self._incarnation:
+        self._incarnation = self._incarnation or _living(state)
+        if state.crashed >= self._incarnation > 0:
             raise Failed(
                 f"{state.crash} in the middle of the code; {kernel.uri} goes on with a new one",
                 "run again what it needs, from its first cell on",
             )
-        if state.incarnation != self._incarnation:
+        if self._incarnation and state.incarnation != self._incarnation:
             raise Failed(f"the kernel of {kernel.uri} was restarted in the middle of the code", "run the code again")
         if self._until is not None and time.monotonic() > self._until:
             waited = show_duration(self._timeout_s or 0)
@@ -371,3 +372,8 @@ class RunningCode:
                     pass
             self._missed[channel] = found
             self._recovered |= {each["msg_id"] for each in found}
+
+
+def _living(state: KernelState) -> int:
+    """The kernel that gets what is sent now; 0 while it still has to be started, since then what is sent waits."""
+    return state.incarnation if state.incarnation > state.crashed else 0

@@ -278,20 +278,21 @@ class _Keeper:
 
     def _replace(self, how: str) -> None:
         """The machine is gone, and its kernel with it: the next one goes on."""
-        self.shim.is_kernel_there = False
-        self.shim.announce("status", {"execution_state": "restarting"})
-        self.bridge.link.go_by(None)
+        link = self.bridge.link
+        if self.state.crashed < self.state.incarnation:
+            self._note_loss(how, link.sent.last if link.is_connected else link.sent_before_break)
+        link.go_by(None)
         self.place, self.host, self.resume = None, None, False
         self.ask_at = self.going_since = 0.0
-        self._write_state(
-            phase="starting",
-            kernel_pid=0,
-            crashed=self.state.incarnation,
-            crash=how,
-            machine="",
-            owner_after=self.bridge.link.sent.last,
-            unreached_at=0.0,
-        )
+        self._write_state(crash=how, machine="", unreached_at=0.0)
+
+    def _note_loss(self, how: str, owner_after: int) -> None:
+        """The kernel is gone with its machine. What was sent to it up to that number may have run, and is not sent
+        again; what comes from now on is for the next one."""
+        self.shim.is_kernel_there = False
+        self.shim.announce("status", {"execution_state": "restarting"})
+        crashed = self.state.incarnation
+        self._write_state(phase="starting", kernel_pid=0, crashed=crashed, crash=how, owner_after=owner_after)
 
     def _spec(self, place: Place) -> HostSpec:
         return HostSpec(
@@ -321,6 +322,8 @@ class _Keeper:
         """What the host reports of itself goes into the state."""
         self.host = host
         if host.phase == "ended":
+            if self._is_machine_going(host):
+                self._note_loss(host.why, self.bridge.link.sent.last)
             return
         kernel = self.state.kernel
         if host.phase == "ready" and self.state.phase != "ready":

@@ -45,6 +45,7 @@ class Link:
         self.is_over = False  # whether the host has said that there is no core any more
         self.problem = ""  # why it is not connected
         self.broken_at: float | None = time.time()
+        self.sent_before_break = 0  # the last message that may have been brought to the host before it broke
         self.exchanges = Exchanges(folder / FOLDER)
         self._lease: tuple[float | None, str, float | None] | None = None
         self._connection: ByteStream | None = None
@@ -203,7 +204,9 @@ class Link:
             self.is_over = self.is_over or self._connection.is_last()
             problem = self._connection.problem() or problem
         self._stream = self._connection = None
-        self.problem, self.broken_at = problem, self.broken_at or time.time()
+        if self.broken_at is None:
+            self.broken_at, self.sent_before_break = time.time(), self.sent.last
+        self.problem = problem
         self._again_at = time.monotonic() + _BACK_OFF_S[min(self._attempt, len(_BACK_OFF_S) - 1)]
         self._attempt += 1
 

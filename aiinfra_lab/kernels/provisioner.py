@@ -64,7 +64,8 @@ class SessionProvisioner(KernelProvisionerBase):
             return 0
         kept, state = self.kept, self.kept.state()
         if state.crashed >= self._incarnation > 0:
-            return 1
+            # Not before there is one to attach to: that may take a boot, and Jupyter gives up after five attempts.
+            return 1 if state.incarnation > state.crashed or not kept.is_alive() else None
         self._incarnation = self._incarnation or state.incarnation  # it was opened before there was a kernel
         return None if kept.is_alive() else 1
 

@@ -11,7 +11,7 @@ from jupyter_client.kernelspec import get_kernel_spec
 from aiinfra_lab import gpu, kernels
 from aiinfra_lab.config import settings
 from aiinfra_lab.errors import LabError
-from aiinfra_lab.gpu import Offer, Plan
+from aiinfra_lab.gpu import Offer, Plan, sim_faults
 from aiinfra_lab.gpu.record import MachineRecord
 from aiinfra_lab.gpu.sim import SimMachines
 from aiinfra_lab.kernels import KeptKernel
@@ -90,7 +90,7 @@ def test_a_machine_that_somebody_ended_is_not_replaced(machines):
 
 
 def test_a_machine_ends_itself_at_its_deadline_though_its_keeper_is_gone(machines, workspace):
-    gpu.start("far", on="sim", for_="8s")
+    gpu.start("far", on="sim", for_="25s")
     end_supervisor(workspace)
     kill_keeper("far")
     until(lambda: not machines.instances())
@@ -148,3 +148,40 @@ def test_a_zone_that_filled_up_meanwhile_is_no_end(machines, workspace, monkeypa
 def suppressed(verb, *args, **kwargs) -> None:
     with contextlib.suppress(LabError):
         verb(*args, **kwargs)
+
+
+def test_a_cut_network_loses_nothing(machines, capsys):
+    gpu.start("far", on="sim", for_="1h")
+    sim_faults.cut("far", 2)
+    printed = run("import time\nfor n in range(20):\n    print('line', n, flush=True); time.sleep(0.1)")
+    assert printed == "".join(f"line {n}\n" for n in range(20))
+
+
+def test_code_that_is_sent_after_a_machine_is_gone_runs_on_the_next(machines):
+    gpu.start("far", gpu="L4", on="sim", spot=True, for_="1h")
+    run("x = 41")
+    sim_faults.take("far")
+    assert run("print('x' in globals())") == "False\n"
+    assert len(rented()) == 2
+
+
+def test_code_that_a_machine_took_along_is_not_run_again(machines, tmp_path):
+    gpu.start("far", gpu="L4", on="sim", spot=True, for_="1h")
+    code = f"import time; open({str(tmp_path / 'ran')!r}, 'a').write('x'); time.sleep(60)"
+    failed: list[LabError] = []
+    running = Thread(target=lambda: failed.extend(caught(kernels.execute, "gpu:far", code)))
+    running.start()
+    until((tmp_path / "ran").exists)
+    sim_faults.take("far")
+    running.join(60)
+    assert "in the middle of the code" in failed[0].what
+    assert run("print(6 * 7)") == "42\n"
+    assert (tmp_path / "ran").read_text() == "x"
+
+
+def caught(verb, *args) -> list[LabError]:
+    try:
+        verb(*args)
+    except LabError as problem:
+        return [problem]
+    return []
