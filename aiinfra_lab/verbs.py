@@ -241,10 +241,10 @@ class Verb:
     @functools.cached_property
     def example_values(self) -> Mapping[str, str]:
         """What its example gives, by the names of the parameters."""
-        from .words import split, understand
+        from .words import AnyName, split, understand
 
         words = split(self.example.partition("\n")[0])
-        call = understand(self.noun, words[1:], "") if words else None
+        call = understand(self.noun, words[1:], "", names=AnyName()) if words else None
         values = {} if call is None or isinstance(call, Help) else call.values
         return {name: value for name, value in values.items() if isinstance(value, str)}
 

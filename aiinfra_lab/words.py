@@ -34,6 +34,16 @@ class Given:
 Word = str | Given
 
 
+class AnyName(dict[str, Any]):
+    """Has a variable of every name: for lines of which only the words count."""
+
+    def __contains__(self, name: object) -> bool:
+        return True
+
+    def __missing__(self, name: str) -> None:
+        return None
+
+
 @dataclass(frozen=True)
 class Call:
     """A line understood: the verb, its values, and the name that its result is bound to."""
@@ -203,7 +213,7 @@ def _flag_meant(verb: Verb, line: Sequence[Word], at: int, also: Sequence[str]) 
 
 def _fits(verb: Verb, words: Sequence[Word]) -> bool:
     try:
-        _values(verb, words, ())
+        _values(verb, words, (), AnyName())
     except LabError:
         return False
     return True

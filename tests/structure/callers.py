@@ -120,7 +120,7 @@ def _blocks(document: Path) -> Iterator[str]:
 
 def _as_python(target: str | None, noun: str, line: str) -> Iterator[str]:
     try:
-        call = understand(noun, split(line, _Variables()), body=None)
+        call = understand(noun, split(line, _Variables()), body=None, names=_Variables())
     except LabError:
         return  # a line that shows a form (`NAME`, `…`) and not a call
     if isinstance(call, Help):
