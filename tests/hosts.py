@@ -49,10 +49,16 @@ class Host:
         self._process = subprocess.Popen(command, env={**os.environ, "PATH": _PATH})
         self._init = self._first_process()
 
+    @property
+    def enter(self) -> list[str]:
+        """What a command is put behind to run there."""
+        return ["nsenter", "-t", self._init, "--net", "--uts", "--mount", "--pid", "--"]
+
     def run(self, *command: str, **env: str) -> str:
         """What a command prints there; it must succeed."""
-        enter = ["nsenter", "-t", self._init, "--net", "--uts", "--mount", "--pid", "--", *command]
-        done = subprocess.run(enter, env={**os.environ, **env}, text=True, capture_output=True, check=False)
+        done = subprocess.run(
+            [*self.enter, *command], env={**os.environ, **env}, text=True, capture_output=True, check=False
+        )
         assert done.returncode == 0, done.stdout[-2000:] + done.stderr[-4000:]
         return done.stdout.strip()
 

@@ -18,6 +18,8 @@ from tornado.websocket import WebSocketClientConnection, websocket_connect
 from tests.conftest import PATIENCE_S, until
 
 TOKEN = "a-token-of-this-test"
+# By itself the server drops what comes faster than a browser would show.
+UNLIMITED = ("--ServerApp.iopub_data_rate_limit=1e12", "--ServerApp.iopub_msg_rate_limit=1e12")
 Message = dict[str, Any]
 
 

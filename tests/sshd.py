@@ -48,9 +48,8 @@ class SshHost(Host):
             "PermitRootLogin": "prohibit-password",
         }
         flags = [word for name, value in options.items() for word in ("-o", f"{name}={value}")]
-        enter = ["nsenter", "-t", self._init, "--net", "--uts", "--mount", "--pid", "--"]
         self._sshd = subprocess.Popen(
-            [*enter, str(_SSHD), "-D", "-e", "-f", "/dev/null", *flags], stderr=(folder / "sshd.log").open("w")
+            [*self.enter, str(_SSHD), "-D", "-e", "-f", "/dev/null", *flags], stderr=(folder / "sshd.log").open("w")
         )
         until = time.monotonic() + 30
         while not self._listens():

@@ -50,8 +50,8 @@ class IdleWatch:
             self._in_use(busy, now)
         elif cpu >= CPU_SHARE:
             self._in_use(f"its processes compute, at {cpu:.0%} of a core", now)
-        elif self._gpu.is_busy(now):
-            self._in_use("its accelerator computes", now)
+        elif self._gpu.is_busy(now, min(_GPU_S, (self.idle_s or _GPU_S) / 4)):
+            self._in_use("its accelerator computes", self._gpu.seen_at)
         elif self._whole and (what := others()):
             self._in_use(what, now)
         else:
@@ -65,8 +65,8 @@ class IdleWatch:
         """Seconds since it was used last."""
         return self._clock() - self.used_at
 
-    def _in_use(self, why: str, now: float) -> None:
-        self.used_at, self.use = now, why
+    def _in_use(self, why: str, at: float) -> None:
+        self.used_at, self.use = max(self.used_at, at), why
 
     def _cpu_share(self, now: float) -> float:
         """Cores that were busy since the last look: of the kernel's processes, or of all of this user."""
@@ -78,20 +78,22 @@ class IdleWatch:
 
 
 class _GpuProbe:
-    """Asks the driver how busy its accelerators are, beside what goes on: it may take a second to answer."""
+    """Asks the driver how busy its accelerators are, beside what goes on: it may take a second to answer.
+
+    seen_at: when it was asked what it answered last."""
 
     def __init__(self) -> None:
         self._has_driver = shutil.which(_GPU[0]) is not None
         self._asked: subprocess.Popen[bytes] | None = None
-        self._asked_at, self._is_busy = -_GPU_S, False
+        self._asked_at, self._is_busy, self.seen_at = -_GPU_S, False, 0.0
 
-    def is_busy(self, now: float) -> bool:
-        """By its last answer."""
+    def is_busy(self, now: float, every_s: float = _GPU_S) -> bool:
+        """By its last answer; it is asked again after so long."""
         if self._asked is not None and self._asked.poll() is not None:
             answer = self._asked.communicate()[0]
             self._is_busy = any(int(each) >= GPU_PERCENT for each in answer.split() if each.isdigit())
-            self._asked = None
-        if self._asked is None and self._has_driver and now - self._asked_at >= _GPU_S:
+            self._asked, self.seen_at = None, self._asked_at
+        if self._asked is None and self._has_driver and now - self._asked_at >= every_s:
             self._asked_at = now
             with contextlib.suppress(OSError):
                 self._asked = subprocess.Popen(_GPU, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL)

@@ -169,3 +169,29 @@ def test_it_is_idle_after_its_time_and_use_begins_it_anew():
     watch.idle_s = None
     assert not watch.is_idle()
     assert watch.due_in() is None
+
+
+def test_a_busy_accelerator_is_use_until_its_driver_was_asked_and_no_longer(driver, monkeypatch, tmp_path):
+    monkeypatch.setenv("PATH", driver["PATH"])
+    (tmp_path / "busy").write_text("40\n")
+    now = [100.0]
+    watch = IdleWatch(60.0, whole=False, clock=lambda: now[0])
+    watch.look("")
+    assert watch._gpu._asked is not None
+    watch._gpu._asked.wait()
+    now[0] = 109.0
+    watch.look("")
+    assert (watch.use, watch.idle_for_s()) == ("its accelerator computes", 9.0)
+
+
+def test_a_short_time_without_use_has_the_driver_asked_within_it(driver, monkeypatch):
+    monkeypatch.setenv("PATH", driver["PATH"])
+    now = [100.0]
+    watch = IdleWatch(12.0, whole=False, clock=lambda: now[0])
+    watch.look("")
+    first = watch._gpu._asked
+    assert first is not None
+    first.wait()
+    now[0] = 103.0
+    watch.look("")
+    assert watch._gpu._asked not in (None, first)

@@ -45,8 +45,11 @@ class Far:
         self.link = Link(self.reach, self.folder, keep_bytes=1 << 30)
 
     def execute(self, code: str) -> None:
-        content = {"code": code, "silent": False, "store_history": False, "user_expressions": {}, "allow_stdin": False}
-        parts = self.session.serialize(self.session.msg("execute_request", content))
+        flags = {"silent": False, "store_history": False, "user_expressions": {}, "allow_stdin": False}
+        self.ask("execute_request", code=code, **flags)
+
+    def ask(self, kind: str, **content: Any) -> None:
+        parts = self.session.serialize(self.session.msg(kind, content))
         self.link.send(MessageChannel.SHELL, [b"client", *parts])
 
     def command(self, *parts: bytes) -> None:

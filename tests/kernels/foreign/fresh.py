@@ -17,7 +17,7 @@ from typing import IO, Any
 
 from jupyter_client.connect import KernelConnectionInfo
 
-from aiinfra_lab.files import take_lock
+from aiinfra_lab.files import is_locked, take_lock
 from aiinfra_lab.kernels.client import send_code
 from aiinfra_lab.kernels.provisioner import SessionProvisioner
 
@@ -37,8 +37,8 @@ class FreshSession(SessionProvisioner):
     async def launch_kernel(self, cmd: list[str], **kwargs: Any) -> KernelConnectionInfo:
         info = await super().launch_kernel(cmd, **kwargs)
         # A session has the environment of whoever started it; suites hand things over by that of each kernel.
-        names = {name: value for name, value in kwargs["env"].items() if name.startswith(("NBEXECUTE", "IPYKERNEL"))}
-        send_code(self.kept, f"__import__('os').environ.update({names!r})", ENVIRONMENT_S)
+        given = {name: value for name, value in os.environ.items() if name.startswith(("NBEXECUTE", "IPYKERNEL"))}
+        send_code(self.kept, f"__import__('os').environ.update({given!r})", ENVIRONMENT_S)
         return info
 
     async def cleanup(self, restart: bool = False) -> None:
@@ -52,7 +52,7 @@ class FreshSession(SessionProvisioner):
         folder = Path(self.workspace, "fresh")
         folder.mkdir(exist_ok=True)
         for path in folder.iterdir():
-            self._taken = take_lock(path)
+            self._taken = None if is_locked(path) else take_lock(path)
             if self._taken is not None:
                 self.uri, self._restart = f"gpu:{path.name}", "due"
                 self._incarnation = self.kept.state().incarnation
