@@ -23,6 +23,7 @@ from aiinfra_lab.jobs.home import make_home_id
 from aiinfra_lab.testing.gpu import KernelHostContract, MachinesContract, RentedMachinesContract
 from tests.conftest import until
 from tests.kernels.far import Far
+from tests.kernels.test_keeper import kill_keeper
 from tests.slurm import SlurmCluster, needs_slurm, slurm_cluster
 from tests.sshd import SshHost
 
@@ -189,6 +190,20 @@ def test_a_session_there_is_a_kernel_here(one):
     assert [output["content"]["text"] for output in outputs] == ["n1\n"]
     assert gpu.stop("trainer").state == "ended (stopped)"
     assert one.machines.instances() == []
+
+
+def test_a_keeper_that_was_killed_finds_its_kernel_in_the_job_again(one):
+    gpu.start("trainer", on="slurm", for_="10m")
+    [before] = one.machines.instances()
+    kernels.execute("gpu:trainer", "x = 41", [].append)
+    kill_keeper("trainer")
+    until(lambda: not kernels.KeptKernel.of("gpu:trainer").is_alive())
+    until(lambda: gpu.show("trainer").state == "running")
+    outputs: list[kernels.Output] = []
+    kernels.execute("gpu:trainer", "print(x + 1)", outputs.append)
+    assert [output["content"]["text"] for output in outputs] == ["42\n"]
+    assert [each.id for each in one.machines.instances()] == [before.id]
+    gpu.stop("trainer")
 
 
 @pytest.mark.slow
