@@ -142,9 +142,15 @@ class SlurmMachines(RentingMachines):
             raise UsageProblem(what, f"set another `slurm_partition` below `[gpu]`: {did_you_mean(named[0], has)}")
         if not found:
             raise Unavailable("no partition of the cluster takes jobs now", "look at them with `sinfo`")
-        mine = [node for node in found if not named or node.partition in named]
+        mine = named or self._open_partitions()
         called = self._where.get("gpu.slurm_gpu", "")
-        return slurm_offers.offers(mine, wanted, named=called, usd_per_hour=self._price)
+        used = [node for node in found if node.partition in mine]
+        return slurm_offers.offers(used, wanted, named=called, usd_per_hour=self._price)
+
+    def _open_partitions(self) -> list[str]:
+        """Those that take jobs of the account and the quality of service that are set."""
+        account, qos = self._where.get("gpu.slurm_account", ""), self._where.get("gpu.slurm_qos", "")
+        return [name for name, limit in slurm_offers.limits(self._client).items() if limit.takes(account, qos)]
 
     def launch(self, spec: LaunchSpec) -> str:
         if known := self._jobs_of(spec.token, spec.owner):
@@ -309,7 +315,7 @@ def _waits_for(job: SlurmJob) -> str:
     means = _REASONS.get(reason.partition(",")[0], "")
     begins = time.strftime("%H:%M", time.localtime(job.begins_at)) if job.begins_at else ""
     parts = [f"{reason} ({means})" if means else reason, f"begins about {begins}" if begins else ""]
-    return "in the queue: " + ", ".join(filter(None, parts))
+    return ": ".join(filter(None, ("in the queue", ", ".join(filter(None, parts)))))
 
 
 def _notice_at(job: SlurmJob) -> float | None:

@@ -37,6 +37,7 @@ ENDS = {
     "REVOKED": ("taken by another cluster", True),
     "TIMEOUT": ("its time in Slurm is over", False),
 }
+_NAME_LOGIN = 'name a login node of the cluster: `slurm_login = "HOST"` below `[gpu]` in aiinfra.toml'
 _JOB_FIELDS = "%i|%j|%T|%B|%V|%S|%e|%l|%r|%k"
 
 
@@ -117,6 +118,9 @@ class SlurmClient:
             raise Unavailable(f"{self.login} cannot be reached: {problem_of(done)}", f"try `ssh {self.login}`")
         if done.returncode == 127:
             raise self._missing(words[0])
+        if done.returncode and "fatal: " in done.stderr and "configuration" in done.stderr:
+            what = f"{words[0]} on {self.where} knows no cluster: {problem_of(done)}"
+            raise Missing(what, f"set SLURM_CONF to the cluster's slurm.conf, or {_NAME_LOGIN}")
         return done
 
     def ask(self, *words: str) -> str:
@@ -160,7 +164,7 @@ class SlurmClient:
         return found[-1] if found else None
 
     def _missing(self, program: str) -> Missing:
-        fix = 'name a login node of the cluster: `slurm_login = "HOST"` below `[gpu]` in aiinfra.toml'
+        fix = _NAME_LOGIN
         if self.login:
             fix = (
                 f"see that `ssh {self.login} {program} --version` works: it has to be on PATH there without a terminal"
@@ -171,7 +175,7 @@ class SlurmClient:
 def problem_of(done: subprocess.CompletedProcess[str]) -> str:
     """What a command complains about last, without its own name."""
     lines = [line for line in done.stderr.strip().splitlines() if line.strip() and not line.startswith("Try ")]
-    return re.sub(r"^\w+: (error: )?", "", lines[-1]).strip() if lines else f"exit code {done.returncode}"
+    return re.sub(r"^\w+: (error: |fatal: )?", "", lines[-1]).strip() if lines else f"exit code {done.returncode}"
 
 
 def unavailable(done: subprocess.CompletedProcess[str], program: str) -> Unavailable:

@@ -17,12 +17,12 @@ from .slurm_client import SlurmClient, duration_s
 
 # Fields of a width, since what is longer is cut and no separator can be had on every version.
 _FIELDS = {
-    "Partition": 80,
+    "Partition": 64,
     "Available": 8,
-    "NodeList": 80,
+    "NodeList": 64,
     "StateLong": 24,
-    "Gres": 400,
-    "GresUsed": 600,
+    "Gres": 240,
+    "GresUsed": 240,
     "CPUsState": 32,
     "Time": 24,
     "PreemptMode": 24,
@@ -43,6 +43,7 @@ class PartitionNode(NamedTuple):
     limit_s: float | None
     preempt: str
     tier: int
+    is_default: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,6 +66,37 @@ class _Pool:
         return sum(free for _, free in counts if free >= count), sum(has for has, _ in counts)
 
 
+class Limited(NamedTuple):
+    """What a partition wants of a job: one of these accounts, and one of these qualities of service; None for any."""
+
+    accounts: frozenset[str] | None
+    without: frozenset[str]
+    qos: frozenset[str] | None
+
+    def takes(self, account: str, qos: str) -> bool:
+        is_in = self.accounts is None or account in self.accounts
+        return is_in and account not in self.without and (self.qos is None or qos in self.qos)
+
+
+def limits(client: SlurmClient) -> dict[str, Limited]:
+    """By partition."""
+    lines = client.ask("scontrol", "--oneliner", "show", "partition").splitlines()
+    fields = [dict(word.split("=", 1) for word in line.split() if "=" in word) for line in lines]
+    return {
+        each["PartitionName"]: Limited(
+            _listed(each.get("AllowAccounts")),
+            _listed(each.get("DenyAccounts")) or frozenset(),
+            _listed(each.get("AllowQos")),
+        )
+        for each in fields
+        if "PartitionName" in each
+    }
+
+
+def _listed(text: str | None) -> frozenset[str] | None:
+    return None if text in (None, "", "ALL", "(null)", "N/A") else frozenset(str(text).split(","))
+
+
 def nodes(client: SlurmClient) -> list[PartitionNode]:
     """Every usable node of every partition that is up."""
     form = ",".join(f"{name}:{width}" for name, width in _FIELDS.items())
@@ -73,10 +105,13 @@ def nodes(client: SlurmClient) -> list[PartitionNode]:
 
 
 def offers(found: Sequence[PartitionNode], wanted: str, *, named: str, usd_per_hour: float) -> list[Offer]:
-    """What they can give, the cheapest first, and then what is free. named: what GPUs are whose type says nothing."""
+    """What they can give, the cheapest first; of one price what is free, and what the default partition has.
+
+    named: what GPUs are whose type says nothing
+    """
     listed = [
         offer
-        for pool in _pools(found)
+        for pool in sorted(_pools(found), key=lambda pool: not pool.nodes[0].is_default)
         for offer in _offers(pool, wanted, named, usd_per_hour, is_spot=_may_be_preempted(pool.nodes[0], found))
     ]
     return sorted(listed, key=lambda offer: (offer.usd_per_hour, offer.note.startswith("0 "), offer.count))
@@ -176,7 +211,16 @@ def _node(fields: dict[str, str]) -> PartitionNode | None:
     free = {kind: (count, max(0, count - used.get(kind, 0)) if idle else 0) for kind, count in has.items()}
     tier = int(fields["PriorityTier"]) if fields["PriorityTier"].isdigit() else 1
     partition, limit = fields["Partition"].rstrip("*"), duration_s(fields["Time"])
-    return PartitionNode(partition, fields["NodeList"], free, idle, limit, fields["PreemptMode"], tier)
+    return PartitionNode(
+        partition,
+        fields["NodeList"],
+        free,
+        idle,
+        limit,
+        fields["PreemptMode"],
+        tier,
+        is_default=fields["Partition"].endswith("*"),
+    )
 
 
 def _gpus(gres: str) -> dict[str, int]:

@@ -1,5 +1,6 @@
 """Sessions on a real Slurm: jobs are asked for, found again, and hold their kernels; and what goes wrong says how."""
 
+import contextlib
 import itertools
 import os
 import shutil
@@ -22,6 +23,7 @@ from aiinfra_lab.jobs.home import make_home_id
 from aiinfra_lab.testing.gpu import KernelHostContract, MachinesContract, RentedMachinesContract
 from tests.conftest import until
 from tests.kernels.far import Far
+from tests.kernels.test_keeper import kill_keeper
 from tests.slurm import SlurmCluster, needs_slurm, slurm_cluster
 from tests.sshd import SshHost
 
@@ -40,6 +42,7 @@ class One:
     def configure(self, **more: str) -> None:
         lines = ["[gpu]", *(f'{name} = "{value}"' for name, value in {"slurm_python": sys.executable, **more}.items())]
         (self.workspace / "aiinfra.toml").write_text("\n".join(lines))
+        make_home_id(settings().home)
         self.machines = SlurmMachines(settings())
 
     def spec(self, device: str = "gpu/gpu:a100:1", for_s: float = 600.0) -> LaunchSpec:
@@ -189,6 +192,20 @@ def test_a_session_there_is_a_kernel_here(one):
     assert one.machines.instances() == []
 
 
+def test_a_keeper_that_was_killed_finds_its_kernel_in_the_job_again(one):
+    gpu.start("trainer", on="slurm", for_="10m")
+    [before] = one.machines.instances()
+    kernels.execute("gpu:trainer", "x = 41", [].append)
+    kill_keeper("trainer")
+    until(lambda: not kernels.KeptKernel.of("gpu:trainer").is_alive())
+    until(lambda: gpu.show("trainer").state == "running")
+    outputs: list[kernels.Output] = []
+    kernels.execute("gpu:trainer", "print(x + 1)", outputs.append)
+    assert [output["content"]["text"] for output in outputs] == ["42\n"]
+    assert [each.id for each in one.machines.instances()] == [before.id]
+    gpu.stop("trainer")
+
+
 @pytest.mark.slow
 def test_a_login_node_does_it_all_over_ssh(one, login):
     one.configure(slurm_login="far", ssh_config=str(login.config), slurm_folder=str(login.folder / "sessions"))
@@ -225,7 +242,7 @@ def test_offers_are_what_each_partition_has_and_what_is_free(one):
     assert set(found) == {
         *("gpu/", "gpu/gpu:a100:1", "gpu/gpu:a100:2", "gpu/gpu:1g.10gb:1", "gpu/gpu:1g.10gb:2", "gpu/gpu:1g.10gb:3"),
         *("big/", "big/gpu:h100:1", "scavenge/", "scavenge/gpu:h100:1"),
-        *("short/", "short/gpu:a100:1", "short/gpu:a100:2", "closed/", "closed/gpu:a100:1", "closed/gpu:a100:2"),
+        *("short/", "short/gpu:a100:1", "short/gpu:a100:2"),
     }
     one_a100 = found["gpu/gpu:a100:1"]
     assert (one_a100.gpu, one_a100.count, one_a100.type, one_a100.where) == ("A100", 1.0, "gpu:a100:1", "gpu")
@@ -234,6 +251,14 @@ def test_offers_are_what_each_partition_has_and_what_is_free(one):
     assert found["short/gpu:a100:1"].note == "1 of 2 free; 1 min at most"
     assert found["scavenge/gpu:h100:1"].spot
     assert not found["big/gpu:h100:1"].spot
+
+
+def test_a_partition_for_other_accounts_offers_nothing_until_it_is_named(one):
+    assert "closed" not in {offer.where for offer in one.machines.offers()}
+    one.configure(slurm_account="physics")
+    assert "closed" in {offer.where for offer in one.machines.offers()}
+    one.configure(slurm_partition="closed")
+    assert {offer.where for offer in one.machines.offers()} == {"closed"}
 
 
 def test_offers_are_as_many_as_are_asked_for_and_cost_as_much(one):
@@ -291,6 +316,13 @@ def test_a_machine_without_slurm_says_how_a_login_node_is_named(one, monkeypatch
     assert "slurm_login" in problem.value.fix
 
 
+def test_slurm_without_a_cluster_is_missing_too(one, tmp_path, monkeypatch):
+    refuses(tmp_path / "bin", "sinfo", "sinfo: fatal: Could not establish a configuration source", monkeypatch)
+    with pytest.raises(Missing, match="sinfo on this machine knows no cluster: Could not establish") as problem:
+        one.machines.offers()
+    assert "SLURM_CONF" in problem.value.fix
+
+
 @pytest.mark.slow
 def test_nothing_is_gone_while_the_controller_is_away(one, cluster):
     number = one.launch()
@@ -344,6 +376,56 @@ def test_a_job_that_another_one_takes_the_place_of_hears_of_it_and_is_taken(one,
     assert printed(far, "import os; print(open(os.environ['AIINFRA_NOTICE']).read())").strip() == notice.read_text()
     gone = one.becomes("gone")
     assert (gone.why, gone.is_taken) == ("preempted: another job took its place", True)
+
+
+@pytest.mark.slow
+def test_a_session_whose_job_was_preempted_gets_another_one(one):
+    gpu.start("trainer", gpu="H100", spot=True, on="slurm", for_="10m")
+    [first] = one.machines.instances()
+    other = One(one.workspace)
+    number = other.launch("big/gpu:h100:1")
+    until(lambda: other.found().state == "running")
+    kernel = kernels.KeptKernel.of("gpu:trainer")
+    until(lambda: "in the queue: Resources (what it needs is in use)" in [step.what for step in kernel.state().steps])
+    other.machines.end(number)
+    until(lambda: gpu.show("trainer").state == "running")
+    [second] = one.machines.instances()
+    assert second.id != first.id
+    kernels.execute("gpu:trainer", "1", [].append)
+    gpu.stop("trainer")
+    assert one.machines.instances() == []
+
+
+def test_check_finds_jobs_that_nobody_keeps_and_ends_them(one):
+    number = one.launch()
+    with pytest.raises(Failed, match=f"slurm {number}: no record of this workspace tells of it"):
+        gpu.check()
+    assert gpu.stop(orphans=True).orphans == ()
+    assert one.becomes("gone").why == "cancelled"
+
+
+_FAULTS = {
+    "before": "echo '{name}: error: Unable to contact slurm controller (connect failure)' >&2; exit 1",
+    "after": "{real} \"$@\"; echo '{name}: error: Socket timed out on send/recv operation' >&2; exit 1",
+}
+
+
+@pytest.mark.parametrize("when", _FAULTS)
+@pytest.mark.parametrize("name", ["squeue", "sbatch", "scancel"])
+def test_a_command_that_fails_leaves_nothing_after_one_look_for_orphans(
+    one, cluster, tmp_path, monkeypatch, name, when
+):
+    decoy = cluster.run("sbatch", "--parsable", "--output=/dev/null", "--wrap=sleep 60")
+    (folder := tmp_path / "bin").mkdir()
+    script = _FAULTS[when].format(name=name, real=shutil.which(name))
+    (folder / name).write_text(f"#!/bin/sh\n{script}\n")
+    (folder / name).chmod(0o755)
+    with monkeypatch.context() as faulty, contextlib.suppress(Unavailable):
+        faulty.setenv("PATH", f"{folder}:{os.environ['PATH']}")
+        one.machines.end(one.launch())
+    gpu.stop(orphans=True)
+    assert one.machines.instances() == []
+    assert cluster.run("squeue", "-h", "-o", "%T", "-j", decoy) in ("PENDING", "RUNNING")
 
 
 @pytest.mark.slow  # Slurm counts minutes
