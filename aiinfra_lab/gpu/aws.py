@@ -193,6 +193,7 @@ class AwsMachines(RentingMachines):
         return self._known(spec.token, kind.region, answer["Instances"][0]["InstanceId"])
 
     def instances(self, token: str = "") -> Sequence[Instance]:
+        self._check_settings()  # who has set nothing up is not to wait for credentials that are nowhere
         known = self._region_of.get(token, "")
         regions = [known] if known else self._calls.regions()
         answers = self._calls.of_each(regions, lambda region: self._instances_in(region, token))
@@ -280,11 +281,15 @@ class AwsMachines(RentingMachines):
             what = f"{instance.id} could not be set up: {' '.join(lines)[-300:] or f'exit code {code}'}"
             raise Failed(what, "correct aws_user, aws_python or aws_setup in [gpu], or take another aws_image")
 
+    def progress(self, instance: Instance) -> str:
+        name = instance.id.partition("/")[2]
+        return instance.why or f"waits until EC2 has started {name}"
+
     # ---- what a launch needs to know of its region ----
 
     def _target(self, kind: MachineKind) -> LaunchTarget:
         self._check_settings()
-        image, root_device = self._image_of(kind)
+        image = self._image_of(kind)
         subnets = [each for each in self._subnets_of(kind.region) if kind.zone in (each.zone, each.zone_id)]
         if not subnets:
             fix = "take a zone that has one: `%gpu ls --offers --on aws`"
@@ -299,18 +304,24 @@ class AwsMachines(RentingMachines):
             raise UsageProblem(
                 what, "apply infra/terraform/environments there, or correct aws_security_groups in [gpu]"
             )
+        root = image["RootDeviceName"]
+        sizes = [
+            each.get("Ebs", {}).get("VolumeSize", 0)
+            for each in image.get("BlockDeviceMappings", ())
+            if each.get("DeviceName") == root
+        ]
         return LaunchTarget(
-            image=image,
-            root_device=root_device,
+            image=image["ImageId"],
+            root_device=root,
             subnet=subnet.id,
             security_groups=groups,
             environment=self._environment,
             profile=self._profile,
-            root_gib=self._root_gib,
+            root_gib=max([self._root_gib, *sizes]),  # it begins as a copy of the image's
         )
 
-    def _image_of(self, kind: MachineKind) -> tuple[str, str]:
-        """The id of the image and the name of its volume: the newest where its name is a pattern."""
+    def _image_of(self, kind: MachineKind) -> Mapping[str, Any]:
+        """As EC2 describes it; the newest where its name is a pattern."""
         about: dict[str, Sequence[str]] = {"state": ["available"]}
         if is_id := self._image.startswith("ami-"):
             about["image-id"] = [self._image]
@@ -324,8 +335,8 @@ class AwsMachines(RentingMachines):
                 f"{kind.region} has no image {self._image!r} for {kind.architecture}",
                 "images are of one region: correct aws_image in [gpu], by an id or a pattern of names",
             )
-        newest = max(found, key=lambda each: str(each.get("CreationDate", "")))
-        return newest["ImageId"], newest["RootDeviceName"]
+        newest: Mapping[str, Any] = max(found, key=lambda each: str(each.get("CreationDate", "")))
+        return newest
 
     def _setup(self, spec: LaunchSpec, kind: MachineKind) -> MachineSetup:
         keys, own = SshKeys.of(spec.folder), self._commands.strip()
@@ -417,7 +428,7 @@ def _instance(found: Mapping[str, Any], region: str) -> Instance:
         token=tags.get(TOKEN, ""),
         state=ours,
         address=found.get("PublicIpAddress") or found.get("PrivateIpAddress") or "",
-        why=_WHY.get(code) or message or (f"EC2 calls it {state}" if ours in ("ending", "gone") else ""),
+        why=_WHY.get(code) or (message or f"EC2 calls it {state}" if ours in ("ending", "gone") else ""),
         is_taken=code in _TAKEN,
         created_at=found["LaunchTime"].timestamp(),
         expires_at=_read_time(tags.get(EXPIRES, "")),

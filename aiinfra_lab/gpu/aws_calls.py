@@ -150,6 +150,8 @@ class Calls:
             return Denied(f"AWS does not allow it in {region}: {said}", _POLICY)
         if code == "OptInRequired":
             return Denied(f"this account may not use {region}: {message}", "switch the region on, or take another one")
+        if code in ("Blocked", "PendingVerification"):
+            return Denied(f"AWS has not let this account in to {region} yet: {message}", "ask AWS Support, or wait")
         return RefusedError(code, message, region)
 
     def _client(self, region: str) -> Any:

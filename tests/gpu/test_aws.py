@@ -149,6 +149,13 @@ def test_what_is_not_set_is_said_with_how_to_set_it(
     assert fix in caught.value.fix
 
 
+def test_who_has_set_nothing_up_is_not_made_to_wait(ec2: Ec2, configured: Callable[..., AwsMachines]) -> None:
+    for ask in (configured(aws_image=None).instances, configured(aws_environment=None).offers):
+        with pytest.raises(UsageProblem):
+            ask()
+    assert ec2.calls == []
+
+
 def test_without_a_region_it_says_how_one_is_named(
     ec2: Ec2, machines: AwsMachines, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -235,6 +242,13 @@ def test_gpus_are_cut_by_the_profile_of_the_offer(ec2: Ec2, machines: AwsMachine
 def test_an_image_is_found_by_its_name(ec2: Ec2, configured: Callable[..., AwsMachines], spec: LaunchSpec) -> None:
     configured(aws_image=IMAGE["name"][:-3] + "*").launch(spec)
     assert launch_of(ec2).get("ImageId") == IMAGE["ami_id"]
+
+
+def test_a_volume_is_never_smaller_than_the_images(
+    ec2: Ec2, configured: Callable[..., AwsMachines], spec: LaunchSpec
+) -> None:
+    configured(aws_root_gib=1).launch(spec)
+    assert int(launch_of(ec2).get("BlockDeviceMapping.1.Ebs.VolumeSize")) > 1
 
 
 def test_networks_of_ones_own_are_named_by_id(
@@ -392,6 +406,7 @@ def test_an_image_of_another_region_is_said(ec2: Ec2, configured: Callable[..., 
         ("AuthFailure", Denied, "AWS_PROFILE"),
         ("RequestExpired", Denied, "AWS_PROFILE"),
         ("OptInRequired", Denied, "switch the region on"),
+        ("PendingVerification", Denied, "AWS Support"),
         ("InvalidAMIID.NotFound", UsageProblem, "aws_image"),
         ("InvalidSubnetID.NotFound", UsageProblem, "aws_subnets"),
         ("InvalidGroup.NotFound", UsageProblem, "aws_security_groups"),
@@ -444,6 +459,7 @@ def test_a_machine_says_whose_it_is_and_when_it_ends(ec2: Ec2, machines: AwsMach
     made = machines.launch(spec)
     found = instance_of(machines, "trainer-1")
     assert (found.id, found.session, found.token, found.state) == (made, "trainer", "trainer-1", "pending")
+    assert machines.progress(found) == f"waits until EC2 has started {made.removeprefix('us-east-1/')}"
     assert abs(found.created_at - time.time()) < 60
     assert found.expires_at == int(DEADLINE_AT)
     later = time.time() + 61

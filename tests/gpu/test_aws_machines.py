@@ -14,7 +14,7 @@ import pytest
 
 from aiinfra_lab import gpu, kernels
 from aiinfra_lab.config import settings
-from aiinfra_lab.errors import Failed, Unavailable
+from aiinfra_lab.errors import Failed, LabError, Unavailable
 from aiinfra_lab.gpu.aws import AwsMachines
 from aiinfra_lab.gpu.base import Offer
 from aiinfra_lab.gpu.renting import Instance, LaunchSpec
@@ -119,6 +119,43 @@ def test_a_session_is_a_kernel_on_a_machine_that_goes_with_it(plane: Plane) -> N
     assert run("import socket; print(socket.gethostname())") == "host-1\n"
     assert gpu.stop("far").state == "ended (stopped)"
     assert plane.ec2.living() == {}
+
+
+def test_a_session_whose_machine_cannot_be_set_up_says_why_and_leaves_none(plane: Plane, workspace: Path) -> None:
+    text = (workspace / "aiinfra.toml").read_text() + 'aws_setup = "echo no such driver; false"\n'
+    (workspace / "aiinfra.toml").write_text(text)
+    with pytest.raises(LabError, match="no such driver"):
+        gpu.start("far", gpu="A10G", on="aws")
+    until(lambda: plane.ec2.living() == {})
+
+
+def test_a_zone_without_room_is_passed_over(plane: Plane) -> None:
+    plane.ec2.room("g5.xlarge", 0, zone="us-east-1a")
+    gpu.start("far", gpu="A10G", on="aws")
+    [machine] = plane.ec2.living().values()
+    assert machine.availability_zone == "us-east-1b"
+    gpu.stop("far")
+
+
+def test_a_session_goes_on_when_its_spot_machine_is_taken(plane: Plane) -> None:
+    gpu.start("far", gpu="L4", on="aws", spot=True)
+    [first] = plane.ec2.living()
+    plane.ec2.interrupt(first, notice_s=1)
+    until(lambda: set(plane.ec2.living()) - {first})
+    until(lambda: gpu.show("far").state == "running")
+    assert run("print(6 * 7)") == "42\n"
+    gpu.stop("far")
+    assert plane.ec2.living() == {}
+
+
+def test_a_machine_that_no_record_tells_of_is_found_and_ended(
+    machines: AwsMachines, plane: Plane, tmp_path: Path
+) -> None:
+    rented = Rented(machines, plane, tmp_path / "keeper")
+    with pytest.raises(LabError, match="no record of this workspace tells of it"):
+        gpu.check()
+    gpu.stop(orphans=True)
+    assert plane.ec2.state(rented.name) == "terminated"
 
 
 def test_it_ends_itself_at_its_deadline_though_nobody_and_nothing_is_there(
