@@ -31,6 +31,7 @@ __all__ = [
 
 _ALL = "cost:all"
 _MOST_PRICES = 16
+_GROUPED = {"session": "start", "endpoint": "start", "run": "run", "recipe": "run"}
 
 
 def _machines() -> list[str]:
@@ -392,7 +393,7 @@ def _grouped(uri: Name | None, by: grouping.By) -> Cost:
     members = [item for _, of in groups for item in of] if by != "day" else found
     return replace(
         _cost(_ALL if uri is None else str(uri), members),
-        parts=tuple(_group(name, of) for name, of in groups),
+        parts=tuple(_group(name, of, _GROUPED.get(by, "thing")) for name, of in groups),
         # A sum of groups has one of all: neither a price of an hour nor predictions are.
         usd_per_hour=None,
         spent_usd=grouping.usd_of(members) if members else None,
@@ -401,10 +402,10 @@ def _grouped(uri: Name | None, by: grouping.By) -> Cost:
     )
 
 
-def _group(name: str, of: Sequence[Spending]) -> Part:
+def _group(name: str, of: Sequence[Spending], what: str) -> Part:
     known = [item for item in of if item.usd is not None]
     usd = grouping.usd_of(of) if known else None
-    return Part(name, None, sum(item.span.duration_s for item in of), usd, counted(len(of), "part"))
+    return Part(name, None, sum(item.span.duration_s for item in of), usd, counted(len(of), what))
 
 
 def _nothing_known(uri: str) -> NotFound:

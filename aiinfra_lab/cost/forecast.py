@@ -19,8 +19,6 @@ from . import day, specs
 from .premises import DAYS_PER_MONTH, HOURS_PER_MONTH, Premises
 from .prices import Catalogue, Price
 
-# Rows for what is worth to be measured: more would be a price table.
-MOST_CANDIDATES = 5
 _MOST_MACHINES = 100_000
 
 OptionName = Literal[
@@ -186,7 +184,7 @@ def plan(
     cheapest_rented = min((option for option in rented if option.name != "spot"), key=_usd)
     even = (_break_even(option, cheapest_rented, premises) for option in own)
     saved = tuple((each, _saved(fleet, reference, each)) for each in savings)
-    candidates = tuple(_candidates(catalogue, reference, rate_per_s))[:MOST_CANDIDATES]
+    candidates = tuple(_candidates(catalogue, reference, rate_per_s))
     return CapacityPlan(tuple(options), saved, tuple(even), candidates, fleet.hours)
 
 
@@ -248,18 +246,13 @@ def _saved(fleet: Fleet, price: Price, saving: Saving) -> Option:
 
 
 def _candidates(catalogue: Catalogue, reference: Price, rate_per_s: float) -> Iterator[Candidate]:
-    """What may carry it for less, had it been measured: shares of accelerators, slices, and cheaper machines."""
-    found = [*_shares(catalogue), *_slices(catalogue), *_spots(catalogue, reference), *_others(catalogue, reference)]
-    best: dict[str, Candidate] = {}
-    for name, usd, note in sorted(found, key=lambda item: item[1]):
+    """What may carry it for less, had it been measured: the cheapest share of an accelerator, the cheapest slice, the
+    same accelerator on the spot market of others, and the cheapest of another kind."""
+    of_each = _shares(catalogue), _slices(catalogue), _spots(catalogue, reference), _others(catalogue, reference)
+    found = [min(kind, key=lambda item: item[1], default=None) for kind in map(list, of_each)]
+    for name, usd, note in sorted(filter(None, found), key=lambda item: item[1]):
         if usd < reference.usd_per_hour:
-            less_from = rate_per_s * usd / reference.usd_per_hour
-            best.setdefault(f"{name} {note}", Candidate(name, usd, less_from, note))
-    # One of a kind of each note first: ten zones of one machine say nothing.
-    kinds: dict[str, Candidate] = {}
-    for each in best.values():
-        kinds.setdefault(each.note.partition(",")[0], each)
-    yield from sorted(kinds.values(), key=lambda each: each.usd_per_hour)
+            yield Candidate(name, usd, rate_per_s * usd / reference.usd_per_hour, note)
 
 
 def _shares(catalogue: Catalogue) -> Iterator[tuple[str, float, str]]:

@@ -6,7 +6,7 @@ Nothing here is measured: what a machine can do comes from load tests and runs, 
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from ..config import settings
@@ -48,28 +48,20 @@ DEFAULTS: Mapping[str, _Default] = {
         "load of a machine at the peak", 0.7, "of the measured rate",
         "Knative's autoscaler, unless it is set", most=1.0, least=0.01,
     ),
-    "own_usd": _Default(
-        "price of an own machine", 5000.0, "USD", "assumed; `cost.own_usd` sets it",
-    ),
+    "own_usd": _Default("price of an own machine", 5000.0, "USD", "price: assumed, `cost.own_usd` sets it"),
     "own_years": _Default(
-        "its life", 5.0, "years", "over what Amazon and Meta write servers off, annual reports of 2022", least=0.1,
+        "life of an own machine", 5.0, "years", "years: what Amazon and Meta write servers off over (2022)", least=0.1,
     ),
     "own_watts": _Default(
-        "its power", 300.0, "W", "70 W of a T4 (NVIDIA's data sheet), 230 W assumed for the server",
+        "power of an own machine", 300.0, "W", "power: 70 W of a T4 (NVIDIA), 230 W assumed for the server",
     ),
     "pue": _Default(
-        "power for cooling and the rest", 1.58, "times that", "the mean PUE in Uptime Institute's survey of 2023",
-        least=1.0,
+        "power for cooling and the rest", 1.58, "PUE", "PUE: Uptime Institute's survey of 2023, the mean", least=1.0,
     ),
-    "usd_per_kwh": _Default(
-        "price of power", 0.127, "USD a kWh", "U.S. EIA, commercial customers, 2023: about that",
-    ),
-    "own_hours_per_month": _Default(
-        "work on an own machine", 2.0, "hours a month", "assumed; `cost.own_hours_per_month` sets it",
-    ),
+    "usd_per_kwh": _Default("price of power", 0.127, "USD a kWh", "its price: U.S. EIA, commercial, 2023, about"),
+    "own_hours_per_month": _Default("work on an own machine", 2.0, "hours a month", "hours: assumed"),
     "usd_per_work_hour": _Default(
-        "price of that work", 60.5, "USD an hour",
-        "U.S. BLS, May 2024: administrators, median 96,800 USD a year; 30 % on top",
+        "price of that work", 60.5, "USD an hour", "wage: U.S. BLS, May 2024, administrators' median, and 30 % on top",
     ),
 }  # fmt: skip
 
@@ -93,9 +85,13 @@ class Premises:
     def __getitem__(self, key: str) -> float:
         return self.values[key]
 
-    def shown(self, *keys: str) -> list[Premise]:
-        """These as people read them."""
-        return [Premise(DEFAULTS[key].name, _shown(key, self.values[key]), self.sources[key]) for key in keys]
+    def shown(self) -> list[Premise]:
+        """All of them as people read them: what belongs together in one."""
+        return [self._shown(name, form, keys) for name, form, keys in _SHOWN]
+
+    def _shown(self, name: str, form: str, keys: Sequence[str]) -> Premise:
+        values = (_value(key, self.values[key]) for key in keys)
+        return Premise(name, form.format(*values), "; ".join(self.sources[key] for key in keys))
 
     @property
     def own_upkeep_usd(self) -> float:
@@ -114,8 +110,13 @@ class Premises:
         return max(1, round(12 * self["own_years"]))
 
 
-OWN = ("own_usd", "own_years", "own_watts", "pue", "usd_per_kwh", "own_hours_per_month", "usd_per_work_hour")
-LOAD = ("peak", "utilisation")
+_SHOWN: Sequence[tuple[str, str, Sequence[str]]] = (
+    ("busiest hour", "{}", ("peak",)),
+    ("load of a machine at the peak", "{}", ("utilisation",)),
+    ("price of an own machine", "{} over {}", ("own_usd", "own_years")),
+    ("its power", "{} × {} at {}", ("own_watts", "pue", "usd_per_kwh")),
+    ("work on it", "{} at {}", ("own_hours_per_month", "usd_per_work_hour")),
+)
 
 
 def read(key: str) -> float:
@@ -134,9 +135,11 @@ def _source(key: str) -> str:
     return DEFAULTS[key].source if found is None else f"`cost.{key}` of {found.source}"
 
 
-def _shown(key: str, value: float) -> str:
+def _value(key: str, value: float) -> str:
     if key == "utilisation":
         return f"{show_share(value)} {DEFAULTS[key].unit}"
+    if key == "pue":
+        return f"{value:g}"
     if key in ("own_usd", "usd_per_work_hour", "usd_per_kwh"):
         return f"{show_usd(value)}{DEFAULTS[key].unit.removeprefix('USD')}"
     return f"{value:g} {DEFAULTS[key].unit}"

@@ -13,7 +13,7 @@ from ..units import show_duration, show_usd
 from ..uris import Uri
 from . import forecast, forecast_cards, prices, workload
 from .forecast import CapacityPlan, Demand, Option, called, prices_of
-from .premises import HOURS_PER_MONTH, LOAD, OWN, Premise, Premises
+from .premises import HOURS_PER_MONTH, Premise, Premises
 from .prices import Price, machine_usd_per_hour
 from .unit_cost import COMPARED_WITH
 from .workload import PipelineTimes
@@ -88,7 +88,7 @@ def of_requests(
         usd=chosen.usd_per_month,
         per="month",
         option=chosen.name,
-        premises=(rate.premise, *_of_machine(price, machine), *premises.shown(*LOAD, *OWN)),
+        premises=(rate.premise, *_of_machine(price, machine), *premises.shown()),
         options=found.options,
         requests_per_day=requests_per_day,
         p95_ms=p95_ms,

@@ -1,5 +1,6 @@
 """`cost show` and `cost check` of a workload: from what was measured, and never from anything else."""
 
+import re
 import time
 from collections.abc import Callable
 
@@ -142,13 +143,23 @@ def test_a_premise_that_cannot_be_is_refused(tested, monkeypatch, key, wrong):
 
 def test_every_premise_says_where_it_is_from(workspace):
     assert all(known.source and known.unit for known in premises.DEFAULTS.values())
+    shown = premises.Premises.here().shown()
+    assert [each.value for each in shown] == [
+        "1.7 times the mean",
+        "70 % of the measured rate",
+        "5000.00 USD over 5 years",
+        "300 W × 1.58 at 0.13 USD a kWh",
+        "2 hours a month at 60.50 USD an hour",
+    ]
+    assert all(known.source in "; ".join(each.source for each in shown) for known in premises.DEFAULTS.values())
 
 
 def test_the_card_of_a_forecast_is_short_enough_and_says_it_in_its_first_sentence(tested):
     tested(100, 10.0)
     card = cost.show(requests_per_day="10M", p95_ms=50, machine=G5).card()
     assert card.lead.startswith("**10,000,000 requests a day, p95 within 50 ms: about 1,")
-    assert len(card.html().partition("base64")[0]) < 60_000
+    assert len(re.sub(r'src="data:[^"]+"', "", card.html())) < 7_000
+    assert len(card.html()) < 20_000
     assert "`%cost check --requests-per-day 10M --p95-ms 50 --budget" in one_line(card)
 
 

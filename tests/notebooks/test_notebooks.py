@@ -68,7 +68,7 @@ def test_what_ten_million_requests_a_day_would_cost_is_forecast_alone_and_under_
         for output in cell.get("outputs", ())
         if "text/html" in output.get("data", {})
     ]
-    assert max(map(without_pictures, pages)) <= 10_000
+    assert max(map(without_pictures, pages)) <= 8_000
 
 
 @pytest.mark.parametrize("name", OTHER_MODELS)
