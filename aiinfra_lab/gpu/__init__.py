@@ -20,15 +20,15 @@ from ..uris import Uri, check_name
 from ..verbs import Choices, Code, Destination, Inputs, Live, Name, Outputs, Suggested, verb
 from . import cards, reaping, running, sessions, starting
 from . import offers as offering
-from .base import KernelHost, Machines, Offer, Paced, Plan, Status
+from .base import AcceleratorUse, Gauged, KernelHost, Machines, Offer, Paced, Plan, Status
 from .record import SessionRecord
 from .running import SessionRun
 from .sim import SimMachines
 
 __all__ = [
-    "ExportedSession", "KernelHost", "MachineCheck", "Machines", "Offer", "Offered", "Offers", "Paced", "Plan",
-    "Session", "SessionOutput", "SessionRecord", "SessionRun", "Sessions", "Status", "check", "export", "get", "ls",
-    "run", "show", "start", "stop",
+    "AcceleratorUse", "ExportedSession", "Gauged", "KernelHost", "MachineCheck", "Machines", "Offer", "Offered",
+    "Offers", "Paced", "Plan", "Session", "SessionOutput", "SessionRecord", "SessionRun", "Sessions", "Status",
+    "check", "export", "get", "ls", "run", "show", "start", "stop",
 ]  # fmt: skip
 
 
@@ -49,7 +49,9 @@ class Session(Result):
     kernel: its name in JupyterLab and for papermill. deadline_at: when it will be ended, while it lives.
     hourly_usd: its price. spot: whether it may be taken away. spent_usd: of this start. idle_s: the time without use
     that ends it; use: what it is used for now, empty while nobody does, and used_at: until when it was. ends_by:
-    `budget` when that ends it before its time does.
+    `budget` when that ends it before its time does. step: what it waits for while it starts. machine: which one was
+    rented for it, as its provider calls it; type: of which kind. accelerator: how much that is used, where it can be
+    told.
     """
 
     kind = "Session"
@@ -72,6 +74,10 @@ class Session(Result):
     use: str = ""
     used_at: float | None = None
     ends_by: str = field(default="", metadata={"json": False})
+    step: str = ""
+    machine: str = ""
+    type: str = ""
+    accelerator: AcceleratorUse | None = None
 
     def card(self) -> Card:
         return cards.card(self)
@@ -253,7 +259,16 @@ def show(name: Annotated[Name, Live("gpu")]) -> Session:
     Example:
         %gpu show trainer
     """
-    return _session(sessions.observe(sessions.find(name)))
+    found = sessions.observe(sessions.find(name))
+    return _session(found, accelerator=_use(found))
+
+
+def _use(found: sessions.ObservedSession) -> AcceleratorUse | None:
+    """How much its accelerator is used now; None where that cannot be told."""
+    if found.state != "running":
+        return None
+    machines = sessions.machines(found.record)
+    return machines.use_of(found.record.body.device) if isinstance(machines, Gauged) else None
 
 
 @verb("gpu")
@@ -512,7 +527,9 @@ def stop(name: Annotated[Name, Live("gpu", "live")] | None = None, *, orphans: b
     return _session(found)
 
 
-def _session(found: sessions.ObservedSession, notes: Sequence[str] = ()) -> Session:
+def _session(
+    found: sessions.ObservedSession, notes: Sequence[str] = (), accelerator: AcceleratorUse | None = None
+) -> Session:
     record, body, is_live = found.record, found.record.body, found.is_live
     kernel, problem = _kernel_state(found)
     if kernel.unreached_at:
@@ -538,6 +555,10 @@ def _session(found: sessions.ObservedSession, notes: Sequence[str] = ()) -> Sess
         use=kernel.use,
         used_at=kernel.used_at or None,
         ends_by=body.deadline_by if is_live else "",
+        step=found.step,
+        machine=next((each.instance for each in reversed(found.machines) if each.job == body.handle), ""),
+        type=body.device if body.is_rented else "",
+        accelerator=accelerator,
     )
 
 

@@ -11,7 +11,7 @@ from ..errors import Failed
 from ..kernels import KeptKernel
 from ..providers import Paced
 
-__all__ = ["KernelHost", "Machines", "NoCapacity", "Offer", "Paced", "Plan", "Status"]
+__all__ = ["AcceleratorUse", "Gauged", "KernelHost", "Machines", "NoCapacity", "Offer", "Paced", "Plan", "Status"]
 
 
 class NoCapacity(Failed):
@@ -102,6 +102,23 @@ class Machines(Protocol):
 
     def list_owned(self) -> Mapping[str, str]:
         """Handle and session name of every machine of this workspace that has not ended."""
+
+
+@dataclass(frozen=True, slots=True)
+class AcceleratorUse:
+    """How much an accelerator is used now. busy: the share of its time. memory_gib: what is taken, of `of_gib`."""
+
+    busy: float | None = None
+    memory_gib: float | None = None
+    of_gib: float | None = None
+
+
+@runtime_checkable
+class Gauged(Protocol):
+    """An ability of `Machines`, asked by isinstance: they can tell at once how much an accelerator is used."""
+
+    def use_of(self, device: str) -> AcceleratorUse | None:
+        """Of an offer's device; None where that cannot be told. Returns within seconds, and raises nothing."""
 
 
 @runtime_checkable

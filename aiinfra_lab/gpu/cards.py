@@ -32,7 +32,7 @@ from ..units import counted, show_duration, show_share, show_usd
 from ..uris import Uri
 
 if TYPE_CHECKING:
-    from . import ExportedSession, MachineCheck, Offered, Offers, Session, SessionOutput
+    from . import AcceleratorUse, ExportedSession, MachineCheck, Offered, Offers, Session, SessionOutput
 
 _ENDS = {
     "deadline": "Ended because its time was over.",
@@ -204,7 +204,7 @@ def _lead(session: Session, why: str) -> str:
             f"**{said.format(budget=show_usd(session.budget_usd or 0.0), idle=show_duration(session.idle_s or 0.0))}**"
         )
     if session.state == "starting":
-        return "Its machine is being started."
+        return f"**It {session.step}.**" if session.step else "Its machine is being started."
     if session.state == "cannot tell":
         return f"**Its machine cannot be asked**; it may go on and cost {_price(session)}."
     if session.deadline_at is None and session.state == "running":
@@ -213,18 +213,10 @@ def _lead(session: Session, why: str) -> str:
 
 
 def _facts(session: Session) -> list[tuple[str, str]]:
-    facts = [("machine", f"{session.gpu} on {session.on}")]
+    facts = [("machine", " ".join(filter(None, [f"{session.gpu} on {session.on}", session.type])))]
+    facts += [("called", session.machine)] if session.machine else []
     facts += [("spot", "it may be taken away")] if session.spot else []
-    facts += [("kernel", session.kernel)] if session.kernel else []
-    return facts + ([("use", _use(session))] if session.idle_s is not None and session.state == "running" else [])
-
-
-def _use(session: Session) -> str:
-    """What it is used for now, or since when for nothing, and when that ends it."""
-    after = f"ends after {show_duration(session.idle_s or 0.0)} without use"
-    if session.use or session.used_at is None:
-        return f"{session.use or 'it has just begun'}; {after}"
-    return f"none for {show_duration(max(1.0, time.time() - session.used_at))}; {after}"
+    return facts + ([("kernel", session.kernel)] if session.kernel else [])
 
 
 def _price(session: Session) -> str:
@@ -249,6 +241,10 @@ def _bars(session: Session) -> list[Table]:
         rows.append(_budget(session, session.budget_usd))
     if session.deadline_at is not None and session.ends_by != "budget":
         rows.append(_time(session, session.deadline_at))
+    if session.idle_s is not None:
+        rows.append(_idle(session, session.idle_s))
+    if session.accelerator is not None:
+        rows += _accelerator(session.accelerator)
     return [Table((), rows)] if rows else []
 
 
@@ -273,6 +269,28 @@ def _time(session: Session, deadline_at: float) -> tuple[Cell, ...]:
         return "time", meter, f"until {moment(deadline_at)}, {show_duration(whole_s)} in all"
     longer = Code(f"%gpu start {_name(session)} --for 2h")
     return "time", meter, (StateMark("▲", f"ends in {show_duration(left_s)}:", "warn"), longer, "gives it more")
+
+
+def _idle(session: Session, idle_s: float) -> tuple[Cell, ...]:
+    """Since when nobody uses it, and when that ends it."""
+    after = f"ends after {show_duration(idle_s)} without use"
+    if session.use or session.used_at is None:
+        return "idle", Meter(0.0, idle_s, show_share(0.0)), f"{session.use or 'it has just begun'}; {after}"
+    idle_for_s = max(1.0, time.time() - session.used_at)
+    meter = Meter(idle_for_s, idle_s, show_share(round(min(1.0, idle_for_s / idle_s), 2)), idle_s - soon_s(idle_s))
+    return "idle", meter, f"none for {show_duration(idle_for_s)}; {after}"
+
+
+def _accelerator(use: AcceleratorUse) -> list[tuple[Cell, ...]]:
+    """How busy it is, and how full its memory."""
+    rows: list[tuple[Cell, ...]] = []
+    if use.busy is not None:
+        rows.append(("GPU use", Meter(use.busy, 1.0, show_share(use.busy)), "now"))
+    if use.memory_gib is not None and use.of_gib:
+        share = use.memory_gib / use.of_gib
+        meter = Meter(use.memory_gib, use.of_gib, show_share(round(share, 2)), 0.95 * use.of_gib)
+        rows.append(("GPU memory", meter, f"{use.memory_gib:.1f} of {use.of_gib:.1f} GiB"))
+    return rows
 
 
 def _name(session: Session) -> str:

@@ -7,7 +7,10 @@ import csv
 from collections.abc import Iterator
 from typing import NamedTuple
 
+from .base import AcceleratorUse
+
 QUERY = ("nvidia-smi", "--query-gpu=uuid,name,memory.total", "--format=csv,noheader,nounits")
+USE = ("nvidia-smi", "--query-gpu=utilization.gpu,memory.used,memory.total", "--format=csv,noheader,nounits")
 # What the driver puts before a name and nobody asks for.
 _BRANDS = {"nvidia", "tesla", "geforce", "quadro"}
 
@@ -25,6 +28,15 @@ def accelerators(listed: str) -> Iterator[ListedAccelerator]:
     for row in csv.reader(listed.splitlines(), skipinitialspace=True):
         if len(row) == 3:
             yield ListedAccelerator(row[0], short_name(row[1]), _gib(row[2]))
+
+
+def use(listed: str) -> AcceleratorUse | None:
+    """What the driver's program has printed for `USE` of one accelerator."""
+    row = next(csv.reader(listed.splitlines(), skipinitialspace=True), [])
+    if len(row) != 3:
+        return None
+    busy = int(row[0]) / 100 if row[0].isdigit() else None  # of one that is cut into slices it says nothing
+    return AcceleratorUse(busy, _gib(row[1]), _gib(row[2]))
 
 
 def _gib(mib: str) -> float | None:

@@ -9,7 +9,7 @@ from ..config import Settings
 from ..cost import machine_usd_per_hour
 from ..kernels import KeptKernel, MachineSource, Standing, keeper
 from . import driver
-from .base import Offer
+from .base import AcceleratorUse, Offer
 from .keeping import KeepingMachines
 
 
@@ -23,7 +23,10 @@ class LocalMachines(KeepingMachines):
 
     def offers(self) -> Sequence[Offer]:
         price, taken = machine_usd_per_hour(), self.taken()
-        return [Offer("cpu", price), *(_offer(each, price, taken) for each in driver.accelerators(_listed()))]
+        return [Offer("cpu", price), *(_offer(each, price, taken) for each in driver.accelerators(_run(driver.QUERY)))]
+
+    def use_of(self, device: str) -> AcceleratorUse | None:
+        return driver.use(_run([*driver.USE, f"--id={device}"])) if device else None
 
     def source(self, kernel: KeptKernel, offer: Offer, handle: str) -> MachineSource:
         return Standing(keeper.here(kernel))
@@ -43,9 +46,9 @@ def _offer(found: driver.ListedAccelerator, price: float, taken: Mapping[str, st
     return Offer(found.name, price, found.memory_gib, found.uuid, taken_by=taken.get(found.uuid, ""))
 
 
-def _listed() -> str:
+def _run(command: Sequence[str]) -> str:
     """What the driver says; nothing where there is none, or it fails."""
     try:
-        return subprocess.run(driver.QUERY, capture_output=True, text=True, timeout=20, check=True).stdout
+        return subprocess.run(command, capture_output=True, text=True, timeout=20, check=True).stdout
     except (FileNotFoundError, PermissionError, subprocess.SubprocessError):
         return ""

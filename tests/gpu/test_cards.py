@@ -3,7 +3,7 @@ from typing import Any
 
 import pytest
 
-from aiinfra_lab.gpu import Session, Sessions
+from aiinfra_lab.gpu import AcceleratorUse, Session, Sessions
 from aiinfra_lab.show import Meter, Number, mark_of
 
 NOW = time.time()
@@ -59,6 +59,47 @@ def test_a_session_whose_machine_cannot_be_asked_is_not_shown_as_running():
     card = session("cannot tell").card()
     assert str(card.state) == "? cannot tell"
     assert "it may go on and cost 0.41 USD an hour" in card.lead
+
+
+def test_a_session_that_starts_says_what_it_waits_for():
+    assert session("starting", step="waits for i-1, which is pending").card().lead == (
+        "**It waits for i-1, which is pending.**"
+    )
+
+
+def test_a_session_on_a_rented_machine_says_which():
+    card = session("running", on="aws", type="g5.xlarge/us-east-1/us-east-1a", machine="i-1", spot=True).card()
+    assert list(card.facts[:3]) == [
+        ("machine", "A10G on aws g5.xlarge/us-east-1/us-east-1a"),
+        ("called", "i-1"),
+        ("spot", "it may be taken away"),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("use", "used_s", "percent", "words"),
+    [
+        ("a cell runs", 0, "0 %", "a cell runs; ends after 30 min without use"),
+        ("", 360, "20 %", "none for 6 min; ends after 30 min without use"),
+        ("", 1700, "94 %", "none for 28 min 20 s; ends after 30 min without use"),
+    ],
+)
+def test_an_idle_clock_says_since_when_and_until_when(use, used_s, percent, words):
+    found = session("running", idle_s=1800, use=use, used_at=time.time() - used_s)
+    (row,) = found.card().parts[0].rows
+    assert (row[0], row[1].text, row[2]) == ("idle", percent, words)
+    assert (row[1].value > row[1].high) is (used_s == 1700) if row[1].high else not used_s
+
+
+def test_an_accelerator_shows_how_busy_and_how_full_it_is():
+    card = session("running", accelerator=AcceleratorUse(0.03, 9.1, 24.0)).card()
+    busy, memory = card.parts[0].rows
+    assert [(row[0], row[1].text, row[2]) for row in (busy, memory)] == [
+        ("GPU use", "3 %", "now"),
+        ("GPU memory", "38 %", "9.1 of 24.0 GiB"),
+    ]
+    (only,) = session("running", accelerator=AcceleratorUse(None, 9.1, 24.0)).card().parts[0].rows
+    assert only[0] == "GPU memory"
 
 
 def test_a_list_of_sessions_ends_in_no_number():

@@ -8,6 +8,7 @@ from msgspec.structs import replace
 from aiinfra_lab import gpu, jobs, kernels
 from aiinfra_lab.config import settings
 from aiinfra_lab.errors import Denied, Failed, NotFound, StoreUnavailable, Unavailable
+from aiinfra_lab.gpu import AcceleratorUse
 from aiinfra_lab.gpu.local import LocalMachines
 from aiinfra_lab.jobs import process
 from aiinfra_lab.store import open_store, update
@@ -53,6 +54,15 @@ def test_an_accelerator_whose_memory_the_driver_cannot_tell_is_offered(machines,
 def test_the_drivers_accelerators_are_offered(machines, two_cards):
     found = [(offer.gpu, offer.memory_gib, offer.device) for offer in machines.offers()]
     assert found == [("cpu", None, ""), ("A10G", 22.5, "GPU-1"), ("A100-SXM4-80GB", 80.0, "GPU-2")]
+
+
+def test_how_much_an_accelerator_is_used_is_what_the_driver_says_of_it(machines, two_cards, tmp_path):
+    program = tmp_path / "bin" / "nvidia-smi"
+    program.write_text('#!/bin/sh\n[ "$3" = --id=GPU-2 ] || exit 6\necho "37, 1024, 81920"\n')
+    assert machines.use_of("GPU-2") == AcceleratorUse(0.37, 1.0, 80.0)
+    assert [machines.use_of(device) for device in ("GPU-1", "")] == [None, None]
+    program.write_text("#!/bin/sh\necho '[N/A], 1024, 81920'\n")  # as of one that is cut into slices
+    assert machines.use_of("GPU-2") == AcceleratorUse(None, 1.0, 80.0)
 
 
 def test_a_session_sees_its_own_accelerator_only_and_has_it_alone(workspace, two_cards):
