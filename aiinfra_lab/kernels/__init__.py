@@ -14,6 +14,6 @@ from .specs import sweep, sweep_launcher
 
 __all__ = [
     "CommandReach", "KeptKernel", "KernelState", "Lease", "Loss", "MachineSource", "Output", "Owner", "Place", "Reach",
-    "Restored", "Standing", "StartStep", "end_core", "execute", "follow", "republish", "restore", "send_control", "sweep",
-    "sweep_launcher",
+    "Restored", "Standing", "StartStep", "end_core", "execute", "follow", "republish", "restore", "send_control",
+    "sweep", "sweep_launcher",
 ]  # fmt: skip
