@@ -293,10 +293,10 @@ def run(
     outputs: a variable that the cell sets, and that is brought back into this notebook
 
     Example:
-        %%gpu run trainer -i rows -o model
+        %%gpu run trainer -i trips -o model
         from sklearn.linear_model import LogisticRegression
 
-        model = LogisticRegression().fit(rows[["distance"]], rows["late"])
+        model = LogisticRegression().fit(trips[["distance"]], trips["late"])
     """
     return running.run(name, code, inputs or {}, outputs)
 

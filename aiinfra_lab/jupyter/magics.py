@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from typing import Any
 
 from ..errors import NotFound, UsageProblem
@@ -51,6 +52,7 @@ class NounMagic:
         if any(item.kind == "outputs" for item in call.verb.parameters):
             brought: Any = result
             self.ipython.user_ns.update(brought.values)
+            result = dataclasses.replace(brought, values={})  # else the list of results would keep them for ever
         return result
 
     # IPython's inspector asks for this before `__doc__`, which is that of the class.

@@ -90,6 +90,7 @@ class _Cell:
 
     def __init__(self, kernel: KeptKernel, id_: str, on_output: Callable[[Output], None]) -> None:
         self._kernel, self._id, self._on_output = kernel, id_, on_output
+        self._incarnation = kernel.state().incarnation
         self._running: RunningCode | None = None
         self._trace: list[str] = []
 
@@ -128,6 +129,9 @@ class _Cell:
     def run(self, code: str, **content: Any) -> CellRun:
         """Run it; CellFailed when it fails."""
         with connected(self._kernel) as client:
+            if self._kernel.state().incarnation != self._incarnation:
+                what = f"the kernel of {self._kernel.uri} was restarted before the cell began; its variables are gone"
+                raise Failed(what, "run again what it needs, from its first cell on")
             self._running = RunningCode(self._kernel, client, self._pass_on, None)
             try:
                 reply = self._running.run(code, interrupt=True, metadata={KEY: self._id}, **content)
@@ -177,6 +181,9 @@ class _Cell:
             what = f"you stopped waiting; {uri} was asked to interrupt the cell, and still runs it"
             end = self._kernel.command("stop")
             return Interrupted(what, f"see what it does: {self._kernel.command('get')}; end it: {end}")
+        if running.reply["status"] == "ok":
+            what = f"the cell has run in {uri}; you stopped waiting for its variables, which are still there"
+            return Interrupted(what, "bring them back by another cell, which may be empty")
         what = f"the cell was interrupted in {uri}"
         return CellInterrupted(what, "run it again; what it had set until then is still there", self._trace)
 
@@ -208,6 +215,8 @@ def _value(reply: Mapping[str, Any]) -> Any:
         raise _problem(reply.get("ename", ""), reply.get("evalue", ""), "")
     found = reply["user_expressions"]["it"]
     if found["status"] != "ok":
+        if found["ename"] == "KeyboardInterrupt":
+            raise KeyboardInterrupt
         what, _, fix = str(found["evalue"]).partition("\n  fix: ")
         raise _problem(found["ename"], what, fix)
     return ast.literal_eval(found["data"]["text/plain"])

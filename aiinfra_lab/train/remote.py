@@ -26,7 +26,7 @@ def session(on: str | None) -> str:
     if not sessions.has_our_files(kernel.name):
         raise Unavailable(
             f"{kernel.uri} is on a machine that has not the records of this workspace, so it cannot train here",
-            "train on this machine: leave --on out; or run the code there in a notebook with that kernel",
+            f"leave --on out; or run plain code there with variables: `%%gpu run {kernel.name} -i rows -o model`",
         )
     return str(kernel.uri)
 

@@ -16,6 +16,7 @@ __all__ = ["empty_mlflow"]
 
 # What has to be there before, by other verbs.
 BEFORE = {
+    "gpu run": ["import pandas as pd", "trips = pd.DataFrame({'distance': [1.0, 2, 30, 40], 'late': [0, 0, 1, 1]})"],
     "models rollback": ["%models check delay@2 --margin 100% --report", "%models policy delay --margin 100%",
                         "%models check delay@2", "%models promote delay@2"],
     "deploy promote": ["%deploy start late --model delay@2 --canary 50%", "%deploy promote late --force"],

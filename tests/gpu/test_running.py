@@ -196,6 +196,30 @@ def test_a_cell_that_catches_ctrl_c_goes_on(session):
     assert results[0]["saved"] == 7
 
 
+def test_ctrl_c_while_variables_come_back_says_that_they_are_there(session):
+    # It takes its time to be packed.
+    code = "import time\nclass Slow:\n    def __reduce__(self):\n        time.sleep(100)\nslow = Slow()"
+    problem = interrupted(3, code, outputs="slow")
+    assert problem is not None
+    assert "the cell has run in gpu:trainer; you stopped waiting for its variables" in problem.what
+    assert gpu.run("trainer", "there = 'slow' in globals()", outputs="there")["there"] is True
+
+
+def test_a_kernel_that_was_restarted_in_between_runs_nothing(session, monkeypatch):
+    prepare = cells._Cell.prepare
+
+    def then_restart(self, *given):
+        prepare(self, *given)
+        os.kill(session.state().kernel_pid, signal.SIGKILL)
+        until(lambda: session.state().incarnation == 2 and session.state().phase == "ready")
+
+    monkeypatch.setattr(cells._Cell, "prepare", then_restart)
+    with pytest.raises(Failed, match="was restarted before the cell began"):
+        gpu.run("trainer", "ran = 1", inputs={"a": 1})
+    monkeypatch.undo()
+    assert gpu.run("trainer", "there = 'ran' in globals()", outputs="there")["there"] is False
+
+
 def test_ctrl_c_leaves_alone_what_others_run(session):
     other = threading.Thread(
         target=kernels.execute, args=("gpu:trainer", "import time\ntime.sleep(5)\ndone = 1", lambda _: None)

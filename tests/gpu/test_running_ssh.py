@@ -1,6 +1,7 @@
 """One cell in a session on a machine with a real sshd: variables over a link that is cut, and a bare host."""
 
 import hashlib
+import subprocess
 import sys
 import threading
 import time
@@ -76,9 +77,16 @@ def test_every_kind_comes_back_as_it_was(far, kind):
 
 def test_200_mb_go_there_over_a_link_that_is_cut_twice(far, there):
     rows = np.random.default_rng(1).integers(0, 255, 200 * MB, np.uint8)
-    in_the_middle(lambda: size(there, "*.in"), [30 * MB, 120 * MB], lambda: cut(far))
+    modes: set[int] = set()
+
+    def cut_and_look() -> None:
+        modes.update(path.stat().st_mode & 0o777 for path in [there, *there.iterdir()])
+        cut(far)
+
+    in_the_middle(lambda: size(there, "*.in"), [30 * MB, 120 * MB], cut_and_look)
     run = gpu.run("trainer", "import hashlib\nh = hashlib.sha256(rows).hexdigest()", inputs={"rows": rows}, outputs="h")
     assert run["h"] == hashlib.sha256(rows).hexdigest()
+    assert modes == {0o600, 0o700}
     until(lambda: list(there.iterdir()) == [])
 
 
@@ -129,6 +137,21 @@ def test_a_full_disk_there_is_an_error_of_the_cell(far, there):
         gpu.run("trainer", f"rows = bytes({30 * MB})", outputs="rows")
     assert gpu.run("trainer", "a = 'ran' in globals()", outputs="a")["a"] is False
     until(lambda: far.run("ls", str(there)) == "")
+
+
+def test_a_full_disk_here_is_an_error_of_the_cell(far):
+    here = KeptKernel.of("gpu:trainer").folder / "exchange"
+    here.mkdir(mode=0o700, exist_ok=True)
+    subprocess.run(["mount", "-t", "tmpfs", "-o", "size=20m", "tmpfs", str(here)], check=True)
+    try:
+        with pytest.raises(Unavailable, match="the disk is full"):
+            gpu.run("trainer", "ran = 1", inputs={"rows": bytes(30 * MB)})
+        with pytest.raises(Unavailable, match="cannot go between here and gpu:trainer: No space left on device"):
+            gpu.run("trainer", f"rows = bytes({30 * MB})", outputs="rows")
+        assert gpu.run("trainer", "a = 'ran' in globals()", outputs="a")["a"] is False
+        assert list(here.iterdir()) == []
+    finally:
+        subprocess.run(["umount", "-l", str(here)], check=True)
 
 
 def test_an_error_has_the_traceback_from_there(far):

@@ -29,6 +29,7 @@ def test_a_cell_takes_variables_along_and_brings_some_back(session, shell):
     done = run(shell, "%%gpu run trainer -i rows -i label -o model -o size\nmodel, size = label * 2, len(rows)")
     assert (shell.user_ns["model"], shell.user_ns["size"]) == ("xx", 2)
     assert [*done.result.taken] == ["rows", "label"]
+    assert done.result.values == {}  # the list of results keeps no copy
     run(shell, "%%gpu run trainer -i rows,label -o a,b\na, b = rows, label")
     assert (shell.user_ns["a"], shell.user_ns["b"]) == ([1, 2], "x")
 
