@@ -19,7 +19,10 @@ from tests.conftest import PATIENCE_S, until
 
 TOKEN = "a-token-of-this-test"
 # By itself the server drops what comes faster than a browser would show.
-UNLIMITED = ("--ServerApp.iopub_data_rate_limit=1e12", "--ServerApp.iopub_msg_rate_limit=1e12")
+UNLIMITED = (
+    "--ZMQChannelsWebsocketConnection.iopub_data_rate_limit=1e12",
+    "--ZMQChannelsWebsocketConnection.iopub_msg_rate_limit=1e12",
+)
 Message = dict[str, Any]
 
 
@@ -74,7 +77,7 @@ class Server:
     @contextlib.asynccontextmanager
     async def page(self, kernel: str) -> AsyncIterator[Page]:
         url = f"ws://{self.root}/api/kernels/{kernel}/channels?token={TOKEN}"
-        found = Page(await websocket_connect(HTTPRequest(url), max_message_size=1 << 30))
+        found = Page(await websocket_connect(HTTPRequest(url, request_timeout=PATIENCE_S), max_message_size=1 << 30))
         try:
             yield found
         finally:
@@ -109,7 +112,7 @@ def serving(folder: Path, *options: str) -> Iterator[Server]:
     )
     found = Server(port, process)
     try:
-        until(lambda: _answers(found, log))
+        until(lambda: _answers(found, log), most_s=3 * PATIENCE_S)
         yield found
     finally:
         process.terminate()

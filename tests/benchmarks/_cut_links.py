@@ -1,0 +1,165 @@
+"""gpu.1: what is lost of a session's output over cut links, a killed server and a reloaded page."""
+
+from __future__ import annotations
+
+import asyncio
+import re
+import statistics
+import threading
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from itertools import pairwise
+from pathlib import Path
+
+from aiinfra_lab import gpu, kernels
+from aiinfra_lab.kernels import KeptKernel
+from tests.jupyter_server import UNLIMITED, Server, serving
+from tests.kernels.test_keeper import keeper_pids
+from tests.sshd import SshHost
+
+from ._workspaces import far_host, workspace
+from .rows import Figure, at_most, exactly, row
+
+CUTS_S = (1, 2, 3, 5, 8, 13, 21, 30, 40, 60, 5, 5, 6, 6, 7, 7, 8, 8, 2, 3)
+BETWEEN_S = 2.0
+CONNECT_S = 120.0
+RELOAD_AFTER, KILL_AFTER = 6, 12
+NAME = "bench"
+# As many as wanted, and on until the last cut is over: each shall fall into something that is said.
+LINES = """
+import os, sys, time
+n = 0
+while n < {count} or not os.path.exists({over!r}):
+    print(f'line {{n}} ' + 'x' * 1000 * (n % 10 == 0)); sys.stdout.flush()
+    n += 1
+    if n % 50 == 0 and not os.path.exists({over!r}): time.sleep(0.13)
+print('in all', n)
+"""
+MEGABYTES = """
+import os, sys
+for n in range({count}):
+    print(os.urandom(500_000).hex()); sys.stdout.flush()
+"""
+
+
+@dataclass
+class Page(threading.Thread):
+    """A page that is open until `stop`, and reads whatever comes. at: when the last output came."""
+
+    server: Server
+    kernel: str
+    code: str = ""
+    lines: list[int] = field(default_factory=list)
+    at: float = 0.0
+    stopped: bool = False
+    is_open: threading.Event = field(default_factory=threading.Event)
+
+    def __post_init__(self) -> None:
+        super().__init__(daemon=True)
+        self.start()
+        assert self.is_open.wait(CONNECT_S), "the page did not open"
+
+    __hash__ = threading.Thread.__hash__
+
+    def run(self) -> None:
+        asyncio.run(self._read())
+
+    async def _read(self) -> None:
+        async with self.server.page(self.kernel) as page:
+            self.is_open.set()
+            if self.code:
+                await page.execute(self.code)
+            while not self.stopped:
+                try:
+                    found = await page.next(within_s=0.5)
+                except TimeoutError:
+                    continue
+                except ConnectionError:
+                    return
+                if text := found["content"].get("text"):
+                    self.lines += _numbers(text)
+                    self.at = time.monotonic()
+
+    def stop(self) -> None:
+        self.stopped = True
+        self.join()
+
+
+def _numbers(text: str) -> Iterator[int]:
+    return map(int, re.findall(r"line (\d+)", text))
+
+
+@row("gpu.1", "output over cut links", "0 lost, 0 doubled, in order, same kernel; reconnected <= 3 s; <= 100 MB")
+def cut_links(full: bool) -> Iterator[Figure]:
+    """20 cuts of 240 s in all, half with a new client address; short: of a sixth of that, and of the messages."""
+    part = 1.0 if full else 1 / 6
+    cuts, count = [max(0.5, each * part) for each in CUTS_S], int(100_000 * part)
+    with workspace() as home, far_host(home) as host:
+        gpu.start(NAME, on="ssh")
+        kept = KeptKernel.of(f"gpu:{NAME}")
+        pid = kept.state().kernel_pid
+        reconnected = _disturbed(home, host, kept, cuts, LINES.format(count=count, over=str(home / "over")))
+        outputs: list[kernels.Output] = []
+        kernels.follow(kept, outputs.append)  # what `gpu get` shows
+        text = "".join(each["content"].get("text", "") for each in outputs)
+        lines, count = list(_numbers(text)), int(text.rpartition("in all ")[2])
+        note = f"{count:,} messages in {len(outputs):,} outputs, {sum(cuts):.0f} s of cuts, a reload, a killed server"
+        yield Figure("lost", count - len(set(lines)), "messages", exactly(0), note=note)
+        yield Figure("doubled", len(lines) - len(set(lines)), "messages", exactly(0))
+        yield Figure("out of order", sum(a > b for a, b in pairwise(lines)), "", exactly(0))
+        yield Figure("kernels that took its place", int(kept.state().kernel_pid != pid), "", exactly(0))
+        spread = f"median {statistics.median(reconnected):.1f} s of {len(reconnected)}"
+        yield Figure("output on the page after the link was back", max(reconnected), "s", at_most(3), note=spread)
+        yield from _memory(host, kept, 1000 if full else 100)
+
+
+def _disturbed(home: Path, host: SshHost, kept: KeptKernel, cuts: Sequence[float], code: str) -> list[float]:
+    """Seconds from the link's return to the next output on the page, for each cut."""
+    found = []
+    with serving(home, *UNLIMITED) as server:
+        page = Page(server, server.open("a.ipynb", kept.state().kernel), code)
+        for at, cut_s in enumerate(cuts[:KILL_AFTER]):
+            if at == RELOAD_AFTER:
+                page.stop()
+                page = Page(server, page.kernel)
+            found += _cut(host, page, cut_s, moves=at % 2 == 1)
+        server.process.kill()
+        page.stop()
+    with serving(home, *UNLIMITED) as server:
+        page = Page(server, server.open("a.ipynb", kept.state().kernel))
+        for at, cut_s in enumerate(cuts[KILL_AFTER:], KILL_AFTER):
+            found += _cut(host, page, cut_s, moves=at % 2 == 1)
+        (home / "over").touch()
+        page.stop()
+    return found
+
+
+def _cut(host: SshHost, page: Page, cut_s: float, *, moves: bool) -> Iterator[float]:
+    time.sleep(BETWEEN_S)
+    host.set_link("down")
+    time.sleep(cut_s)
+    if moves:
+        host.move()
+    began = time.monotonic()
+    host.set_link("up")
+    while page.at < began and time.monotonic() - began < 60:
+        time.sleep(0.02)
+    yield page.at - began if page.at > began else 60.0
+
+
+def _memory(host: SshHost, kept: KeptKernel, megabytes: int) -> Iterator[Figure]:
+    kernels.execute(kept, MEGABYTES.format(count=megabytes), lambda output: None)
+    there = (
+        "for p in /proc/[0-9]*; do tr '\\0' ' ' < $p/cmdline | grep -q ' keep $' && grep VmHWM $p/status; done; true"
+    )
+    core = max(int(each) / 1024 for each in re.findall(r"VmHWM:\s+(\d+) kB", host.run("sh", "-c", there)))
+    keeper = max(_peak(pid) for pid in keeper_pids(NAME))
+    note = f"after {megabytes:,} MB of output"
+    yield Figure("memory of the host core, at most", core, "MiB", at_most(100), note=note)
+    yield Figure("memory of the keeper, at most", keeper, "MiB", at_most(100), note=note)
+
+
+def _peak(pid: int) -> float:
+    found = re.search(r"VmHWM:\s+(\d+) kB", Path(f"/proc/{pid}/status").read_text())
+    return int(found[1]) / 1024 if found else 0.0
