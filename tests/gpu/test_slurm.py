@@ -465,7 +465,11 @@ def test_a_job_that_the_controller_forgot_is_what_the_accounting_has(one, tmp_pa
     folder = tmp_path / "bin"
     folder.mkdir()
     monkeypatch.setenv("PATH", f"{folder}:{os.environ['PATH']}")
-    for printed_, why in (("77|TIMEOUT", "its time in Slurm is over"), ("77|CANCELLED by 0", "cancelled")):
+    for printed_, why in (
+        ("77|TIMEOUT", "its time in Slurm is over"),
+        ("77|CANCELLED by 0", "cancelled"),
+        ("77|RUNNING", "Slurm has lost it"),
+    ):
         (folder / "sacct").write_text(f"#!/bin/sh\necho '{printed_}'\n")
         (folder / "sacct").chmod(0o755)
         assert (one.found().id, one.found().state, one.found().why) == ("77", "gone", why)
@@ -546,6 +550,17 @@ def test_somebody_elses_job_is_never_ended(one, cluster):
     one.machines.end(number)
     assert cluster.run("squeue", "-h", "-o", "%T", "-j", number) in ("PENDING", "RUNNING")
     assert one.machines.instances() == []
+
+
+def test_a_job_whose_comment_the_cluster_has_changed_is_known_by_its_token(one, cluster):
+    number = one.launch()
+    cluster.run("scontrol", "update", f"JobId={number}", "Comment=billed")
+    other = One(one.workspace)
+    other.token = one.token
+    assert other.found().id == number
+    assert other.launch() == number
+    other.machines.end(number)
+    assert other.becomes("gone").why == "cancelled"
 
 
 def test_the_request_is_one_script_that_slurm_takes(one, cluster, tmp_path):
