@@ -19,7 +19,7 @@ from .premises import Premise
 
 # A load test of which more requests than that got no prediction says nothing of how much was carried.
 MOST_FAILED = 0.01
-# The p95 of so many is off by a tenth of itself or more.
+# Of fewer, the p95 rests on fewer than fifty slow ones.
 FEW_REQUESTS = 1000
 _RUNS_LOOKED_AT = 10
 _DONE = "done"
