@@ -142,8 +142,12 @@ def _paid(even: BreakEven) -> show.Picture:
     ends = (0.0, float(end))
     bought = [(at, even.buys_usd + at * even.upkeep_usd) for at in ends]
     rented = [(at, at * even.rent_usd) for at in ends]
+    # Ticks of more than six digits are no numbers that people read.
+    unit, title = (1000.0, "1,000 USD paid") if max(bought[-1][1], rented[-1][1]) >= 50_000 else (1.0, "USD paid")
     alt = f"after {end} months renting has cost {about_usd(rented[-1][1])}, {even.bought} {about_usd(bought[-1][1])}"
-    return drawing.curves("USD paid", {"rented": rented, even.bought: bought}, alt=alt, x_title="month")
+    lines = {"rented": rented, even.bought: bought}
+    drawn = {name: [(at, usd / unit) for at, usd in line] for name, line in lines.items()}
+    return drawing.curves(title, drawn, alt=alt, x_title="month")
 
 
 def _steps(found: Forecast) -> list[show.Part]:
@@ -187,7 +191,7 @@ def _candidates(found: Forecast) -> list[show.Part]:
 
 
 def _premises(found: Forecast) -> show.Part:
-    rows = [(each.name, each.value, each.source) for each in found.premises]
+    rows = [(each.name, each.value, show.Sentence(each.source)) for each in found.premises]
     return Table((RowHeader("figure"), "value", "from"), rows, "What it is derived from")
 
 

@@ -112,7 +112,7 @@ class Premises:
 
 _SHOWN: Sequence[tuple[str, str, Sequence[str]]] = (
     ("busiest hour", "{}", ("peak",)),
-    ("load of a machine at the peak", "{}", ("utilisation",)),
+    ("load at the peak", "{}", ("utilisation",)),
     ("price of an own machine", "{} over {}", ("own_usd", "own_years")),
     ("its power", "{} × {} at {}", ("own_watts", "pue", "usd_per_kwh")),
     ("work on it", "{} at {}", ("own_hours_per_month", "usd_per_work_hour")),

@@ -161,7 +161,7 @@ def _of_machine(price: Price, machine: str | None) -> Sequence[Premise]:
         source = (
             "assumed, nothing was measured there: `--machine` or `[cost] machine_type` says which one is like this one"
         )
-    return cost, Premise(f"{called(price)} does as much as this machine", "1 for 1", source)
+    return cost, Premise("does as much as this one", called(price), source)
 
 
 def _price_notes(price: Price) -> list[str]:
