@@ -6,8 +6,8 @@ job is started again here, should its process be gone.
 
 from __future__ import annotations
 
-import time
-from collections.abc import Sequence
+import contextlib
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from .. import jobs
@@ -16,7 +16,7 @@ from ..providers import make, names
 from ..store import Record, open_store
 from .asking import ask_each
 from .record import MachineRecord
-from .renting import Instance, RentingMachines, close_machine, settle
+from .renting import Clock, Instance, RentingMachines, close_machine, settle, update_end
 
 _GONE_S = 120.0
 _LOOK_S = 0.5
@@ -42,39 +42,48 @@ class Found:
     closed: list[str] = field(default_factory=list)
 
 
-def look() -> Found:
+def look(providers: Mapping[str, RentingMachines] | None = None) -> Found:
     """Ask every provider that rents, once each and all at the same time, for the machines of this workspace."""
-    providers = _renting()
-    # Read first: a machine that is launched in between is then one that no record tells of, and is looked at again.
-    asked_at = time.time()
+    providers = _renting() if providers is None else providers
+    # Records are read after the answers: what is launched in between has one by then.
+    asked_at = {name: machines.clock.now() for name, machines in providers.items()}
     answers = ask_each(providers, lambda name: providers[name].instances())
-    records = {record.name: record for record in open_store().list(MachineRecord)}
+    store = open_store()
+    left = {record.name: record for record in store.list(MachineRecord, is_open=True)}
     found = Found()
     for name, given in answers.items():
         if isinstance(given, LabError):
-            has_rented = any(record.body.provider == name for record in records.values())
-            if has_rented or not isinstance(given, Missing | UsageProblem | Denied):  # else nobody uses it here
+            is_usual = isinstance(given, Missing | UsageProblem | Denied)  # of a provider that nobody uses here
+            if not is_usual or any(record.body.provider == name for record in store.list(MachineRecord)):
                 found.unasked[name] = given
             continue
         for instance in given:
-            why = _orphaned(records.get(instance.token), instance)
+            why = _orphaned(left.get(instance.token) or store.get(MachineRecord, instance.token), instance)
             if why:
                 found.orphans.append(Orphan(name, instance, why))
             else:
                 found.kept += 1
-        _close_gone(providers[name], records, {each.token for each in given}, asked_at, found)
+        living = {each.token for each in given}
+        missing = [each for each in left.values() if each.body.provider == name and each.name not in living]
+        found.closed += _close_gone(providers[name], missing, asked_at[name])
     return found
 
 
-def end(orphans: Sequence[Orphan], within_s: float = _GONE_S) -> list[Orphan]:
+def end(
+    orphans: Sequence[Orphan],
+    within_s: float = _GONE_S,
+    providers: Mapping[str, RentingMachines] | None = None,
+    clock: Clock | None = None,
+) -> list[Orphan]:
     """Have these end; those that are not gone after that time, or could not be asked."""
-    providers, left, until = _renting(), list(orphans), time.monotonic() + within_s
+    providers, clock = _renting() if providers is None else providers, clock or Clock()
+    left, until = list(orphans), clock.monotonic() + within_s
     while left:
         left = [each for each in left if not _has_gone(providers[each.provider], each.instance)]
-        if left and time.monotonic() > until:
+        if left and clock.monotonic() > until:
             break
         if left:
-            time.sleep(_LOOK_S)
+            clock.sleep(_LOOK_S)
     return left
 
 
@@ -97,50 +106,67 @@ def _orphaned(record: Record[MachineRecord] | None, instance: Instance) -> str:
         return "no record of this workspace tells of it"
     if not record.body.is_open:
         return f"it was taken for gone: {record.body.ended_by}"
+    why = _unkept(record.body.job)
+    return why if instance.state != "ending" else ""
+
+
+def _unkept(job_id: str) -> str:
+    """Why nobody keeps the machines of a keeper's job; empty when it is to go on, for which it is started again."""
     try:
-        job = jobs.poll(record.body.job)
+        job = jobs.poll(job_id)
     except NotFound:
         return "its keeper is not known here"
     if job.live:
         return ""
     if job.ended_at is None and not job.stop_requested_at:
-        jobs.launch()
+        with contextlib.suppress(LabError):
+            jobs.launch()
         return ""
-    return "its session has ended" if instance.state != "ending" else ""
+    return "its session has ended"
 
 
-def _close_gone(
-    machines: RentingMachines,
-    records: dict[str, Record[MachineRecord]],
-    living: set[str],
-    asked_at: float,
-    found: Found,
-) -> None:
-    """Write down which machines are gone whose keepers cannot do it any more."""
-    for name, record in records.items():
-        body = record.body
-        is_missing = body.is_open and body.provider == machines.name and name not in living
-        if is_missing and asked_at - body.requested_at > machines.listed_s and not _is_kept(body.job):
-            close_machine(record, "it was gone when somebody looked")
-            found.closed.append(name)
+def _close_gone(machines: RentingMachines, missing: Sequence[Record[MachineRecord]], asked_at: float) -> list[str]:
+    """Write down which machines are gone whose keepers cannot do it any more; their names."""
+    closed = []
+    # What was asked for a moment ago may be missing in a list; a clock that was set says nothing.
+    old = [
+        each
+        for each in missing
+        if abs(asked_at - max(each.body.requested_at, each.body.asked_at)) > machines.listed_s
+        and _is_ours(each)
+        and _unkept(each.body.job)
+    ]
+    for record in old:
+        # By its own name too: a list may lack one for an instant. Whoever only looks may have no right to write.
+        with contextlib.suppress(LabError):
+            found = next(iter(machines.instances(record.name)), None)
+            if found is None or found.state == "gone":
+                close_machine(record, "it was gone when somebody looked", found, at=machines.clock.now())
+                closed.append(record.name)
+    return closed
 
 
-def _is_kept(job: str) -> bool:
+def _is_ours(record: Record[MachineRecord]) -> bool:
+    """Whether its keeper is of this folder: the machines of another one that shares this store are not listed here."""
     try:
-        return jobs.poll(job).live
+        return jobs.poll(record.body.job).is_here
     except NotFound:
-        return False
+        return True
 
 
 def _has_gone(machines: RentingMachines, instance: Instance) -> bool:
     """Whether a machine is gone now; else its end is asked for."""
-    record = open_store().get(MachineRecord, instance.token)
     try:
+        record = open_store().get(MachineRecord, instance.token)
         if record is not None and record.body.is_open:
             return settle(machines, record)
-        left = any(each.id == instance.id and each.state != "gone" for each in machines.instances(instance.token))
-        if left:
-            machines.end(instance.id)
+        found = next((each for each in machines.instances(instance.token) if each.id == instance.id), None)
+        if found is None or found.state != "gone":
+            machines.end(instance.id)  # also where the list lacks it, which it may for an instant
+        has_gone = found is None or found.state == "gone"
+        if record is not None and has_gone:  # it cost money until now
+            now = machines.clock.now()
+            update_end(record, f"{record.body.ended_by}; it was not, and was ended", found or instance, at=now)
     except LabError:
         return False
-    return not left
+    return has_gone

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from typing import ClassVar, Literal
 
@@ -10,6 +11,9 @@ import msgspec
 from ..errors import UsageProblem
 from ..store import Body
 from ..units import show_usd
+
+# Clouds bill each second that was begun, and a minute of each start at least.
+LEAST_S = 60.0
 
 
 class Limits(msgspec.Struct, frozen=True, kw_only=True):
@@ -127,9 +131,11 @@ class SessionRecord(Body, frozen=True, kw_only=True):
 class MachineRecord(Body, frozen=True, kw_only=True):
     """One attempt to get a machine that costs money, named by its token; written before it is asked for.
 
-    session, job: whose it is, and the job of its keeper. provider, gpu, device, spot, usd_per_hour: as it was offered.
-    requested_at: when it was asked for, from which on it is paid. instance: what its provider calls it; empty until
-    that is known. ended_at, ended_by: when and why it was gone, or that there never was one.
+    session, job: whose it is, and the job of its keeper. provider, gpu, device, spot, worst_usd_per_hour: as it was
+    offered; so is usd_per_hour, until its provider says what it costs. requested_at: when it was asked for first, and
+    asked_at last, where the outcome was not known. deadline_at: when it ends by itself, as its provider was told.
+    instance: what its provider calls it; empty until that is known. began_at: from when on it is paid, where its
+    provider says so. ended_at, ended_by: when and why it was gone, or that there never was one.
     """
 
     kind: ClassVar[str] = "gpu.machine"
@@ -142,7 +148,11 @@ class MachineRecord(Body, frozen=True, kw_only=True):
     requested_at: float
     device: str = ""
     spot: bool = False
+    worst_usd_per_hour: float | None = None
+    asked_at: float = 0.0
+    deadline_at: float | None = None
     instance: str = ""
+    began_at: float | None = None
     ended_at: float | None = None
     ended_by: str = ""
 
@@ -158,4 +168,5 @@ class MachineRecord(Body, frozen=True, kw_only=True):
         """The money until then; nothing where there never was a machine."""
         if not self.instance and not self.is_open:
             return 0.0
-        return max(0.0, (self.ended_at or at) - self.requested_at) / 3600 * self.usd_per_hour
+        lasted_s = (self.ended_at or at) - (self.began_at or self.requested_at)
+        return max(LEAST_S, math.ceil(lasted_s)) / 3600 * self.usd_per_hour

@@ -15,6 +15,7 @@ from abc import abstractmethod
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from threading import Lock
 from typing import Literal
 
 from msgspec.structs import replace
@@ -26,16 +27,26 @@ from ..files import make_private_folder
 from ..jobs.home import make_home_id
 from ..kernels import KeptKernel, Loss, MachineSource, Place
 from ..store import Record, open_store, update
-from ..units import parse_duration
+from ..units import parse_duration, show_usd
 from .base import NoCapacity, Offer, Plan, Status
 from .keeping import KeepingMachines
-from .record import MachineRecord
+from .record import LEAST_S, MachineRecord, SessionRecord
 
 LOOK_S = 1.0
 # A machine that was asked for may be missing from its provider's lists for so long.
 LISTED_S = 30.0
 _GONE_S = 60.0
+_LATE_S = 300.0  # after its deadline, within which somebody who waits for its end sees it
 _LONGEST = "12h"
+
+
+@dataclass(frozen=True, slots=True)
+class Clock:
+    """The time in epoch seconds, that since some moment, and waiting: another one where it is set and not slept."""
+
+    now: Callable[[], float] = time.time
+    monotonic: Callable[[], float] = time.monotonic
+    sleep: Callable[[float], None] = time.sleep
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,6 +72,7 @@ class Instance:
 
     why: how it ended, or what it waits for. is_taken: whether it is gone because its provider took it away, and neither
     because somebody ended it nor because its time was over. notice_at: when it will be taken, where that was said.
+    created_at and ended_at: from when until when it is paid, as far as its provider tells.
     """
 
     id: str
@@ -74,6 +86,7 @@ class Instance:
     created_at: float | None = None
     expires_at: float | None = None
     usd_per_hour: float | None = None
+    ended_at: float | None = None
 
 
 class RentingMachines(KeepingMachines):
@@ -83,6 +96,7 @@ class RentingMachines(KeepingMachines):
     longest_s: float
     grace_s = 900.0
     listed_s = LISTED_S
+    clock = Clock()
 
     def __init__(self, where: Settings) -> None:
         self.longest_s = parse_duration(where.get("gpu.rented_for", _LONGEST))
@@ -127,23 +141,21 @@ class RentingMachines(KeepingMachines):
     def renew(self, handle: str, deadline_at: float | None) -> None:
         deadline_at = deadline_at or time.time() + self.longest_s
         super().renew(handle, deadline_at)
-        for record in open_machines(self.name):
-            if record.body.job == handle and record.body.instance:
-                self.move_end(record.body.instance, deadline_at)
+        for record in machines_of(handle):
+            if record.body.instance:  # else its keeper moves it, as soon as there is one
+                move_end(self, record, record.body.instance, deadline_at)
 
     def may_live(self, kernel: KeptKernel) -> bool:
         return any(record.body.session == kernel.name for record in open_machines(self.name))
 
     def end_alone(self, kernel: KeptKernel, offer: Offer, handle: str) -> None:
-        for record in open_machines(self.name):
-            if record.body.session == kernel.name:
-                settle(self, record)
+        settle_all(self, machines_of(handle))
 
     def _status_alone(self, job: jobs.Job, kernel: KeptKernel) -> Status:
         if job.ended_at is None and not job.stop_requested_at:
             return super()._status_alone(job, kernel)
         self.end_alone(kernel, Offer("", 0.0), job.id)  # nobody else asks for its end any more
-        if self.may_live(kernel):
+        if machines_of(job.id):
             return Status("stopping")
         return Status("ended", _last_end(job.id) or kernel.state().why or "its keeper was killed", time.time())
 
@@ -159,42 +171,58 @@ class Rental:
 
     def __init__(self, machines: RentingMachines, kernel: KeptKernel, offer: Offer, job: str) -> None:
         self._machines, self._kernel, self._offer, self._job = machines, kernel, offer, job
+        self._clock = machines.clock
         self._folder = kernel.folder / "machine"
+        self._asking = Lock()  # while a machine is being asked for
+        self._is_over = False
+        self._instance = ""  # the last one that is known, for when the store cannot be asked
+        self._missing_since: dict[str, float] = {}
 
     def obtain(self, report: Callable[[str], None]) -> Place:
-        tried: list[Offer] = []
+        tried: list[str] = []
         while True:
-            record = self._open_record() or self._intend(tried)
+            found = self._open_record()
+            record = found or self._intend(tried)
             try:
-                return self._await(self._launched(record, report), report)
+                record = self._launched(record, report, is_first=found is None)
+                return self._await(record, report)
             except NoCapacity as problem:
-                close_machine(record, problem.what)
-                tried.append(_offer_of(record))
+                close_machine(record, problem.what, at=self._clock.now())
+                tried.append(record.body.device)
 
     def lost(self) -> Loss | None:
         record = self._open_record()
         if record is None:
             return Loss("its machine was given back", may_replace=False)
         found = self._found(record)
-        if found is not None and found.state in ("pending", "running"):
-            return None
-        if found is not None and found.state == "ending":
-            return None  # why it ends is known when it is gone
-        why = found.why if found else "its machine is gone"
-        close_machine(record, why)
-        return Loss(f"its machine is gone: {why}", may_replace=found is not None and found.is_taken)
+        if found is not None and found.state != "gone":
+            return None  # why one ends is known when it is gone
+        why = found.why if found else "it is not listed any more"
+        may_replace = found is not None and found.is_taken
+        # Else `release` writes it: a keeper that is killed before and started again must not take another one.
+        if may_replace:
+            close_machine(record, why, found, at=self._clock.now())
+        return Loss(f"its machine is gone: {why}", may_replace)
 
     def release(self) -> None:
-        until = time.monotonic() + _GONE_S
-        while left := [record for record in self._records() if not settle(self._machines, record)]:
-            if time.monotonic() > until:
+        until = self._clock.monotonic() + _GONE_S
+        if not self._asking.acquire(timeout=_GONE_S):
+            raise Unavailable(f"{self._machines.name} is still being asked for a machine", "it is ended then")
+        self._is_over = True  # whoever still waits to ask must not any more
+        self._asking.release()
+        while left := settle_all(self._machines, self._own(), self._found):
+            if self._clock.monotonic() > until:
                 raise Unavailable(f"{left[0].name} has not gone yet", "it is asked again")
-            time.sleep(LOOK_S)
+            self._clock.sleep(LOOK_S)
 
-    def _intend(self, tried: Sequence[Offer]) -> Record[MachineRecord]:
-        """Write down that a machine will be asked for, the next best one after those that were tried."""
-        offer = self._offer if not tried else self._next(tried)
-        made = len(self._records(is_open=None))
+    def _intend(self, tried: Sequence[str]) -> Record[MachineRecord]:
+        """Write down that a machine will be asked for: the one that was chosen, and after it the next best one."""
+        earlier = self._records(is_open=None)
+        offer = self._next(tried) if earlier else self._offer
+        deadline_at = self._within_budget(offer, [record.body for record in earlier])
+        now = self._clock.now()
+        if deadline_at <= now:
+            raise Failed("its time was over before it had a machine", self._again())
         body = MachineRecord(
             session=self._kernel.name,
             job=self._job,
@@ -203,79 +231,167 @@ class Rental:
             device=offer.device,
             spot=offer.spot,
             usd_per_hour=offer.usd_per_hour,
-            requested_at=time.time(),
+            worst_usd_per_hour=offer.worst_usd_per_hour,
+            requested_at=now,
+            deadline_at=deadline_at,
         )
-        return open_store().commit([Record.new(_token(self._job, made), body)])[0]
+        return open_store().commit([Record.new(_token(self._job, len(earlier)), body)])[0]
 
-    def _next(self, tried: Sequence[Offer]) -> Offer:
-        """The cheapest offer of the same accelerator, no dearer than the one that was chosen."""
-        seen = {offer.device for offer in tried}
+    def _next(self, tried: Sequence[str]) -> Offer:
+        """The cheapest offer now of the same accelerator that cannot become dearer than the one that was chosen."""
+        chosen = self._offer
         for offer in self._machines.offers():
-            is_same = offer.gpu == self._offer.gpu and offer.spot == self._offer.spot
-            if is_same and offer.device not in seen and offer.usd_per_hour <= self._offer.usd_per_hour:
+            is_same = (offer.gpu, offer.count, offer.spot) == (chosen.gpu, chosen.count, chosen.spot)
+            is_cheap = offer.dearest_usd_per_hour <= chosen.dearest_usd_per_hour
+            if is_same and is_cheap and offer.device not in tried:
                 return offer
-        where = ", ".join(offer.device or offer.gpu for offer in tried)
+        where = ", ".join(tried) or chosen.device or chosen.gpu
         raise Failed(
-            f"{self._machines.name} has no room for {self._offer.gpu}: tried {where}",
+            f"{self._machines.name} has no room for {chosen.gpu} at that price: tried {where}",
             "ask for another accelerator, of those that `%cost ls` lists, or try again later",
         )
 
-    def _launched(self, record: Record[MachineRecord], report: Callable[[str], None]) -> Record[MachineRecord]:
+    def _within_budget(self, offer: Offer, earlier: Sequence[MachineRecord]) -> float:
+        """When a machine has to end: with its session or, where those before it have cost more than their time, since
+        the first minute of each is paid as a whole, earlier. Then the session ends earlier too."""
+        deadline_at, now = self._deadline_at(), self._clock.now()
+        session = open_store().get(SessionRecord, self._kernel.name)
+        is_ours = session is not None and session.body.handle in (None, self._job)
+        budget = session.body.budget_usd if session and is_ours else None
+        if not session or budget is None or not earlier or not offer.dearest_usd_per_hour:
+            return deadline_at
+        left_usd = budget - sum(each.spent_usd(now) for each in earlier)
+        left_s = left_usd / offer.dearest_usd_per_hour * 3600
+        if left_s < LEAST_S:
+            left = show_usd(max(0.0, left_usd))
+            raise Failed(f"its budget of {show_usd(budget)} is spent but for {left}", self._again())
+        if now + left_s >= deadline_at:
+            return deadline_at
+        until = now + left_s
+        update(open_store(), jobs.JobRecord, self._job, lambda body: replace(body, deadline_at=until))
+        update(
+            open_store(),
+            SessionRecord,
+            self._kernel.name,
+            lambda body: replace(body, deadline_at=until, deadline_by="budget") if body.is_open else None,
+        )
+        return until
+
+    def _launched(
+        self, record: Record[MachineRecord], report: Callable[[str], None], *, is_first: bool
+    ) -> Record[MachineRecord]:
         if record.body.instance:
+            self._instance = record.body.instance
             return record
         offer = _offer_of(record)
         report(f"asks {self._machines.name} for {offer.device or offer.gpu}")
         make_private_folder(self._folder)
+        with self._asking:
+            if self._is_over:
+                raise Unavailable("nobody wants the machine any more", "start it again")
+            instance = self._instance = self._ask(record, offer, is_first=is_first)
+            record = update(open_store(), MachineRecord, record.name, lambda body: replace(body, instance=instance))
+        if not record.body.is_open:  # somebody took it for one that never was
+            self._machines.end(instance)
+            raise Unavailable(f"{instance} was taken for gone: {record.body.ended_by}", "another one is asked for")
+        return record
+
+    def _ask(self, record: Record[MachineRecord], offer: Offer, *, is_first: bool) -> str:
+        """The id of a machine that was asked for. What a request before it has made is found again."""
+        now, deadline_at = self._clock.now(), record.body.deadline_at or self._deadline_at()
+        if not is_first:
+            update(open_store(), MachineRecord, record.name, lambda body: replace(body, asked_at=now))
         spec = LaunchSpec(
             session=self._kernel.name,
             owner=make_home_id(settings().home),
             token=record.name,
             offer=offer,
-            deadline_at=self._deadline_at(),
+            deadline_at=deadline_at,  # as it was the first time: a token stands for one request
             folder=self._folder,
         )
         try:
+            if now >= deadline_at:
+                raise Failed("its time was over before it had a machine", self._again())
             instance = self._machines.launch(spec)
         except Unavailable:
+            self._missing_since.pop(record.name, None)  # it may be there from now on
             raise
         except LabError as problem:
-            close_machine(record, problem.what)
-            raise
-        return update(open_store(), MachineRecord, record.name, lambda body: replace(body, instance=instance))
+            # A request before this one, whose answer was lost, may have made it all the same.
+            found = None if is_first else self._found(record)
+            if found is None:
+                close_machine(record, problem.what, at=self._clock.now())
+                raise
+            return found.id
+        self._missing_since.pop(record.name, None)
+        return instance
 
     def _await(self, record: Record[MachineRecord], report: Callable[[str], None]) -> Place:
         """Its place, once it can be reached."""
         while True:
             found = self._found(record)
-            if found is None or found.state in ("ending", "gone"):
-                why = found.why if found else "it is gone"
-                if found is None or found.state == "gone":
-                    close_machine(record, why)
-                if found is None or not found.is_taken:
+            if found is None or found.state == "gone":
+                why = found.why if found else "it is not listed any more"
+                if found is None or not found.is_taken:  # `release` writes it, see `lost`
                     raise Failed(f"{record.body.instance} ended before it was ready: {why}", "start it again")
+                close_machine(record, why, found, at=self._clock.now())
                 raise NoCapacity(why, "start it again")
             if found.state == "running":
+                record = self._told(record, found)
                 report(f"waits until {record.body.instance} answers")
                 with contextlib.suppress(Unavailable):
                     return self._machines.place_on(found, self._folder)
             else:
-                report(self._machines.progress(found))
-            time.sleep(LOOK_S)
+                report(found.why if found.state == "ending" and found.why else self._machines.progress(found))
+            self._clock.sleep(LOOK_S)
+
+    def _told(self, record: Record[MachineRecord], found: Instance) -> Record[MachineRecord]:
+        """Its price is written down, and its end moved where the session's was moved while it began."""
+        usd_per_hour, deadline_at = found.usd_per_hour, self._deadline_at()
+        if usd_per_hour is not None and usd_per_hour != record.body.usd_per_hour:
+            change = {"usd_per_hour": usd_per_hour}
+            record = update(open_store(), MachineRecord, record.name, lambda body: replace(body, **change))
+        if record.body.deadline_at is not None and abs(deadline_at - record.body.deadline_at) > 1.0:
+            record = move_end(self._machines, record, found.id, deadline_at)
+        return record
+
+    def _again(self) -> str:
+        return f"start it again: `%gpu start {self._kernel.name}`"
 
     def _deadline_at(self) -> float:
         job = open_store().get(jobs.JobRecord, self._job)
         known = job.body.deadline_at if job else None
-        return known or time.time() + self._machines.longest_s
+        return known or self._clock.now() + self._machines.longest_s
 
     def _found(self, record: Record[MachineRecord]) -> Instance | None:
-        """What its provider tells of it; None when it is gone, or there never was one."""
-        return look(self._machines, record)
+        """What its provider tells of it; None when it is gone, or there never was one.
+
+        One that is missing may be so for an instant, and clocks are set: it has to be missing for a while, as this
+        process counts it.
+        """
+        found = next(iter(self._machines.instances(record.name)), None)
+        if found is not None:
+            self._missing_since.pop(record.name, None)
+            return found
+        now = self._clock.monotonic()
+        if now - self._missing_since.setdefault(record.name, now) < self._machines.listed_s:
+            raise Unavailable(f"{self._machines.name} does not list {record.name}", "it is asked again")
+        return None
+
+    def _own(self) -> list[Record[MachineRecord]]:
+        """The machines that are to end; the one that is known is asked to when nobody can tell which these are."""
+        try:
+            return self._records()
+        except LabError:
+            if self._instance:
+                self._machines.end(self._instance)
+            raise
 
     def _open_record(self) -> Record[MachineRecord] | None:
         return next(iter(self._records()), None)
 
     def _records(self, *, is_open: bool | None = True) -> list[Record[MachineRecord]]:
-        found = open_store().list(MachineRecord, is_open=is_open)
+        found = open_store().list(MachineRecord, about=f"gpu:{self._kernel.name}", is_open=is_open)
         return [record for record in found if record.body.job == self._job]
 
 
@@ -284,40 +400,99 @@ def open_machines(provider: str) -> list[Record[MachineRecord]]:
     return [record for record in open_store().list(MachineRecord, is_open=True) if record.body.provider == provider]
 
 
+def machines_of(job: str) -> list[Record[MachineRecord]]:
+    """The machines of a keeper that are not known to be gone: another start of the same name has others."""
+    return [record for record in open_store().list(MachineRecord, is_open=True) if record.body.job == job]
+
+
 def look(machines: RentingMachines, record: Record[MachineRecord]) -> Instance | None:
     """What the provider tells of a machine; None when it is gone, or there never was one.
 
     Unavailable where that cannot be told: the provider does not answer, or it may not list yet what was asked for.
     """
     found = next(iter(machines.instances(record.name)), None)
-    if found is None and time.time() - record.body.requested_at < machines.listed_s:
+    # A clock that was set says nothing: then it counts as long ago.
+    asked_s = abs(machines.clock.now() - max(record.body.requested_at, record.body.asked_at))
+    if found is None and asked_s < machines.listed_s:
         raise Unavailable(f"{machines.name} does not list {record.name} yet", "ask again in a moment")
     return found
 
 
-def settle(machines: RentingMachines, record: Record[MachineRecord]) -> bool:
-    """Have a machine end; whether it is gone, which is written down then."""
+Find = Callable[[Record[MachineRecord]], Instance | None]
+
+
+def settle(machines: RentingMachines, record: Record[MachineRecord], find: Find | None = None) -> bool:
+    """Have a machine end; whether it is gone, which is written down then. find: instead of `look`."""
+    known = record.body.instance
     try:
-        found = look(machines, record)
+        found = find(record) if find else look(machines, record)
     except Unavailable:
-        if record.body.instance:
-            machines.end(record.body.instance)
+        if known:
+            machines.end(known)
         return False
-    if found is None or found.state == "gone":
-        close_machine(record, found.why if found else "there was none")
-        return True
-    machines.end(found.id)
-    return False
+    if found is not None and found.state != "gone":
+        machines.end(found.id)
+        return False
+    if found is None and known:
+        machines.end(known)  # a list may lack it for an instant
+    why = found.why if found else "it is not listed any more" if known else "there was none"
+    close_machine(record, why, found, at=machines.clock.now())
+    return True
 
 
-def close_machine(record: Record[MachineRecord], why: str) -> None:
-    """Write down that a machine is gone; one that has an end keeps it."""
+def settle_all(
+    machines: RentingMachines, records: Sequence[Record[MachineRecord]], find: Find | None = None
+) -> list[Record[MachineRecord]]:
+    """Have these end; those that are not gone yet. One that cannot be asked keeps no other from its end."""
+    left, problems = [], []
+    for record in records:
+        try:
+            if not settle(machines, record, find):
+                left.append(record)
+        except LabError as problem:
+            problems.append(problem)
+    if problems:
+        raise problems[0]
+    return left
+
+
+def close_machine(record: Record[MachineRecord], why: str, found: Instance | None = None, *, at: float) -> None:
+    """Write down that a machine is gone; one that has an end keeps it. found: what its provider tells of it."""
+    update_end(record, why, found, at=at, is_last_word=False)
+
+
+def update_end(
+    record: Record[MachineRecord], why: str, found: Instance | None, *, at: float, is_last_word: bool = True
+) -> None:
+    """The same, also where an end is written that was none."""
 
     def change(body: MachineRecord) -> MachineRecord | None:
-        return replace(body, ended_at=time.time(), ended_by=why) if body.is_open else None
+        if not body.is_open and not is_last_word:
+            return None
+        # Where nobody looked for long, it had ended itself.
+        is_late = body.deadline_at is not None and at - body.deadline_at > _LATE_S
+        ended_at = max(body.requested_at, body.deadline_at if is_late and body.deadline_at else at)
+        if found is None:
+            return replace(body, ended_at=ended_at, ended_by=why)
+        return replace(
+            body,
+            instance=found.id,
+            usd_per_hour=body.usd_per_hour if found.usd_per_hour is None else found.usd_per_hour,
+            began_at=found.created_at,
+            ended_at=found.ended_at or ended_at,
+            ended_by=why,
+        )
 
     with contextlib.suppress(NotFound):
         update(open_store(), MachineRecord, record.name, change)
+
+
+def move_end(
+    machines: RentingMachines, record: Record[MachineRecord], instance: str, deadline_at: float
+) -> Record[MachineRecord]:
+    """Have a machine end by itself then."""
+    machines.move_end(instance, deadline_at)
+    return update(open_store(), MachineRecord, record.name, lambda body: replace(body, deadline_at=deadline_at))
 
 
 def _last_end(job: str) -> str:
@@ -334,4 +509,10 @@ def _token(job: str, number: int) -> str:
 
 def _offer_of(record: Record[MachineRecord]) -> Offer:
     body = record.body
-    return Offer(body.gpu, body.usd_per_hour, device=body.device, spot=body.spot)
+    return Offer(
+        body.gpu,
+        body.usd_per_hour,
+        device=body.device,
+        spot=body.spot,
+        worst_usd_per_hour=body.worst_usd_per_hour,
+    )

@@ -40,6 +40,7 @@ from .sim_reach import SimReach
 _ZONES = ("sim-1a", "sim-1b", "sim-1c")
 _LOOK_S = 0.1
 _POLITE_S = 6.0
+_DEAREST_SPOT = 0.6  # of the price on demand
 _END_S = 0.3  # from a request to the end of a machine
 
 
@@ -105,6 +106,7 @@ class SimInstance(msgspec.Struct, frozen=True, kw_only=True):
             created_at=self.created_at,
             expires_at=self.expires_at,
             usd_per_hour=self.usd_per_hour,
+            ended_at=gone_at if state == "gone" else None,
         )
 
 
@@ -130,7 +132,7 @@ class SimCloud:
         if not spot:
             return kind.usd_per_hour
         draw = random.Random(f"{self._seed}/{kind.name}/{zone}/{self.clock() // 3600:.0f}")  # noqa: S311  # no secret
-        return round(kind.usd_per_hour * draw.uniform(0.3, 0.6), 4)
+        return round(kind.usd_per_hour * draw.uniform(0.3, _DEAREST_SPOT), 4)
 
     def launch(self, spec: LaunchSpec, kind: SimType, zone: str) -> SimInstance:
         """Create a machine; that of the token when there is one. NoCapacity when the zone has no room."""
@@ -142,6 +144,9 @@ class SimCloud:
             same = [each for each in machines.values() if (each.type, each.zone) == (kind.name, zone)]
             if sum(each.at(now).state != "gone" for each in same) >= self.room:
                 raise NoCapacity(f"{zone} has no room for {kind.name}", "ask for another type, or later")
+            usd_per_hour = self.usd_per_hour(kind, zone, spot=spec.offer.spot)
+            if usd_per_hour > spec.offer.dearest_usd_per_hour:
+                raise NoCapacity(f"{kind.name} in {zone} has become dearer", "look again at what there is")
             number = f"sim-{hashlib.sha256(spec.token.encode()).hexdigest()[:10]}"
             taken_at = None
             if spec.offer.spot and self.taken_s is not None:
@@ -155,7 +160,7 @@ class SimCloud:
                 type=kind.name,
                 zone=zone,
                 spot=spec.offer.spot,
-                usd_per_hour=self.usd_per_hour(kind, zone, spot=spec.offer.spot),
+                usd_per_hour=usd_per_hour,
                 created_at=now,
                 boots_at=now + self.boot_s,
                 expires_at=spec.deadline_at,
@@ -223,6 +228,7 @@ class SimMachines(RentingMachines):
                 type=kind.name,
                 where=zone,
                 spot=spot,
+                worst_usd_per_hour=kind.usd_per_hour * _DEAREST_SPOT if spot else None,
             )
             for kind in TYPES
             for zone in _ZONES
