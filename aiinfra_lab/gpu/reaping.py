@@ -11,8 +11,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from .. import jobs
-from ..errors import Denied, LabError, Missing, NotFound, UsageProblem
-from ..providers import make, names
+from ..errors import LabError, NotFound
+from ..providers import chosen, make, names
 from ..store import Record, open_store
 from .asking import ask_each
 from .record import MachineRecord
@@ -32,7 +32,7 @@ class Orphan:
 
 
 @dataclass(slots=True)
-class Found:
+class MachineSurvey:
     """orphans: machines that nobody keeps. kept: how many are kept. unasked: providers that could not be asked, and
     why; their machines may cost money. closed: machines that were written down as living, and are gone."""
 
@@ -42,19 +42,19 @@ class Found:
     closed: list[str] = field(default_factory=list)
 
 
-def look(providers: Mapping[str, RentingMachines] | None = None) -> Found:
+def look(providers: Mapping[str, RentingMachines] | None = None) -> MachineSurvey:
     """Ask every provider that rents, once each and all at the same time, for the machines of this workspace."""
     providers = _renting() if providers is None else providers
     # Records are read after the answers: what is launched in between has one by then.
     asked_at = {name: machines.clock.now() for name, machines in providers.items()}
     answers = ask_each(providers, lambda name: providers[name].instances())
-    store = open_store()
+    store, used = open_store(), chosen("gpu.machines")
     left = {record.name: record for record in store.list(MachineRecord, is_open=True)}
-    found = Found()
+    found = MachineSurvey()
     for name, given in answers.items():
         if isinstance(given, LabError):
-            is_usual = isinstance(given, Missing | UsageProblem | Denied)  # of a provider that nobody uses here
-            if not is_usual or any(record.body.provider == name for record in store.list(MachineRecord)):
+            # Else nobody uses it here: a cluster's commands may be installed, and no cluster be there.
+            if name == used or any(record.body.provider == name for record in store.list(MachineRecord)):
                 found.unasked[name] = given
             continue
         for instance in given:
