@@ -170,4 +170,4 @@ def _spans(found: sessions.ObservedSession) -> list[Span]:
         Span(uri, each.started_at, each.ended_at or each.started_at, False, each.usd_per_hour, body.is_on_this_machine)
         for each in body.earlier_spans
     ]
-    return [*(rented if body.is_rented else [current]), *earlier]
+    return [*rented, *([] if body.is_rented else [current]), *earlier]

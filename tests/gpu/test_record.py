@@ -36,8 +36,8 @@ def body(**fields) -> SessionRecord:
     return SessionRecord(**{"provider": "local", "gpu": "cpu", "started_at": 100.0, "usd_per_hour": 3600.0, **fields})
 
 
-# What versions 2 and 3 have besides.
-NEW = {"context": "", "stop_requested_at": None, "idle_s": None}
+# What versions 2 to 4 have besides.
+NEW = {"context": "", "stop_requested_at": None, "idle_s": None, "is_rented": False}
 
 
 def test_a_record_of_the_version_before_reads_and_keeps_all_that_it_had():
@@ -108,5 +108,6 @@ def test_a_start_is_kept_by_the_next_one():
 
 def test_what_ends_it_is_said_with_what_it_will_have_cost():
     now = time.time()
-    text = gpu.sessions.limit_text(body(started_at=now, deadline_at=now + 60, deadline_by="budget"))
+    record = Record.new("a", body(started_at=now, deadline_at=now + 60, deadline_by="budget"))
+    text = gpu.sessions.limit_text(gpu.sessions.ObservedSession(record, "running"))
     assert text == "in 1 min, when its budget is spent; it will have cost at most 60.00 USD"
