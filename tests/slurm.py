@@ -15,7 +15,19 @@ from pathlib import Path
 import pytest
 
 _PATH = f"{os.environ['PATH']}:/usr/sbin:/sbin"
-_PROGRAMS = ("munged", "slurmctld", "slurmd", "sbatch", "srun", "squeue", "scancel", "sinfo", "scontrol", "mknod")
+_PROGRAMS = (
+    "munged",
+    "slurmctld",
+    "slurmd",
+    "sbatch",
+    "srun",
+    "squeue",
+    "scancel",
+    "sinfo",
+    "scontrol",
+    "mknod",
+    "setpriv",
+)
 needs_slurm = pytest.mark.skipif(
     os.geteuid() != 0 or not all(shutil.which(name, path=_PATH) for name in _PROGRAMS),
     reason="needs root and Slurm: slurm-wlm, munge",
@@ -155,8 +167,14 @@ class SlurmCluster:
         log = (self.folder / f"{called}.log").open("ab")
         path = shutil.which(program, path=_PATH)
         assert path
+        # They end with this process, also when that is killed.
         self._daemons[called] = subprocess.Popen(
-            [path, *words], env=self.env, stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True
+            ["setpriv", "--pdeathsig", "TERM", path, *words],
+            env=self.env,
+            stdin=subprocess.DEVNULL,
+            stdout=log,
+            stderr=log,
+            start_new_session=True,
         )
 
     def _stop(self, called: str) -> None:

@@ -154,7 +154,7 @@ class SlurmClient:
 
     def accounted(self, name: str) -> tuple[str, str] | None:
         """Number and state of the last job of that name, by the accounting; None where there is none."""
-        words = ("--noheader", "--parsable2", "--allocations", "--starttime=now-30days", "--format=JobIDRaw,State")
+        words = ("--noheader", "-P", "--allocations", "--starttime=now-30days", "--format=JobIDRaw,State")
         try:
             done = self.run("sacct", *words, f"--name={name}")
         except Missing:
