@@ -260,7 +260,7 @@ def test_a_machine_that_a_recipe_could_not_end_is_named_in_its_event(workspace):
     assert (event.event.verb, event.event.detail["still_live"]) == ("recipe end", ["gpu:far"])
 
 
-@pytest.mark.parametrize("on", ["clodu", "aws"])
+@pytest.mark.parametrize("on", ["clodu", "azure-cloud"])
 def test_a_provider_that_is_not_there_is_suggested(on):
     with pytest.raises(LabError) as problem:
         gpu.start("far", gpu="T4", on=on)

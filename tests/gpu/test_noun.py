@@ -36,7 +36,7 @@ def test_it_is_found_by_its_name_and_its_uri_and_nothing_else(workspace):
 
 
 def test_only_what_the_provider_has_is_offered(workspace, monkeypatch):
-    monkeypatch.setattr(local, "_listed", str)
+    monkeypatch.setattr(local, "_run", lambda command: "")
     assert complete("gpu", "start t --gpu ") == complete("gpu", "start t --on local --gpu ") == ["cpu"]
     assert complete("gpu", "start t --on nobody --gpu ") == []
 
