@@ -22,6 +22,9 @@ THEIRS = {
     *("backend-store-uri", "host", "debug", "version", "flags", "no-", "user", "now", "path"),
     *("frozen", "no-header", "no-annotate", "no-emit-project", "generate-hashes", "hash", "editable", "relocatable"),
     *("python-version", "python-platform"),
+    # kubectl's
+    *("all-namespaces", "context", "field-selector", "grace-period", "ignore-not-found", "local", "minify"),
+    *("namespace", "overwrite", "request-timeout", "wait"),
 }
 # Of another noun's command, which the same sentence names.
 ELSEWHERE = {"deploy": {"require", "margin"}, "models": {"resume", "rows"}, "train": {"environment"}}
