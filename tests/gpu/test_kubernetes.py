@@ -447,3 +447,13 @@ def test_a_keeper_that_is_killed_while_it_creates_leaves_one_pod(kube, when):
     assert len(kube.pods()) == 1
     assert gpu.stop("pod").state == "ended (stopped)"
     assert kube.pods() == []
+
+
+def test_a_pod_that_nobody_keeps_is_found_and_ended(kube, machines):
+    machines.launch(spec_of(machines, cheapest(machines)))
+    machines.launch(dataclasses.replace(spec_of(machines, cheapest(machines), "two-1"), owner="other"))
+    becomes(machines, "running")
+    with pytest.raises(Failed, match="kubernetes lab/default/one-1: no record of this workspace tells of it"):
+        gpu.check()
+    assert gpu.stop(orphans=True).ended == 1
+    assert [pod["metadata"]["name"] for pod in kube.pods()] == ["two-1"]
