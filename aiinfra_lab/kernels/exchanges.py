@@ -125,6 +125,8 @@ class _Exchange:
             self._make("come") if self._is_here else self._fetch(stream)
 
     def take(self, kind: int, head: dict[str, Any], data: bytes) -> None:
+        if self._is_over:  # what else was on its way
+            return
         if why := head.get("problem"):
             raise OSError(0, f"on the machine of the kernel: {why}")
         if kind == Kind.HAS:

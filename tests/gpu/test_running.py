@@ -213,10 +213,10 @@ def test_a_kernel_that_was_restarted_in_between_runs_nothing(session, monkeypatc
         os.kill(session.state().kernel_pid, signal.SIGKILL)
         until(lambda: session.state().incarnation == 2 and session.state().phase == "ready")
 
-    monkeypatch.setattr(cells._Cell, "prepare", then_restart)
-    with pytest.raises(Failed, match="was restarted before the cell began"):
-        gpu.run("trainer", "ran = 1", inputs={"a": 1})
-    monkeypatch.undo()
+    with monkeypatch.context() as patched:
+        patched.setattr(cells._Cell, "prepare", then_restart)
+        with pytest.raises(Failed, match="was restarted before the cell began"):
+            gpu.run("trainer", "ran = 1", inputs={"a": 1})
     assert gpu.run("trainer", "there = 'ran' in globals()", outputs="there")["there"] is False
 
 

@@ -149,6 +149,17 @@ def test_a_host_that_knows_no_exchange_is_a_problem_that_says_so(host, exchange)
     assert "of an earlier version" in (exchange / "problem").read_text()
 
 
+def test_the_first_problem_is_the_one_that_is_noted(host, exchange, monkeypatch):
+    def full(*_: object) -> None:
+        monkeypatch.undo()
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("aiinfra_lab.host.exchange._write_at", full)
+    send(exchange)
+    host.answer(host.asked())
+    assert (exchange / "problem").read_text() == "on the machine of the kernel: No space left on device"
+
+
 def test_a_file_that_vanishes_there_is_a_problem(host, exchange):
     send(exchange)
     host.answer(host.asked())
