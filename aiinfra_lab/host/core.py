@@ -137,9 +137,10 @@ class Core:
                 self.kernel.signal(signal.SIGKILL)
 
     def _look_for_use(self, kernel: Kernel) -> None:
-        before = self.idle.use
         self.idle.look(kernel.work)
-        if bool(before) != bool(self.idle.use):  # what is going on may change all the time; that something does counts
+        # How much it is changes all the time, and is not told.
+        told, now = self.state.use.partition(",")[0], self.idle.use.partition(",")[0]
+        if told != now or not self.state.used_at:
             self._report(use=self.idle.use, used_at=time.time() - self.idle.idle_for_s())
         if self.idle.is_idle():
             self._finish("idle")
