@@ -144,6 +144,10 @@ class Core:
         is_exchanging = clock() - self.exchanged_at < _EXCHANGE_S
         self.idle.look(kernel.work or ("variables come and go" if is_exchanging else ""))
         if bool(before) != bool(self.idle.use):  # what is going on may change all the time; that something does counts
+        self.idle.look(kernel.work)
+        # How much it is changes all the time, and is not told.
+        told, now = self.state.use.partition(",")[0], self.idle.use.partition(",")[0]
+        if told != now or not self.state.used_at:
             self._report(use=self.idle.use, used_at=time.time() - self.idle.idle_for_s())
         if self.idle.is_idle():
             self._finish("idle")

@@ -114,7 +114,8 @@ class SessionProvisioner(KernelProvisionerBase):
         if self.kept.is_alive():
             self.connection_info = self._connect()
             await self._await_restart(restart)
-            await self._work_in(kwargs.get("cwd"))
+            # As a kernel that is started: papermill goes to the folder itself, and names none.
+            await self._work_in(kwargs.get("cwd") or Path.cwd())
         else:
             sweep(self.kept)  # a keeper that was killed left its entry in the launcher, by which Jupyter came here
             if restart != "due":
@@ -145,8 +146,9 @@ class SessionProvisioner(KernelProvisionerBase):
             await asyncio.sleep(0.05)
 
     async def _work_in(self, folder: str | None) -> None:
+    async def _work_in(self, folder: object) -> None:
         """Have the kernel work in the notebook's folder, as any kernel does; not under another open notebook."""
-        if folder is None or self._links is None:
+        if self._links is None:
             return
         others = [each for each in self._links.parent.iterdir() if each.is_dir() and each != self._links]
         if any(map(_is_held, others)):

@@ -142,6 +142,12 @@ def test_the_kernel_works_in_the_folder_of_the_notebook_and_not_under_another_th
     third.shutdown_kernel(now=True)
 
 
+def test_without_a_folder_the_kernel_works_where_its_client_is(attach, run, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    attach()
+    assert run("import os; print(os.getcwd())") == f"{tmp_path}\n"
+
+
 def test_what_a_reader_of_a_notebook_sees_of_a_kernel_that_died(attach, kept):
     with client(attach()) as opened:
         os.kill(kept.state().kernel_pid, signal.SIGKILL)

@@ -2,6 +2,7 @@
 
 import errno
 import sys
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -56,6 +57,16 @@ def test_an_owner_that_comes_again_gets_what_it_missed_and_nothing_twice(far):
     far.execute("print('line 60')")
     far.until(lambda: len(far.replies) == 2)
     assert (far.lines(), far.gaps) == (list(range(61)), 0)
+
+
+def test_what_it_is_used_for_is_told_from_the_beginning_and_when_that_changes(tmp_path):
+    far = Far(LocalReach(tmp_path / "host"), tmp_path / "host", tmp_path / "here", idle_s=600.0)
+    far.execute("import time; time.sleep(600)")
+    far.until(lambda: far.state.use == "its kernel runs code")
+    far.command(b"signal", b"2")
+    far.until(lambda: far.state.use == "")
+    assert time.time() - 60 < far.state.used_at < time.time()
+    far.end()
 
 
 def test_what_was_left_by_a_core_that_ended_alone_arrives_with_its_end(far, tmp_path):
