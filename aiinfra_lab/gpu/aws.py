@@ -206,8 +206,8 @@ class AwsMachines(RentingMachines):
             self._known(token, found[0].id.partition("/")[0], "")
             return found
         # What is in a place that does not answer is not known to be gone.
-        if problem := next((answer for answer in answers if isinstance(answer, LabError)), None):
-            raise _untold(problem) if token else problem
+        if silent := next((answer for answer in answers if isinstance(answer, LabError)), None):
+            raise _untold(silent) if token else silent
         return found
 
     def end(self, instance_id: str) -> None:
