@@ -160,7 +160,7 @@ FAULTS = st.builds(
 
 
 @pytest.mark.slow
-@hypothesis_settings(max_examples=60, suppress_health_check=list(HealthCheck))
+@hypothesis_settings(max_examples=40, suppress_health_check=list(HealthCheck))
 @given(faults=st.lists(FAULTS, min_size=2, max_size=5), is_started_again=st.booleans())
 def test_many_faults_leave_nothing(account: Account, faults: list[Fault], is_started_again: bool) -> None:
     goes_well(account, faults, is_started_again=is_started_again)
