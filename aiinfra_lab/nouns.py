@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import importlib
 import time
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Generic, Protocol, TypeVar, runtime_checkable
@@ -497,8 +497,13 @@ class Noun(Generic[B]):
         living = store.list(self.kind, is_open=True, skip_unreadable=True)
         over = store.list(self.kind, is_open=False, limit=_ENDED_LOOKED_AT, order="written", skip_unreadable=True)
         recent = [record for record in over if record.updated_at >= time.time() - 86_400]
-        found = (_budget(record) for record in [*living, *recent])
+        found = (_budget(record, self.spent_usd) for record in [*living, *recent])
         return [each for each in found if each is not None]
+
+    def spent_usd(self, record: Record[Any]) -> float:
+        """What this start of a thing that `HasBudget` has cost so far; by default what its record says of that."""
+        found: HasBudget = record.body
+        return found.spent_usd(found.ended_at)
 
     def references(self) -> Sequence[Reference]:
         """What must not be removed because a thing of this noun uses it."""
@@ -532,14 +537,14 @@ def job_details(job: Job) -> Details:
     return Details(tuple(facts), problem=problem, log=log)
 
 
-def _budget(record: Record[Any]) -> Budget | None:
+def _budget(record: Record[Any], spent_usd: Callable[[Record[Any]], float]) -> Budget | None:
     """Of a record that has one; of one that has ended only where its budget ended it."""
     body, uri = record.body, record.uri
     if not isinstance(body, HasBudget) or not body.budget_usd or (body.ended_at and body.ended_by != "budget"):
         return None
     more = f"%{record.kind} start {record.name} --budget {2 * body.budget_usd:g}"
     fix = f"`{more}` {'starts it again' if body.ended_at else 'gives it more'}"
-    spent = body.spent_usd(body.ended_at)
+    spent = spent_usd(record)
     # It is ended to the second, not to the cent.
     spent = max(spent, body.budget_usd) if body.ended_at else spent
     return Budget(uri, body.started_at, body.budget_usd, spent, fix)
