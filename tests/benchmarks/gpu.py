@@ -8,10 +8,10 @@ from collections.abc import Iterator
 from aiinfra_lab.cost.choice import choose
 from aiinfra_lab.cost.prices import SHIPPED, Catalogue, read
 
-from . import _choice, _sync
+from . import _choice, _renting, _sync
 from .rows import Figure, at_least, at_most, exactly, row
 
-__all__ = ["_sync"]  # whose rows are registered by the import
+__all__ = ["_renting", "_sync"]  # whose rows are registered by the import
 ROWS, REQUESTS, SEED = 50_000, 1000, 8
 
 
