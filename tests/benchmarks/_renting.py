@@ -28,7 +28,7 @@ from aiinfra_lab.kernels import KeptKernel, Place, kept
 from aiinfra_lab.kernels.reach import LocalReach
 from aiinfra_lab.store import Record, open_store
 from tests.fakes import rented_life
-from tests.fakes.rented import SetClock
+from tests.fakes.rented import Faults, SetClock
 from tests.fakes.rented_life import Course, Life, drawn, end_job, singles, write_job
 
 from .rows import Figure, at_most, exactly, row
@@ -42,14 +42,14 @@ STORE = Path(__file__).parents[1] / "fakes/memory_store"
 def leaks(full: bool) -> Iterator[Figure]:
     """Each fault at each call alone, then some by chance; then one pass of a reaper."""
     with _workspace():
-        lives = [Life(faults, course) for faults, course in _courses(10 * LIVES if full else LIVES)]
-        calls = faults = 0
-        for life in lives:
-            faults += len(life.faults.at)
+        lives, count = list[Life](), 0
+        for faults, course in _courses(10 * LIVES if full else LIVES):
+            count += len(faults.at)
+            lives.append(life := Life(faults, course))
             life.lead()
-            calls += len(life.faults.calls)
             _forget()
-    note = f"{len(lives):,} lives, {faults:,} faults, {calls:,} calls and commits"
+    calls = sum(len(life.faults.calls) for life in lives)
+    note = f"{len(lives):,} lives, {count:,} faults, {calls:,} calls and commits"
     yield Figure("machines that are left", sum(len(life.left) for life in lives), "machines", exactly(0), note=note)
     yield Figure("machines of others that were touched", sum(len(life.touched) for life in lives), "", exactly(0))
     yield Figure("machines beside another one", sum(len(life.cloud.doubles) for life in lives), "", exactly(0))
@@ -60,7 +60,7 @@ def leaks(full: bool) -> Iterator[Figure]:
     yield Figure("left to the reaper by keepers that are started again", left, "machines", exactly(0), note=note)
 
 
-def _courses(many: int) -> Iterator[tuple[object, Course]]:
+def _courses(many: int) -> Iterator[tuple[Faults, Course]]:
     yield from singles()
     yield from (drawn(random.Random(seed)) for seed in range(many))
 
