@@ -252,22 +252,25 @@ class Rental:
         )
 
     def _within_budget(self, offer: Offer, earlier: Sequence[MachineRecord]) -> float:
-        """When a machine has to end: with its session or, where those before it have cost more than their time, since
-        the first minute of each is paid as a whole, earlier. Then the session ends earlier too."""
+        """When a machine has to end: with its session or, where the budget would not last, earlier: the first minute of
+        each machine is paid as a whole, and so is its last second. Then the session ends earlier too."""
         deadline_at, now = self._deadline_at(), self._clock.now()
         session = open_store().get(SessionRecord, self._kernel.name)
         is_ours = session is not None and session.body.handle in (None, self._job)
         budget = session.body.budget_usd if session and is_ours else None
-        if not session or budget is None or not earlier or not offer.dearest_usd_per_hour:
+        if budget is None or not offer.dearest_usd_per_hour:
             return deadline_at
         left_usd = budget - sum(each.spent_usd(now) for each in earlier)
         left_s = left_usd / offer.dearest_usd_per_hour * 3600
         if left_s < LEAST_S:
+            minute = show_usd(offer.dearest_usd_per_hour * LEAST_S / 3600)
             left = show_usd(max(0.0, left_usd))
-            raise Failed(f"its budget of {show_usd(budget)} is spent but for {left}", self._again())
-        if now + left_s >= deadline_at:
+            raise Failed(
+                f"of its budget of {show_usd(budget)} are left {left}, and a minute costs {minute}", self._again()
+            )
+        until = now + left_s - 1.0
+        if until >= deadline_at:
             return deadline_at
-        until = now + left_s
         update(open_store(), jobs.JobRecord, self._job, lambda body: replace(body, deadline_at=until))
         update(
             open_store(),

@@ -310,7 +310,7 @@ def test_machines_that_are_taken_at_once_cost_a_minute_each_and_no_more_than_the
             life.time.sleep(20)
             rental.lost()
 
-    with pytest.raises(Failed, match=r"its budget of .* is spent but for .*"):
+    with pytest.raises(Failed, match=r"of its budget of .* are left .*, and a minute costs"):
         spend()
     assert len(own(life)) * 60 / 3600 * 0.5 == pytest.approx(0.1, abs=0.5 / 60)
     assert sum(each.spent_usd(0.0) for each in life.records()) <= 0.1
