@@ -232,9 +232,10 @@ def _unfit(offer: Offer, request: MachineRequest) -> Reason | None:
     return "budget" if offer.dearest_usd_per_hour > request.limit_usd_per_hour else None
 
 
-def _rank(each: ProviderOffer, request: MachineRequest) -> tuple[bool, float, float, str]:
+def _rank(each: ProviderOffer, request: MachineRequest) -> tuple[bool, float, float]:
+    """Less for what is taken first; of the same price each provider's own order counts."""
     offer = each.offer
-    return (request.spot and not offer.spot, offer.usd_per_hour, offer.dearest_usd_per_hour, str(each))
+    return (request.spot and not offer.spot, offer.usd_per_hour, offer.dearest_usd_per_hour)
 
 
 def _nearest(

@@ -140,11 +140,8 @@ class Core:
                 self.kernel.signal(signal.SIGKILL)
 
     def _look_for_use(self, kernel: Kernel) -> None:
-        before = self.idle.use
         is_exchanging = clock() - self.exchanged_at < _EXCHANGE_S
         self.idle.look(kernel.work or ("variables come and go" if is_exchanging else ""))
-        if bool(before) != bool(self.idle.use):  # what is going on may change all the time; that something does counts
-        self.idle.look(kernel.work)
         # How much it is changes all the time, and is not told.
         told, now = self.state.use.partition(",")[0], self.idle.use.partition(",")[0]
         if told != now or not self.state.used_at:

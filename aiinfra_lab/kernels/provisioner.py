@@ -145,7 +145,6 @@ class SessionProvisioner(KernelProvisionerBase):
                 return
             await asyncio.sleep(0.05)
 
-    async def _work_in(self, folder: str | None) -> None:
     async def _work_in(self, folder: object) -> None:
         """Have the kernel work in the notebook's folder, as any kernel does; not under another open notebook."""
         if self._links is None:
