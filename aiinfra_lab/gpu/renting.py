@@ -340,7 +340,7 @@ class Rental:
                 close_machine(record, why, found, at=self._clock.now())
                 raise NoCapacity(why, "start it again")
             if found.state == "running":
-                record = self._told(record, found)
+                record = self._brought_up_to_date(record, found)
                 report(f"waits until {record.body.instance} answers")
                 with contextlib.suppress(Unavailable):
                     return self._machines.place_on(found, self._folder)
@@ -348,7 +348,7 @@ class Rental:
                 report(found.why if found.state == "ending" and found.why else self._machines.progress(found))
             self._clock.sleep(LOOK_S)
 
-    def _told(self, record: Record[MachineRecord], found: Instance) -> Record[MachineRecord]:
+    def _brought_up_to_date(self, record: Record[MachineRecord], found: Instance) -> Record[MachineRecord]:
         """Its price is written down, and its end moved where the session's was moved while it began."""
         usd_per_hour, deadline_at = found.usd_per_hour, self._deadline_at()
         if usd_per_hour is not None and usd_per_hour != record.body.usd_per_hour:

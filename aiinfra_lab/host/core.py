@@ -143,8 +143,8 @@ class Core:
         is_exchanging = clock() - self.exchanged_at < _EXCHANGE_S
         self.idle.look(kernel.work or ("variables come and go" if is_exchanging else ""))
         # How much it is changes all the time, and is not told.
-        told, now = self.state.use.partition(",")[0], self.idle.use.partition(",")[0]
-        if told != now or not self.state.used_at:
+        before, now = self.state.use.partition(",")[0], self.idle.use.partition(",")[0]
+        if before != now or not self.state.used_at:
             self._report(use=self.idle.use, used_at=time.time() - self.idle.idle_for_s())
         if self.idle.is_idle():
             self._finish("idle")
