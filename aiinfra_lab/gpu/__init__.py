@@ -3,25 +3,29 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Annotated
 
 from .. import kernels
-from ..errors import LabError
+from ..cost import prices
+from ..cost.choice import MachineRequest
+from ..errors import Failed, LabError, UsageProblem
 from ..kernels import KeptKernel, KernelState
-from ..providers import make, names
+from ..providers import chosen, make, names
 from ..show import Card, Listing, Result, Table, moment, working
 from ..units import Duration, Usd, counted, number
 from ..uris import Uri, check_name
 from ..verbs import Choices, Destination, Live, Name, Suggested, verb
-from . import cards, sessions, starting
+from . import cards, reaping, sessions, starting
+from . import offers as offering
 from .base import KernelHost, Machines, Offer, Paced, Plan, Status
 from .record import SessionRecord
+from .sim import SimMachines
 
 __all__ = [
-    "KernelHost", "Machines", "Offer", "Paced", "Plan", "Session", "SessionOutput", "SessionRecord", "Sessions",
-    "Status", "get", "ls", "show", "start", "stop",
+    "KernelHost", "MachineCheck", "Machines", "Offer", "Offered", "Offers", "Paced", "Plan", "Session", "SessionOutput",
+    "SessionRecord", "Sessions", "Status", "check", "get", "ls", "show", "start", "stop",
 ]  # fmt: skip
 
 
@@ -83,6 +87,7 @@ def start(
     name: Annotated[Name, Live("gpu")],
     *,
     gpu: Annotated[str, Suggested(_accelerators)] | None = None,
+    mig: Annotated[str, Choices(offering.mig_profiles, is_open=True)] | None = None,
     spot: bool = False,
     for_: Duration | None = None,
     budget: Usd | None = None,
@@ -95,10 +100,11 @@ def start(
     given is set anew.
 
     name: what to call the session
-    gpu: accelerator, e.g. A10G; cpu when left out
+    gpu: accelerator, e.g. A10G, `A10G or L4`, `2x A100` or `1/4 L4`; cpu when left out
+    mig: a slice of it, as NVIDIA calls its profile, e.g. 1g.10gb
     spot: take a machine that may be taken away for a lower price, if there is one
     for: end it after this time, counted from now, e.g. 2h
-    budget: end it when it has cost this much, e.g. 5
+    budget: end it when it has cost this much, e.g. 5; a machine that may cost more in its time is not taken
     idle: end it after so long without use, e.g. 20m. A cell or a thread that runs, a busy accelerator, and on a rented
         machine a copy of files or somebody at a terminal are use; a page that is open is none
     on: the provider of the machine; `gpu.machines` of the settings when left out, which is local unless set
@@ -107,23 +113,131 @@ def start(
         %gpu start trainer --for 2h --budget 5 --idle 20m
     """
     label = check_name(Uri.parse(name, noun="gpu").label)  # a version, which a session has not, is no name either
-    request = starting.SessionRequest(label, gpu, spot, number(for_), number(budget), on, number(idle))
+    wanted = offering.asked_for(gpu, mig) or None
+    request = starting.SessionRequest(label, wanted, spot, number(for_), number(budget), on, number(idle))
     with working(Session.kind, str(Uri("gpu", label)), "waits for its machine"):
         record, notes = starting.bring_up(request)
     return _session(sessions.observe(record), notes)
 
 
+@dataclass(frozen=True)
+class Offered:
+    """A machine that could be had now.
+
+    on: whose. where: its zone, region, partition or host. count: of accelerators, a share of one where it has less.
+    worst_hourly_usd: what an hour may cost, and worst_case_usd the whole time, where one was given. risk: what is known
+    of how likely it is taken away, empty for one that stays. memory_gib: of one accelerator.
+    """
+
+    on: str
+    type: str
+    where: str
+    gpu: str
+    count: float
+    spot: bool
+    hourly_usd: float
+    worst_hourly_usd: float
+    worst_case_usd: float | None
+    memory_gib: float | None
+    risk: str
+    note: str
+
+
+@dataclass(frozen=True, repr=False)
+class Offers(Listing):
+    """Machines that could be had now, the first to be taken first.
+
+    for_s: the time that they were asked for. why_not: how many others there are, by the reason. unasked: providers that
+    cannot be asked, each with why and what helps.
+    """
+
+    for_s: float | None = None
+    why_not: tuple[str, ...] = ()
+    unasked: tuple[tuple[str, str, str], ...] = ()
+    start: str = field(default="", metadata={"json": False})
+
+    def card(self) -> Card:
+        return cards.offers_card(self)
+
+
 @verb("gpu")
-def ls() -> Listing:
-    """List sessions, the last started first.
+def ls(
+    *,
+    offers: bool = False,
+    gpu: Annotated[str, Choices(prices.accelerators, is_open=True)] | None = None,
+    mig: Annotated[str, Choices(offering.mig_profiles, is_open=True)] | None = None,
+    for_: Duration | None = None,
+    spot: bool = False,
+    budget: Usd | None = None,
+    on: Annotated[str, Choices(_providers)] | None = None,
+) -> Listing:
+    """List sessions, the last started first; or what `%gpu start` could take now.
+
+    offers: list what could be had now, of all providers, and rent nothing
+    gpu: only offers of this accelerator, e.g. A10G, `A10G or L4`, `2x A100` or `1/4 L4`; cpu for none
+    mig: a slice of it, as NVIDIA calls its profile, e.g. 1g.10gb
+    for: how long it is to live, which gives its worst case
+    spot: offers that may be taken away too, and these first
+    budget: only offers whose worst case is not more, e.g. 5
+    on: only offers of this provider
 
     Example:
         %gpu ls
     """
+    asked = {"--gpu": gpu, "--mig": mig, "--for": for_, "--spot": spot or None, "--budget": budget, "--on": on}
+    if offers:
+        text = offering.asked_for(gpu, mig)
+        return _offers(offering.request(text, spot=spot, for_s=number(for_), budget_usd=number(budget)), text, on)
+    if flag := next((name for name, value in asked.items() if value is not None), None):
+        raise UsageProblem(f"{flag} says which offers to list", f"`%gpu ls --offers` with {flag} lists them")
     header = ("uri", "state", "gpu", "on", "started_at", "deadline_at", "ended_at", "hourly_usd", "spent_usd")
     empty = "there is none yet: `%gpu start NAME` makes one"
     return Sessions(
         "gpu", tuple(map(_session, sessions.observe_all(sessions.records()))), header, empty, title="Sessions"
+    )
+
+
+def _offers(request: MachineRequest, text: str, on: str | None) -> Offers:
+    """What all providers could give now, or the one that is named."""
+    # What the cloud in a clock offers costs nothing, and is no machine: only who asks for it sees it.
+    real = [each for each in _providers() if each != SimMachines.name or each == chosen("gpu.machines")]
+    answers = offering.ask([on] if on else real, text)
+    if on and answers[0].problem:
+        raise answers[0].problem
+    found = [offering.ProviderOffer(each.provider, offer) for each in answers for offer in each.offers]
+    among = offering.choose(found, request)
+    if not among.offers:
+        offering.check(request.wanted)
+    header = ("on", "type", "where", "gpu", "count", "spot", "hourly_usd", "worst_case_usd", "memory_gib", "risk")
+    problems = ((each.provider, each.problem) for each in answers if each.problem)
+    return Offers(
+        "gpu:offers",
+        tuple(_offered(each, request) for each in among.offers),
+        header,
+        f"there is no {request} now" if request.wanted else "there is none now",
+        title="Offers",
+        for_s=request.for_s,
+        why_not=tuple(among.reasons()),
+        unasked=tuple((provider, problem.what, problem.fix) for provider, problem in problems),
+        start=offering.start_command(among.offers[0], request, text) if among.offers else "",
+    )
+
+
+def _offered(each: offering.ProviderOffer, request: MachineRequest) -> Offered:
+    offer = each.offer
+    return Offered(
+        on=each.provider,
+        type=offer.type,
+        where=offer.where,
+        gpu=offer.gpu,
+        count=offer.count,
+        spot=offer.spot,
+        hourly_usd=offer.usd_per_hour,
+        worst_hourly_usd=offer.dearest_usd_per_hour,
+        worst_case_usd=offering.worst_case_usd(offer, request),
+        memory_gib=offering.memory_gib(offer),
+        risk=offering.risk(each),
+        note=offer.note,
     )
 
 
@@ -200,15 +314,82 @@ def _first_line(code: str) -> str:
     return next(iter(code.strip().splitlines()), "")
 
 
+@dataclass(frozen=True)
+class MachineCheck(Result):
+    """Whether every rented machine of this workspace is kept by a session.
+
+    kept: how many are. orphans: those that nobody keeps, as (provider, id, session, why). hourly_usd: what an hour of
+    these costs, as far as that is known. unasked: providers that could not be asked, as (name, why, what helps).
+    """
+
+    kind = "Check"
+
+    uri: str
+    ok: bool
+    kept: int
+    orphans: tuple[tuple[str, str, str, str], ...] = ()
+    hourly_usd: float = 0.0
+    unasked: tuple[tuple[str, str, str], ...] = ()
+    ended: int = 0
+
+    def card(self) -> Card:
+        return cards.check_card(self)
+
+
 @verb("gpu")
-def stop(name: Annotated[Name, Live("gpu", "live")]) -> Session:
-    """End a session: its kernel and every process that it started. One that has ended stays as it is.
+def check(*, report: bool = False) -> MachineCheck:
+    """Ask every provider for rented machines of this workspace that cost money and that no session keeps.
+
+    Raises when there are any, or when a provider that has rented some cannot be asked.
+
+    report: return what was found instead of raising
+
+    Example:
+        %gpu check --report
+    """
+    with working("Check", "gpu:check", "asks every provider for its machines"):
+        found = _check(reaping.look())
+    if not found.ok and not report:
+        first = [f"{on} {machine}: {why}" for on, machine, _, why in found.orphans]
+        first += [f"{name} cannot be asked: {why}" for name, why, _ in found.unasked]
+        fix = "`%gpu stop --orphans` ends what nobody keeps" if found.orphans else found.unasked[0][2]
+        raise Failed("; ".join(first), fix)
+    return found
+
+
+def _check(found: reaping.Found, ended: int = 0) -> MachineCheck:
+    return MachineCheck(
+        "gpu:check",
+        not found.orphans and not found.unasked,
+        found.kept,
+        tuple((each.provider, each.instance.id, each.instance.session, each.why) for each in found.orphans),
+        sum(each.instance.usd_per_hour or 0.0 for each in found.orphans),
+        tuple((name, problem.what, problem.fix) for name, problem in found.unasked.items()),
+        ended,
+    )
+
+
+@verb("gpu")
+def stop(name: Annotated[Name, Live("gpu", "live")] | None = None, *, orphans: bool = False) -> Session | MachineCheck:
+    """End a session: its kernel, every process that it started, and its machine where that was rented.
+
+    One that has ended stays as it is.
 
     name: the session
+    orphans: end the rented machines of this workspace that no session keeps, instead; see `%gpu check`
 
     Example:
         %gpu stop trainer
     """
+    if orphans == (name is not None):
+        raise UsageProblem(
+            "name a session, or say --orphans", "`%gpu ls` lists sessions, `%gpu check` looks for orphans"
+        )
+    if name is None:
+        with working("Check", "gpu:orphans", "ends what nobody keeps, and waits until it is gone"):
+            asked = reaping.look()
+            left = reaping.end(asked.orphans)
+        return _check(replace(asked, orphans=left), len(asked.orphans) - len(left))
     found = sessions.observe(sessions.find(name))
     if found.is_live or sessions.has_machine(found.record):
         with working(Session.kind, found.record.uri, "waits for the end of its kernel and its processes"):
@@ -233,10 +414,10 @@ def _session(found: sessions.ObservedSession, notes: Sequence[str] = ()) -> Sess
         ended_at=found.at,
         deadline_at=body.deadline_at if is_live else None,
         hourly_usd=body.usd_per_hour,
-        spent_usd=body.spent_usd(found.at),
+        spent_usd=found.spent_usd,
         budget_usd=body.budget_usd,
         spot=body.spot,
-        ends=sessions.limit_text(body) if is_live else "",
+        ends=sessions.limit_text(found) if is_live else "",
         notes=(*notes, *problem),
         idle_s=body.idle_s,
         use=kernel.use,

@@ -26,6 +26,10 @@ class Offer:
     device: how the provider itself calls it, empty when it need not
     spot: whether it may be taken away again, for a lower price
     taken_by: the session that has it now; nobody else can
+    type: the machine's, as its provider calls it, e.g. g5.xlarge. where: its zone, region, partition or host
+    count: how many accelerators it has; less than 1 for a share of one, e.g. 0.25
+    worst_usd_per_hour: what an hour may cost where that is more than `usd_per_hour`
+    note: what else to know before it is taken, e.g. that its price is old
     """
 
     gpu: str
@@ -34,10 +38,20 @@ class Offer:
     device: str = ""
     spot: bool = False
     taken_by: str = ""
+    type: str = ""
+    where: str = ""
+    count: float = 1.0
+    worst_usd_per_hour: float | None = None
+    note: str = ""
+
+    @property
+    def dearest_usd_per_hour(self) -> float:
+        """What an hour of it may cost."""
+        return self.usd_per_hour if self.worst_usd_per_hour is None else self.worst_usd_per_hour
 
     def fits(self, wanted: str) -> bool:
         """Whether it is the accelerator that was asked for."""
-        return fits(wanted, self.gpu)
+        return fits(wanted, self.gpu, self.count)
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
+from fractions import Fraction
 from typing import TYPE_CHECKING
 
 from ..nouns import ends_soon, soon_s
@@ -12,9 +13,12 @@ from ..show import (
     Cell,
     Code,
     Figure,
+    Fold,
+    Listed,
     Meter,
     Number,
     RowHeader,
+    Sentence,
     StateMark,
     Table,
     moment,
@@ -27,7 +31,7 @@ from ..units import counted, show_duration, show_share, show_usd
 from ..uris import Uri
 
 if TYPE_CHECKING:
-    from . import Session, SessionOutput
+    from . import MachineCheck, Offered, Offers, Session, SessionOutput
 
 _ENDS = {
     "deadline": "Ended because its time was over.",
@@ -72,10 +76,77 @@ def output_card(found: SessionOutput) -> Card:
     )
 
 
+def check_card(found: MachineCheck) -> Card:
+    """Rented machines that nobody keeps, and who could not be asked."""
+    mark = StateMark("✓", "nothing is left over", "good") if found.ok else StateMark("▲", "needs a look", "bad")
+    costs = f", for {show_usd(found.hourly_usd)} an hour" if found.hourly_usd else ""
+    orphans = counted(len(found.orphans), "machine")
+    lead = f"**Nobody keeps {orphans}{costs}.**" if found.orphans else "Every rented machine is kept by a session."
+    if found.ok and not found.kept:
+        lead = "No machine is rented."
+    if found.ended:
+        lead = (
+            f"**{counted(found.ended, 'machine')} that nobody kept {'is' if found.ended == 1 else 'are'} gone.** {lead}"
+        )
+    parts: list[Table] = []
+    if found.orphans:
+        titles = (RowHeader("machine"), "provider", "session", "why")
+        parts.append(Table(titles, [(each, on, name, why) for on, each, name, why in found.orphans]))
+    if found.unasked:
+        rows = [(name, why, Sentence(fix)) for name, why, fix in found.unasked]
+        parts.append(Table((RowHeader("could not be asked"), "why", "what helps"), rows))
+    next_ = ["Next: `%gpu stop --orphans` ends them"] if found.orphans else []
+    return Card(kind=found.kind, uri=found.uri, state=mark, lead=lead, parts=parts, next=next_)
+
+
 def table(found: Sequence[Session]) -> Table:
     """Sessions below each other, in their order."""
     titles = (RowHeader("name"), "state", "machine", Number("price an hour"), Number("spent"), "started", "ends")
     return Table(titles, [_row(one) for one in found])
+
+
+def offers_card(found: Offers) -> Card:
+    """Machines that could be had now, below each other, and why not the others."""
+    most = f"at most, {show_duration(found.for_s)}" if found.for_s else "at most an hour"
+    titles = (RowHeader("machine"), "where", "accelerator", Number("price an hour"), Number(most), "market", "to know")
+    next_ = f"`{found.start}` takes the first" if found.start else "`%cost ls` lists what clouds rent out"
+    return Card(
+        kind="",
+        uri=found.title,
+        when=f"{len(found):,} in all" if found.items else "",
+        lead=_first(found),
+        parts=[Table(titles, [_offer_row(one) for one in found]), *_others(found)],
+        next=[f"Next: {next_}"],
+    )
+
+
+def _others(found: Offers) -> list[Fold]:
+    folds = [Fold("Why not the others", Listed(found.why_not))] if found.why_not else []
+    if found.unasked:
+        rows = [(name, why, Sentence(fix)) for name, why, fix in found.unasked]
+        who = ", ".join(name for name, _, _ in found.unasked)
+        folds.append(Fold(f"Not asked: {who}", Table((RowHeader("provider"), "why", "what helps"), rows)))
+    return folds
+
+
+def _first(found: Offers) -> str:
+    if not found.items:
+        return sentence(found.empty)
+    first: Offered = found.items[0]
+    machine = " ".join(filter(None, [first.on, first.type or first.gpu]))
+    worst = first.worst_case_usd
+    most = f", at most {show_usd(worst)} in {show_duration(found.for_s)}" if found.for_s and worst is not None else ""
+    return f"**The first is {machine}**, {show_usd(first.hourly_usd)} an hour{most}."
+
+
+def _offer_row(one: Offered) -> tuple[Cell, ...]:
+    memory = f", {one.memory_gib:g} GiB" if one.memory_gib else ""
+    count = f"{Fraction(one.count).limit_denominator(1000)} × " if one.count != 1 else ""
+    worst = one.worst_hourly_usd if one.worst_case_usd is None else one.worst_case_usd
+    market = "spot" if one.spot else "on demand" if one.hourly_usd else ""
+    to_know = "; ".join(filter(None, [one.risk, one.note]))
+    machine = " ".join(filter(None, [one.on, one.type]))
+    return machine, one.where, f"{count}{one.gpu}{memory}", show_usd(one.hourly_usd), show_usd(worst), market, to_know
 
 
 def _row(session: Session) -> tuple[Cell, ...]:

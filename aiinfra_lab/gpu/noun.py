@@ -24,6 +24,10 @@ class GpuNoun(Noun[SessionRecord]):
     kind = SessionRecord
     plural = "sessions"
     settings: ClassVar = {
+        "rented_for": "how long a rented machine lives that is started without an end; 12h when it is not set",
+        "sim_boot": "how long a machine of `--on sim` takes to boot; 1.5s when it is not set",
+        "sim_room": "how many machines of a type a zone of `--on sim` has; 4 when it is not set",
+        "sim_taken_after": "the mean time after which `--on sim` takes a spot machine away; never when it is not set",
         "ssh_hosts": "the machines of `--on ssh`, by the names in your ssh configuration, e.g. lab1, lab2",
         "ssh_python": "the Python there, which has ipykernel; python3 when it is not set",
         "ssh_config": "another ssh configuration than your own, a file",
@@ -108,9 +112,9 @@ def _facts(found: sessions.ObservedSession) -> Iterator[Fact]:
     if body.usd_per_hour:
         budget = f" of {show_usd(body.budget_usd)}" if body.budget_usd is not None else ""
         yield Fact("price", f"{show_usd(body.usd_per_hour)} an hour")
-        yield Fact("spent", f"{show_usd(body.spent_usd(None if is_live else found.at))}{budget}")
+        yield Fact("spent", f"{show_usd(found.spent_usd)}{budget}")
     if is_live:
-        yield Fact("ends", sessions.limit_text(body))
+        yield Fact("ends", sessions.limit_text(found))
     elif found.at is not None:
         yield Fact("lived", show_duration(max(0.0, found.at - body.started_at)))
     if found.state == "ended" and found.why:
@@ -122,10 +126,15 @@ def _facts(found: sessions.ObservedSession) -> Iterator[Fact]:
 def _spans(found: sessions.ObservedSession) -> list[Span]:
     """This start and the earlier ones. What cannot be asked counts as if it went on: it may cost money."""
     uri, body = found.record.uri, found.record.body
+    rented = [
+        Span(uri, each.requested_at, each.ended_at or time.time(), each.is_open, each.usd_per_hour, False)
+        for each in found.machines
+        if each.instance or each.is_open
+    ]
     ended_at = time.time() if found.is_live else found.at or body.started_at
     current = Span(uri, body.started_at, ended_at, found.is_live, body.usd_per_hour, body.is_on_this_machine)
     earlier = [
         Span(uri, each.started_at, each.ended_at or each.started_at, False, each.usd_per_hour, body.is_on_this_machine)
         for each in body.earlier_spans
     ]
-    return [current, *earlier]
+    return [*(rented if body.is_rented else [current]), *earlier]

@@ -61,12 +61,14 @@ class SessionRecord(Body, frozen=True, kw_only=True):
 
     provider: who has its machine. handle: how the provider calls the machine; None while there is only the intent.
     device: the provider's name of the accelerator. shown_as: what people read in JupyterLab's launcher. context: what
-    started it, as `config.context` says. stop_requested_at: when somebody asked for its end, before its machine was.
+    started it, as `config.context` says. is_rented: whether it is paid by its machines, see `MachineRecord`, and not
+    from its start on. stop_requested_at: when somebody asked for its end, before its machine was.
     ended_by: why it ended, in a few words. The fields of `Limits` say when it ends by itself.
     """
 
     kind: ClassVar[str] = "gpu"
-    schema_version: ClassVar[int] = 3  # version 1 lacked `context` and `stop_requested_at`, version 2 `idle_s`
+    # Version 1 lacked `context` and `stop_requested_at`, version 2 `idle_s`, version 3 `is_rented`.
+    schema_version: ClassVar[int] = 4
 
     provider: str
     gpu: str
@@ -76,6 +78,7 @@ class SessionRecord(Body, frozen=True, kw_only=True):
     spot: bool = False
     shown_as: str = ""
     context: str = ""
+    is_rented: bool = False
     handle: str | None = None
     stop_requested_at: float | None = None
     ended_at: float | None = None
@@ -114,7 +117,9 @@ class SessionRecord(Body, frozen=True, kw_only=True):
         return duration_s / 3600 * self.usd_per_hour
 
     def starts(self) -> tuple[EarlierStart, ...]:
-        """The earlier starts, to be kept by the next one: this one is the last of them."""
+        """The earlier starts, to be kept by the next one: this one is the last of them, unless its machines tell."""
+        if self.is_rented:
+            return self.earlier_spans
         span = EarlierStart(started_at=self.started_at, ended_at=self.ended_at, usd_per_hour=self.usd_per_hour)
         return (*self.earlier_spans, span)
 

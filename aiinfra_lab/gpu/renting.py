@@ -143,10 +143,9 @@ class RentingMachines(KeepingMachines):
         if job.ended_at is None and not job.stop_requested_at:
             return super()._status_alone(job, kernel)
         self.end_alone(kernel, Offer("", 0.0), job.id)  # nobody else asks for its end any more
-        state = kernel.state()
         if self.may_live(kernel):
             return Status("stopping")
-        return Status("ended", state.why or "its keeper was killed", time.time())
+        return Status("ended", _last_end(job.id) or kernel.state().why or "its keeper was killed", time.time())
 
     def ready_within_s(self) -> float:
         return 900.0
@@ -319,6 +318,12 @@ def close_machine(record: Record[MachineRecord], why: str) -> None:
 
     with contextlib.suppress(NotFound):
         update(open_store(), MachineRecord, record.name, change)
+
+
+def _last_end(job: str) -> str:
+    """Why the last machine of a keeper was gone."""
+    ended = [each.body for each in open_store().list(MachineRecord, is_open=False) if each.body.job == job]
+    return max(ended, key=lambda body: body.ended_at or 0.0).ended_by if ended else ""
 
 
 def _token(job: str, number: int) -> str:

@@ -21,7 +21,7 @@ from ..units import show_duration, show_usd
 from ..uris import Uri
 from .base import KernelHost, Machines, Offer, Status
 from .keeping import KeepingMachines
-from .record import Limits, SessionRecord
+from .record import Limits, MachineRecord, SessionRecord
 
 # So long an intent without a machine counts as being carried out by somebody; after that, as given up.
 INTENT_S = 60.0
@@ -30,12 +30,26 @@ _EVENT_FIELDS = ("gpu", "provider", "spot", "usd_per_hour", "budget_usd", "deadl
 
 @dataclass(frozen=True, slots=True)
 class ObservedSession:
-    """A session with what it does now. why: how it ended, or why its machines cannot be asked. at: when it ended."""
+    """A session with what it does now.
+
+    why: how it ended, or why its machines cannot be asked. at: when it ended. step: what is waited for while it starts.
+    machines: those that it has rented, in all of its starts.
+    """
 
     record: Record[SessionRecord]
     state: Literal["starting", "running", "stopping", "ended", "cannot tell"]
     why: str = ""
     at: float | None = None
+    step: str = ""
+    machines: tuple[MachineRecord, ...] = ()
+
+    @property
+    def spent_usd(self) -> float:
+        """The money of this start so far, or until its end."""
+        body = self.record.body
+        if not body.is_rented:
+            return body.spent_usd(self.at)
+        return sum(each.spent_usd(time.time()) for each in self.machines if each.job == body.handle)
 
     @property
     def is_live(self) -> bool:
@@ -115,14 +129,15 @@ def observe_all(records: Sequence[Record[SessionRecord]]) -> list[ObservedSessio
     One whose machines cannot be asked does not hide the others.
     """
     providers: dict[str, Machines] = {}
+    rented = _rented(records)
 
     def one(record: Record[SessionRecord]) -> ObservedSession:
         try:
             if record.body.is_open and record.body.provider not in providers:
                 providers[record.body.provider] = machines(record)
-            return _observed(record, providers.get(record.body.provider))
+            return _observed(record, providers.get(record.body.provider), rented[record.name])
         except LabError as problem:
-            return ObservedSession(record, "cannot tell", problem.what)
+            return ObservedSession(record, "cannot tell", problem.what, machines=tuple(rented[record.name]))
 
     found = list(map(one, records))
     ended = [each for each in found if not each.is_live and each.record.body.is_open]
@@ -131,14 +146,26 @@ def observe_all(records: Sequence[Record[SessionRecord]]) -> list[ObservedSessio
     return found
 
 
-def _observed(record: Record[SessionRecord], provider: Machines | None) -> ObservedSession:
+def _observed(
+    record: Record[SessionRecord], provider: Machines | None, machines: Sequence[MachineRecord] | None = None
+) -> ObservedSession:
     body = record.body
+    own = tuple(_rented([record])[record.name] if machines is None else machines)
     if not body.is_open:  # the end was written when nothing was left: nobody need be asked
-        return ObservedSession(record, "ended", body.ended_by, body.ended_at)
+        return ObservedSession(record, "ended", body.ended_by, body.ended_at, machines=own)
     now = status(record, provider)
     if now.state == "ended":
-        return ObservedSession(record, "ended", now.why, now.at or time.time())
-    return ObservedSession(record, "running" if now.state == "ready" else now.state)
+        return ObservedSession(record, "ended", now.why, now.at or time.time(), machines=own)
+    return ObservedSession(record, "running" if now.state == "ready" else now.state, step=now.step, machines=own)
+
+
+def _rented(records: Sequence[Record[SessionRecord]]) -> dict[str, list[MachineRecord]]:
+    """The machines of each session, asked for once."""
+    found: dict[str, list[MachineRecord]] = {record.name: [] for record in records}
+    if any(record.body.is_rented for record in records):
+        for machine in open_store().list(MachineRecord, skip_unreadable=True):
+            found.get(machine.body.session, []).append(machine.body)
+    return found
 
 
 def kernel_of(session: object) -> KeptKernel:
@@ -176,7 +203,9 @@ def reachable_kernel(observed: ObservedSession) -> KeptKernel | None:
     return provider.kernel(body.handle)
 
 
-def intend(name: str, provider: str, offer: Offer, started_at: float, limits: Limits) -> Record[SessionRecord]:
+def intend(
+    name: str, provider: str, offer: Offer, started_at: float, limits: Limits, *, is_rented: bool = False
+) -> Record[SessionRecord]:
     """Write down that a machine will be created. Conflict when somebody else writes this session at the same time."""
     before = get(name)
     if before is not None and before.body.is_open:
@@ -190,6 +219,7 @@ def intend(name: str, provider: str, offer: Offer, started_at: float, limits: Li
         shown_as=f"{name} · {offer.gpu}",
         started_at=started_at,
         context=context(),
+        is_rented=is_rented,
         earlier_spans=before.body.starts() if before else (),
         **asdict(limits),
     )
@@ -230,15 +260,16 @@ def close(
     return _change(record, event, **_end(why, at), exit_code=exit_code)
 
 
-def limit_text(body: SessionRecord) -> str:
-    """What ends it, for a person."""
+def limit_text(found: ObservedSession) -> str:
+    """What ends a living session, for a person."""
+    body = found.record.body
     if body.deadline_at is None and body.idle_s is not None:
         return f"when nobody has used it for {show_duration(body.idle_s)}"
     if body.deadline_at is None:
         return "when it is stopped: neither a time nor, at this price, a budget ends it"
     left = show_duration(max(1.0, body.deadline_at - time.time()))
     what = "its budget is spent" if body.deadline_by == "budget" else "its time is over"
-    cost = body.spent_usd(body.deadline_at)
+    cost = found.spent_usd + max(0.0, body.deadline_at - time.time()) / 3600 * body.usd_per_hour
     return f"in {left}, when {what}; it will have cost at most {show_usd(cost)}"
 
 

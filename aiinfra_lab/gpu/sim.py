@@ -199,6 +199,7 @@ class SimMachines(RentingMachines):
 
     name = "sim"
     listed_s = 0.0
+    has_our_files = True
 
     def __init__(self, where: Settings) -> None:
         super().__init__(where)
@@ -219,6 +220,8 @@ class SimMachines(RentingMachines):
                 self.cloud.usd_per_hour(kind, zone, spot=spot),
                 kind.memory_gib,
                 device=f"{kind.name}/{zone}",
+                type=kind.name,
+                where=zone,
                 spot=spot,
             )
             for kind in TYPES

@@ -8,14 +8,17 @@ from dataclasses import dataclass
 from typing import Literal
 
 from ..cost import prices
+from ..cost.choice import MachineRequest
+from ..cost.wanted import Wanted
 from ..errors import Conflict, Failed, Interrupted, LabError, Unavailable
 from ..files import retry, until
 from ..providers import Patience, chosen, make, names
 from ..store import Record
 from ..units import show_duration, show_usd
-from . import sessions
+from . import offers, sessions
 from .base import KernelHost, Machines, Offer, Plan
 from .record import Limits, SessionRecord
+from .renting import RentingMachines
 
 # For machines that do not say how long they take, see `Paced`.
 PATIENCE_S = {"ready": 120.0, "ended": 30.0}
@@ -36,6 +39,11 @@ class SessionRequest:
     budget_usd: float | None
     on: str | None
     idle_s: float | None = None
+
+    @property
+    def wanted(self) -> MachineRequest:
+        """The machine that it is to be; one without an accelerator where none was named."""
+        return offers.request(self.gpu or offers.CPU, spot=self.spot, for_s=self.for_s, budget_usd=self.budget_usd)
 
 
 def bring_up(request: SessionRequest) -> Started:
@@ -89,16 +97,22 @@ def _close(record: Record[SessionRecord]) -> Record[SessionRecord]:
 def _create(request: SessionRequest) -> Started:
     name, provider = request.name, request.on or chosen("gpu.machines")
     machines: Machines = make("gpu.machines", provider)
-    offer = _choose(machines.offers(), request, provider)
+    offer = _choose(offers.offers_of(machines, request.gpu or offers.CPU), request, provider)
     now = time.time()
-    until_at = now + request.for_s if request.for_s else None
-    limits = Limits.of(offer.usd_per_hour, now, until_at, request.budget_usd, request.idle_s)
+    rents = machines if isinstance(machines, RentingMachines) else None
+    for_s = request.for_s
+    if rents and for_s is None and request.budget_usd is None:
+        for_s = rents.longest_s
+    until_at = now + for_s if for_s else None
+    limits = Limits.of(offer.dearest_usd_per_hour, now, until_at, request.budget_usd, request.idle_s)
     try:
-        record = sessions.intend(name, provider, offer, now, limits)
+        record = sessions.intend(name, provider, offer, now, limits, is_rented=rents is not None)
     except Conflict:
         raise _OvertakenError from None
     record = _create_machine(machines, record, Plan(name, offer, limits.deadline_at))
     notes = [*_spot_note(request, offer.spot, provider), *_idle_note(request, machines, provider)]
+    if for_s and for_s != request.for_s:
+        notes.append(f"none is rented without an end: it lives {show_duration(for_s)}, unless `--for` says otherwise")
     return _await(record, "ready", machines), notes
 
 
@@ -143,37 +157,43 @@ def _change_limits(found: Record[SessionRecord], request: SessionRequest) -> Sta
 def _keeps_its_machine(request: SessionRequest, body: SessionRecord) -> None:
     """Conflict when another machine is asked for than that of the session, and there is such a one."""
     name, on = request.name, request.on or body.provider
-    is_other = request.gpu is not None and not Offer(body.gpu, 0.0).fits(request.gpu)
+    is_other = request.gpu is not None and not _is_of(body.gpu, request.wanted.wanted)
     if on == body.provider and not is_other:
         return
     # Whoever ends a session for a machine that nobody has would have lost it for nothing.
-    _choose(make("gpu.machines", on).offers(), request, on)
+    _choose(offers.offers_of(make("gpu.machines", on), request.gpu or offers.CPU), request, on)
     where = f"on {body.provider}, not on {on}" if on != body.provider else f"with {body.gpu}, not with {request.gpu}"
     fix = f"first: `%gpu stop {name}`, which ends its kernel; or give the other one a name of its own"
     raise Conflict(f"gpu:{name} lives {where}", fix)
 
 
-def _choose(offers: Sequence[Offer], request: SessionRequest, provider: str) -> Offer:
-    """The cheapest offer that is what was asked for; one that may be taken away only when that was asked for."""
-    wanted = request.gpu or "cpu"
-    fitting = [offer for offer in offers if offer.fits(wanted) and (request.spot or not offer.spot)]
-    free = [offer for offer in fitting if not offer.taken_by]
-    if free:
-        return min(free, key=lambda offer: (request.spot and not offer.spot, offer.usd_per_hour))
-    if fitting:
-        holder = fitting[0].taken_by
+def _is_of(gpu: str, wanted: Wanted | None) -> bool:
+    return wanted is not None and wanted.needs(gpu) is not None
+
+
+def _choose(found: Sequence[Offer], request: SessionRequest, provider: str) -> Offer:
+    """The first of what was asked for. Denied when all of that may cost more than the budget, NotFound for an
+    accelerator that nobody knows, else Unavailable with what is there, when there is none."""
+    wanted = request.wanted
+    among = offers.choose((offers.ProviderOffer(provider, each) for each in found), wanted)
+    if among.offers:
+        return among.offers[0].offer
+    among.check_budget()
+    if among.taken:
+        holder = among.taken[0].offer.taken_by
         raise Unavailable(f"every {wanted} of {provider} is taken, one by gpu:{holder}", f"`%gpu stop {holder}`")
-    has = ", ".join(dict.fromkeys(offer.gpu for offer in offers)) or "nothing"
-    raise Unavailable(f"{provider} has no {wanted}; it has {has}", _alternative(wanted, offers, request))
+    offers.check(wanted.wanted)
+    has = ", ".join(dict.fromkeys(offer.gpu for offer in found)) or "nothing"
+    raise Unavailable(f"{provider} has no {wanted}; it has {has}", _alternative(found, request, among.nearest))
 
 
-def _alternative(wanted: str, offers: Sequence[Offer], request: SessionRequest) -> str:
+def _alternative(found: Sequence[Offer], request: SessionRequest, nearest: offers.ProviderOffer | None) -> str:
     """Who would have it: by the price table, and as far as this installation can ask them."""
     use = "ask for another accelerator"
-    if offers:
+    if near := nearest.offer if nearest else next(iter(found), None):
         on = f" --on {request.on}" if request.on else ""
-        use = f"use --gpu {offers[0].gpu}: `%gpu start {request.name} --gpu {offers[0].gpu}{on}`"
-    known = next(prices.having(wanted), None)
+        use = f"use --gpu {near.gpu}: `%gpu start {request.name} --gpu {near.gpu}{on}`"
+    known = next(prices.having(str(request.wanted.wanted)), None)
     if known is None:
         return f"{use}; `%cost ls` lists the accelerators that clouds rent out"
     where = f"{known.provider} {known.type} has it for about {show_usd(known.usd_per_hour)} an hour"

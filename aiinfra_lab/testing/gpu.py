@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import contextlib
 import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 
 from .. import kernels
 from ..config import Settings, inside, settings
-from ..errors import NotFound, Unavailable
+from ..errors import LabError, NotFound, Unavailable
 from ..gpu import KernelHost, Machines, Offer, Paced, Plan
+from ..gpu.renting import Instance, LaunchSpec, RentingMachines
+from ..jobs.home import make_home_id
 
 
 class _Machines:
@@ -194,3 +197,86 @@ class PacedMachinesContract(_Machines):
             self.becomes(machines, handle, state)
             assert time.monotonic() - begun <= within_s < math.inf
             machines.terminate(handle)
+
+
+class RentedMachinesContract(_Machines):
+    """For machines that are rented: a provider's test inherits this too, with the same fixture `machines`.
+
+    It launches without a session, as a keeper does. What it launches is ended afterwards.
+    """
+
+    @pytest.fixture
+    def rented(self, machines: Machines) -> Iterator[RentingMachines]:
+        """The same provider, as what rents machines."""
+        assert isinstance(machines, RentingMachines)
+        yield machines
+        for each in machines.instances():
+            machines.end(each.id)
+        self.until(lambda: not machines.instances())
+
+    def spec(self, offer: Offer, token: str, folder: Path, lasts_s: float = 3600.0) -> LaunchSpec:
+        """What a keeper would ask for."""
+        place = folder / token
+        place.mkdir(mode=0o700, exist_ok=True)
+        return LaunchSpec("one", make_home_id(settings().home), token, offer, time.time() + lasts_s, place)
+
+    def until(self, holds: Callable[[], object]) -> None:
+        """Wait until that is so."""
+        until = time.monotonic() + self.patience_s
+        while not holds():
+            assert time.monotonic() < until
+            time.sleep(0.1)
+
+    def of(self, rented: RentingMachines, token: str) -> Instance:
+        """The machine of a token, which is to be there."""
+        [found] = rented.instances(token)
+        return found
+
+    def test_launching_twice_with_one_token_gives_one_machine(
+        self, rented: RentingMachines, offer: Offer, tmp_path: Path
+    ) -> None:
+        spec = self.spec(offer, "gpu-one-a-0", tmp_path)
+        assert rented.launch(spec) == rented.launch(spec)
+        self.until(rented.instances)
+        assert len(rented.instances()) == 1
+
+    def test_a_machine_carries_whose_it_is_and_when_it_ends(
+        self, rented: RentingMachines, offer: Offer, tmp_path: Path
+    ) -> None:
+        spec = self.spec(offer, "gpu-one-b-0", tmp_path)
+        number = rented.launch(spec)
+        self.until(lambda: rented.instances(spec.token))
+        found = self.of(rented, spec.token)
+        assert (found.id, found.session, found.token) == (number, "one", spec.token)
+        assert found.expires_at is None or abs(found.expires_at - spec.deadline_at) < 120
+
+    def test_it_is_listed_until_it_is_gone(self, rented: RentingMachines, offer: Offer, tmp_path: Path) -> None:
+        spec = self.spec(offer, "gpu-one-c-0", tmp_path)
+        number = rented.launch(spec)
+        self.until(lambda: self.of(rented, spec.token).state == "running")
+        rented.end(number)
+        rented.end(number)
+        self.until(lambda: not rented.instances())
+        assert [each.state for each in rented.instances(spec.token)] in ([], ["gone"])
+        rented.end(number)
+
+    def test_a_token_whose_machine_is_gone_gives_no_other(
+        self, rented: RentingMachines, offer: Offer, tmp_path: Path
+    ) -> None:
+        spec = self.spec(offer, "gpu-one-d-0", tmp_path)
+        rented.end(rented.launch(spec))
+        self.until(lambda: not rented.instances())
+        with contextlib.suppress(LabError):
+            rented.launch(spec)
+        assert rented.instances() == []
+
+    def test_a_machine_whose_workspace_is_gone_ends_itself(
+        self, rented: RentingMachines, offer: Offer, tmp_path: Path
+    ) -> None:
+        rented.launch(self.spec(offer, "gpu-one-e-0", tmp_path, lasts_s=self.lead_s))
+        self.until(rented.instances)
+        self.until(lambda: not rented.instances())
+
+    def test_a_name_that_never_was_is_no_machine(self, rented: RentingMachines) -> None:
+        assert list(rented.instances("gpu-never-was-0")) == []
+        rented.end("never-was")

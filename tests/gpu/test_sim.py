@@ -1,13 +1,24 @@
 """Sessions on machines that are rented, by the cloud that is one in a clock alone: its kernels are real."""
 
+import contextlib
+import time
+from threading import Thread
+
 import pytest
+from jupyter_client.blocking.client import BlockingKernelClient
+from jupyter_client.kernelspec import get_kernel_spec
 
 from aiinfra_lab import gpu, kernels
 from aiinfra_lab.config import settings
+from aiinfra_lab.errors import LabError
+from aiinfra_lab.gpu import Offer, Plan
 from aiinfra_lab.gpu.record import MachineRecord
 from aiinfra_lab.gpu.sim import SimMachines
+from aiinfra_lab.kernels import KeptKernel
 from aiinfra_lab.store import open_store
-from aiinfra_lab.testing.gpu import KernelHostContract, MachinesContract
+from aiinfra_lab.testing.gpu import KernelHostContract, MachinesContract, RentedMachinesContract
+from tests.conftest import end_supervisor, until
+from tests.kernels.test_keeper import kill_keeper
 
 
 @pytest.fixture
@@ -16,7 +27,7 @@ def machines(workspace) -> SimMachines:
 
 
 @pytest.mark.slow  # a machine for each of some twenty tests, and deadlines that are waited for
-class TestSim(MachinesContract, KernelHostContract):
+class TestSim(MachinesContract, KernelHostContract, RentedMachinesContract):
     lead_s = 8.0
 
 
@@ -40,3 +51,101 @@ def test_a_session_rents_a_machine_and_gives_it_back(machines):
     assert machines.instances() == []
     [record] = rented()
     assert (record.instance, record.ended_by, record.is_open) == (machine.id, "stopped", False)
+
+
+def test_a_machine_without_an_end_gets_one(machines):
+    card = gpu.start("far", on="sim").card().text()
+    assert "it lives 12 h, unless `--for` says otherwise" in card
+
+
+def test_a_killed_keeper_finds_its_machine_again(machines):
+    gpu.start("far", on="sim", for_="1h")
+    run("x = 41")
+    kill_keeper("far")
+    until(lambda: not KeptKernel.of("gpu:far").is_alive())
+    until(lambda: gpu.show("far").state == "running")
+    assert run("print(x + 1)") == "42\n"
+    assert len(rented()) == 1
+
+
+def test_a_machine_that_is_taken_is_replaced(machines):
+    session = gpu.start("far", gpu="L4", on="sim", spot=True, for_="1h")
+    assert session.spot
+    run("x = 41")
+    [machine] = machines.instances()
+    machines.cloud.change(machine.id, taken_at=time.time())
+    until(lambda: len(rented()) == 2)
+    until(lambda: gpu.show("far").state == "running")
+    assert run("print('x' in globals())") == "False\n"
+    first, second = sorted(rented(), key=lambda each: each.requested_at)
+    assert (first.ended_by, second.is_open) == ("its spot machine was taken", True)
+    assert gpu.show("far").spent_usd == pytest.approx(sum(each.spent_usd(time.time()) for each in rented()), abs=1e-3)
+
+
+def test_a_machine_that_somebody_ended_is_not_replaced(machines):
+    gpu.start("far", on="sim", for_="1h")
+    machines.end(machines.instances()[0].id)
+    until(lambda: gpu.show("far").state == "ended (its machine is gone: stopped)")
+    assert machines.instances() == []
+
+
+def test_a_machine_ends_itself_at_its_deadline_though_its_keeper_is_gone(machines, workspace):
+    gpu.start("far", on="sim", for_="8s")
+    end_supervisor(workspace)
+    kill_keeper("far")
+    until(lambda: not machines.instances())
+    assert gpu.show("far").state in ("ended (deadline)", "starting")
+    until(lambda: gpu.show("far").state == "ended (deadline)")
+
+
+def test_what_is_asked_while_it_boots_waits_for_it(machines, workspace):
+    (workspace / "aiinfra.toml").write_text('[gpu]\nsim_boot = "6s"\n')
+    begun = Thread(target=gpu.start, args=("far",), kwargs={"on": "sim", "for_": "1h"})
+    begun.start()
+    kernel = KeptKernel.of("gpu:far")
+    until(lambda: kernel.state().steps)
+    assert get_kernel_spec("aiinfra-far").display_name.startswith("far")
+    client = BlockingKernelClient()
+    client.load_connection_info(kernel.connection_info())
+    client.start_channels()
+    client.wait_for_ready(timeout=4)
+    assert kernel.state().phase == "starting"
+    printed = []
+    reply = client.execute_interactive("print(6 * 7)", timeout=30, output_hook=printed.append)
+    client.stop_channels()
+    begun.join()
+    assert reply["content"]["status"] == "ok"
+    assert [each["content"]["text"] for each in printed if each["msg_type"] == "stream"] == ["42\n"]
+    assert [step.what for step in kernel.state().steps][:2] == ["asks sim for sim.cpu/sim-1a", "boots"]
+
+
+def test_a_stop_while_it_boots_leaves_no_machine(machines, workspace):
+    (workspace / "aiinfra.toml").write_text('[gpu]\nsim_boot = "30s"\n')
+    begun = Thread(target=suppressed, args=(gpu.start, "far"), kwargs={"on": "sim", "for_": "1h"})
+    begun.start()
+    until(machines.instances)
+    assert gpu.stop("far").state == "ended (stopped)"
+    begun.join()
+    assert machines.instances() == []
+
+
+def test_a_full_zone_is_passed_over_and_no_room_at_all_says_what_was_tried(machines, workspace, tmp_path):
+    (workspace / "aiinfra.toml").write_text("[gpu]\nsim_room = 1\n")
+    for number in range(3):
+        gpu.start(f"far{number}", gpu="T4", on="sim", for_="1h")
+    with pytest.raises(LabError, match="sim has no T4"):
+        gpu.start("far", gpu="T4", on="sim", for_="1h")
+
+
+def test_a_zone_that_filled_up_meanwhile_is_no_end(machines, workspace, monkeypatch):
+    (workspace / "aiinfra.toml").write_text("[gpu]\nsim_room = 1\n")
+    gpu.start("other", gpu="T4", on="sim", for_="1h")
+    offer = Offer("T4", 0.53, device="sim.t4/sim-1a")  # as it was a moment ago
+    handle = SimMachines(settings()).create(Plan("far", offer, None))
+    until(lambda: machines.status(handle).state == "ready")
+    assert sorted(each.ended_by for each in rented() if each.session == "far") == ["", "sim-1a has no room for sim.t4"]
+
+
+def suppressed(verb, *args, **kwargs) -> None:
+    with contextlib.suppress(LabError):
+        verb(*args, **kwargs)

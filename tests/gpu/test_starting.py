@@ -6,7 +6,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from aiinfra_lab.errors import Conflict, Unavailable
+from aiinfra_lab.errors import Conflict, Denied, NotFound, Unavailable
 from aiinfra_lab.gpu import Offer, starting
 from aiinfra_lab.gpu.record import SessionRecord
 
@@ -48,8 +48,9 @@ def test_the_cheapest_that_fits_is_taken(gpu, spot, usd_per_hour):
     [
         ("A10G", None, Conflict, "lives with cpu, not with A10G"),
         (None, "cloud", Conflict, "lives on local, not on cloud"),
-        ("A10O", None, Unavailable, "local has no A10O"),
-        ("A10O", "cloud", Unavailable, "cloud has no A10O"),
+        ("L4", None, Unavailable, "local has no L4"),
+        ("L4", "cloud", Unavailable, "cloud has no L4"),
+        ("A10O", None, NotFound, "there is no accelerator 'A10O'"),
     ],
 )
 def test_that_a_session_lives_is_said_of_machines_that_are_to_be_had(monkeypatch, asked, on, kind, what):
@@ -66,17 +67,48 @@ def test_what_others_hold_names_one_of_them():
     assert problem.value.fix == "`%gpu stop other`"
 
 
-def test_what_is_not_there_names_what_is_and_a_cloud_that_has_it(workspace):
+def test_what_is_not_there_names_what_is_nearest_and_a_cloud_that_has_it(workspace):
     with pytest.raises(Unavailable, match="cloud has no H100; it has cpu, A10G, A100-SXM4-80GB") as problem:
         choose("H100")
-    assert re.fullmatch(r"use --gpu cpu: `.*`; \S+ \S+ has it for about [\d.]+ USD an hour \(.*\)", problem.value.fix)
+    use = "use --gpu A100-SXM4-80GB: `%gpu start t --gpu A100-SXM4-80GB`"
+    assert re.fullmatch(rf"{use}; \S+ \S+ has it for about [\d.]+ USD an hour \(.*\)", problem.value.fix)
 
 
-def test_what_nobody_has_names_the_list(workspace):
-    with pytest.raises(Unavailable) as problem:
-        choose("B52")
-    use = "use --gpu cpu: `%gpu start t --gpu cpu`"
-    assert problem.value.fix == f"{use}; `%cost ls` lists the accelerators that clouds rent out"
+def test_what_nobody_knows_names_the_nearest_name_and_its_price(workspace):
+    with pytest.raises(NotFound, match="there is no accelerator 'A10H'") as problem:
+        choose("A10H")
+    assert re.fullmatch(r"did you mean A10G?, which \S+ \S+ has for about [\d.]+ USD an hour\?", problem.value.fix)
+
+
+def test_what_only_a_driver_knows_can_be_asked_for(workspace):
+    offers = [Offer("RTX-4090", 0.3), Offer("cpu", 0.1)]
+    assert starting._choose(offers, request("RTX 4090"), "local") == offers[0]
+
+
+def test_several_and_shares_are_asked_for_as_the_price_table_has_them(workspace):
+    offers = [
+        Offer("L4", 0.2, count=0.25),
+        Offer("L4", 0.8),
+        Offer("A100-80GB-1g.10gb", 0.6),
+        Offer("L4", 5.0, count=8),
+    ]
+    asked = {"1/4 L4": 0.2, "L4": 0.8, "2x L4": 5.0, "A100 1g.10gb": 0.6, "A10G or 4x L4": 5.0}
+    assert {text: starting._choose(offers, request(text), "cloud").usd_per_hour for text in asked} == asked
+    with pytest.raises(Unavailable, match="cloud has no 9x L4"):
+        starting._choose(offers, request("9x L4"), "cloud")
+
+
+def test_a_budget_is_a_wall(workspace):
+    offers = [Offer("A10G", 0.4, spot=True, worst_usd_per_hour=1.0, type="g5.xlarge", where="a"), Offer("L4", 0.7)]
+    asked = replace(request("A10G", spot=True), for_s=7200, budget_usd=1.5)
+    with pytest.raises(Denied) as problem:
+        starting._choose(offers, asked, "cloud")
+    what = "spot A10G for 2 h may cost 2.00 USD (cloud g5.xlarge in a), and the budget is 1.50 USD"
+    fix = "ask for 1h30m, or with a budget of 2.00, or for L4 (cloud L4, 1.40 USD at most)"
+    assert (problem.value.what, problem.value.fix) == (what, fix)
+    assert starting._choose(offers, replace(asked, for_s=5400), "cloud") == offers[0]
+    assert starting._choose(offers, replace(asked, budget_usd=2.0), "cloud") == offers[0]
+    assert starting._choose(offers, replace(asked, gpu="L4"), "cloud") == offers[1]
 
 
 def test_a_provider_without_offers_says_so(workspace):
