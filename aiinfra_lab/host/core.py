@@ -138,9 +138,9 @@ class Core:
 
     def _look_for_use(self, kernel: Kernel) -> None:
         self.idle.look(kernel.work)
-        # How much it is changes all the time, and is not told.
-        told, now = self.state.use.partition(",")[0], self.idle.use.partition(",")[0]
-        if told != now or not self.state.used_at:
+        # How much it is changes all the time, and is not reported.
+        reported, now = self.state.use.partition(",")[0], self.idle.use.partition(",")[0]
+        if reported != now or not self.state.used_at:
             self._report(use=self.idle.use, used_at=time.time() - self.idle.idle_for_s())
         if self.idle.is_idle():
             self._finish("idle")
