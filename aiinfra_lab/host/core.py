@@ -145,6 +145,10 @@ class Core:
         # How much it is changes all the time, and is not told.
         before, now = self.state.use.partition(",")[0], self.idle.use.partition(",")[0]
         if before != now or not self.state.used_at:
+        self.idle.look(kernel.work)
+        # How much it is changes all the time, and is not reported.
+        reported, now = self.state.use.partition(",")[0], self.idle.use.partition(",")[0]
+        if reported != now or not self.state.used_at:
             self._report(use=self.idle.use, used_at=time.time() - self.idle.idle_for_s())
         if self.idle.is_idle():
             self._finish("idle")

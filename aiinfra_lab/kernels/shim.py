@@ -66,6 +66,8 @@ class Shim:
         self._beat = self._bound(zmq.ROUTER, sockets, CHANNELS["hb_port"])
         self.is_kernel_there = True  # while it is not, who asks for it is answered here, and everything else waits
         self.is_asked_to_renew = False  # whether somebody has moved the lease
+        self._info: dict[str, Any] = {}  # what the kernel has last said of itself
+        self._working_on: set[str] = set()
         self._waiting: deque[list[bytes]] = deque()
         self._blocked_at = self._lenient_until = 0.0
 
@@ -87,6 +89,8 @@ class Shim:
             for parts in self._received(found):
                 if not self.is_kernel_there and self._introduced(channel, parts):
                     continue
+                if self._working_on and self._info and channel is MessageChannel.SHELL and self._known(parts):
+                    continue
                 if channel is not MessageChannel.CONTROL:
                     yield channel, parts
                 elif (meaning := self._meaning(parts)) is not None:
@@ -94,6 +98,7 @@ class Shim:
 
     def deliver(self, message: Message) -> None:
         """Give the clients what the kernel has sent."""
+        self._note(message)
         if message.channel == MessageChannel.IOPUB:
             self._waiting.append(message.parts)
             self.publish()
@@ -182,6 +187,34 @@ class Shim:
         self._announce_state("idle", request["header"])
         self._announce_state("starting", {})  # last: what a notebook shows
         return True
+
+    def _known(self, parts: list[bytes]) -> bool:
+        """Answer a client that asks a kernel at work what kernel this is, by what it said before. Else a server that is
+        started anew keeps its pages waiting until the cell is over. Whether it was answered."""
+        at = _start(parts)
+        if at < 1 or _kind(parts[at + 2]) != "kernel_info_request":
+            return False
+        try:
+            request = self._session.deserialize(parts[at + 1 :])
+        except ValueError:
+            return True
+        shell = self._sockets[MessageChannel.SHELL]
+        self._session.send(shell, "kernel_info_reply", self._info, parent=request, ident=parts[:at])
+        return True
+
+    def _note(self, message: Message) -> None:
+        """Follow what the kernel works on, and keep what it says of itself."""
+        at = _start(message.parts)
+        with contextlib.suppress(ValueError, KeyError, TypeError):
+            if message.channel == MessageChannel.IOPUB and message.parts[0].endswith(b"status"):
+                parent = json.loads(message.parts[at + 3])
+                state = json.loads(message.parts[at + 5])["execution_state"]
+                if state in ("starting", "restarting"):
+                    self._working_on.clear()
+                elif parent["msg_type"] == "execute_request":
+                    (self._working_on.add if state == "busy" else self._working_on.discard)(parent["msg_id"])
+            elif at >= 0 and _kind(message.parts[at + 2]) == "kernel_info_reply":
+                self._info = json.loads(message.parts[at + 5])
 
     def _announce_state(self, state: str, parent: dict[str, Any]) -> None:
         message = self._session.msg("status", {"execution_state": state}, parent={"header": parent})

@@ -24,6 +24,7 @@ from .rows import Figure, at_most, exactly, row
 CUTS_S = (1, 2, 3, 5, 8, 13, 21, 30, 40, 60, 5, 5, 6, 6, 7, 7, 8, 8, 2, 3)
 BETWEEN_S = 2.0
 CONNECT_S = 120.0
+LONGEST_S = 60.0
 RELOAD_AFTER, KILL_AFTER = 6, 12
 NAME = "bench"
 # As many as wanted, and on until the last cut is over: each shall fall into something that is said.
@@ -31,7 +32,7 @@ LINES = """
 import os, sys, time
 n = 0
 while n < {count} or not os.path.exists({over!r}):
-    print(f'line {{n}} ' + 'x' * 1000 * (n % 10 == 0)); sys.stdout.flush()
+    print(f'line {{n}} at {{time.time()}} ' + 'x' * 1000 * (n % 10 == 0)); sys.stdout.flush()
     n += 1
     if n % 50 == 0 and not os.path.exists({over!r}): time.sleep(0.13)
 print('in all', n)
@@ -45,13 +46,12 @@ for n in range({count}):
 
 @dataclass
 class Page(threading.Thread):
-    """A page that is open until `stop`, and reads whatever comes. at: when the last output came."""
+    """A page that is open until `stop`, and reads whatever comes. printed_at: when the last of it was put out."""
 
     server: Server
     kernel: str
     code: str = ""
-    lines: list[int] = field(default_factory=list)
-    at: float = 0.0
+    printed_at: float = 0.0
     stopped: bool = False
     is_open: threading.Event = field(default_factory=threading.Event)
 
@@ -77,9 +77,8 @@ class Page(threading.Thread):
                     continue
                 except ConnectionError:
                     return
-                if text := found["content"].get("text"):
-                    self.lines += _numbers(text)
-                    self.at = time.monotonic()
+                if times := re.findall(r" at ([\d.]+) ", found["content"].get("text", "")):
+                    self.printed_at = float(times[-1])
 
     def stop(self) -> None:
         self.stopped = True
@@ -141,11 +140,12 @@ def _cut(host: SshHost, page: Page, cut_s: float, *, moves: bool) -> Iterator[fl
     time.sleep(cut_s)
     if moves:
         host.move()
-    began = time.monotonic()
+    began = time.time()
     host.set_link("up")
-    while page.at < began and time.monotonic() - began < 60:
+    # What was put out before may still be on its way to the page.
+    while page.printed_at < began and time.time() - began < LONGEST_S:
         time.sleep(0.02)
-    yield page.at - began if page.at > began else 60.0
+    yield time.time() - began
 
 
 def _memory(host: SshHost, kept: KeptKernel, megabytes: int) -> Iterator[Figure]:

@@ -1,6 +1,8 @@
 """A session through a real Jupyter server, as JupyterLab uses it: REST and the websocket."""
 
+import asyncio
 import json
+import time
 from collections.abc import Iterator
 
 import pytest
@@ -46,3 +48,29 @@ def test_a_server_that_ends_leaves_the_session_alive(kept, run, server):
     server.process.terminate()
     assert server.process.wait(PATIENCE_S) == 0
     assert run("print(z)") == "3\n"
+
+
+def test_a_server_that_is_started_anew_shows_a_kernel_at_work_at_once(kept, workspace):
+    with serving(workspace) as first:
+        kernel = first.open("a.ipynb", KERNEL)
+        assert first.printed(kernel, "print(1)") == "1\n"
+        asyncio.run(_begin(first, kernel))
+        first.process.kill()
+    with serving(workspace) as second:
+        kernel = second.open("a.ipynb", KERNEL)
+        began = time.monotonic()
+        asyncio.run(_see(second, kernel))
+        assert time.monotonic() - began < 15  # it gives a kernel that does not answer 60 s
+
+
+async def _begin(server: Server, kernel: str) -> None:
+    async with server.page(kernel) as page:
+        await page.execute("import time\nfor n in range(10_000): print(n, flush=True); time.sleep(0.1)")
+        while "text" not in (await page.next())["content"]:
+            pass
+
+
+async def _see(server: Server, kernel: str) -> None:
+    async with server.page(kernel) as page:
+        while "text" not in (await page.next())["content"]:
+            pass
