@@ -1,11 +1,12 @@
 """Machines that nobody keeps are found and ended, and nothing else is touched."""
 
+import shutil
 import time
 from pathlib import Path
 
 import pytest
 
-from aiinfra_lab import gpu, jobs
+from aiinfra_lab import gpu, jobs, recipe
 from aiinfra_lab.config import settings
 from aiinfra_lab.errors import Failed, Unavailable, UsageProblem
 from aiinfra_lab.gpu import Offer
@@ -16,6 +17,7 @@ from aiinfra_lab.jobs.home import make_home_id
 from aiinfra_lab.store import Record, open_store
 from tests.conftest import until
 
+ROOT = Path(__file__).parents[2]
 OFFER = Offer("cpu", 0.04, device="sim.cpu/sim-1a")
 
 
@@ -108,3 +110,14 @@ def test_a_provider_that_cannot_be_asked_is_said(machines, monkeypatch):
 def test_a_stop_says_what_it_is_for(workspace, arguments):
     with pytest.raises(UsageProblem, match="name a session, or say --orphans"):
         gpu.stop(**arguments)
+
+
+def test_the_recipe_ends_what_is_left_over(machines, workspace):
+    for name in ("recipes/reap.toml", "notebooks/20-reap.ipynb"):
+        (workspace / name).parent.mkdir()
+        shutil.copy(ROOT / name, workspace / name)
+    launch(machines, "gpu-lost-0-0")
+    with pytest.raises(Failed, match="no record of this workspace tells of it"):
+        recipe.run("reap", param={"end": "false"})
+    assert recipe.run("reap", force=True).state == "done"
+    assert machines.instances() == []
