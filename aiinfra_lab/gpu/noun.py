@@ -106,6 +106,10 @@ class GpuNoun(Noun[SessionRecord]):
             if each.state == "cannot tell"
         ]
 
+    def spent_usd(self, record: Record[SessionRecord]) -> float:
+        """A rented session is paid by its machines."""
+        return sessions.observe_all([record])[0].spent_usd if record.body.is_rented else super().spent_usd(record)
+
     def spans(self) -> Sequence[Span]:
         found = sessions.observe_all(open_store().list(SessionRecord, skip_unreadable=True))
         return [span for each in found for span in _spans(each)]

@@ -142,10 +142,6 @@ class Core:
     def _look_for_use(self, kernel: Kernel) -> None:
         is_exchanging = clock() - self.exchanged_at < _EXCHANGE_S
         self.idle.look(kernel.work or ("variables come and go" if is_exchanging else ""))
-        # How much it is changes all the time, and is not told.
-        before, now = self.state.use.partition(",")[0], self.idle.use.partition(",")[0]
-        if before != now or not self.state.used_at:
-        self.idle.look(kernel.work)
         # How much it is changes all the time, and is not reported.
         reported, now = self.state.use.partition(",")[0], self.idle.use.partition(",")[0]
         if reported != now or not self.state.used_at:

@@ -129,9 +129,8 @@ def _as_python(target: str | None, noun: str, line: str) -> Iterator[str]:
     if call.verb.code is not None:
         values.setdefault(call.verb.code.name, "…")
     known = {item.name: item for item in call.verb.parameters}
-    ordered = sorted(
-        values, key=lambda name: not known[name].positional
-    )  # a cell's code comes last there, and first here
+    # The code of a cell comes last there.
+    ordered = sorted(values, key=lambda name: not known[name].positional)
     written = ", ".join(_argument(known[name], values[name]) for name in ordered)
     bound = target or call.bind
     yield f"{f'{bound} = ' if bound else ''}{_function(call.verb)}({written})"
