@@ -487,7 +487,7 @@ def check(*, report: bool = False) -> MachineCheck:
     return found
 
 
-def _check(found: reaping.MachineSurvey, ended: int = 0) -> MachineCheck:
+def _check(found: reaping.Findings, ended: int = 0) -> MachineCheck:
     return MachineCheck(
         "gpu:check",
         not found.orphans and not found.unasked,

@@ -32,7 +32,7 @@ class Orphan:
 
 
 @dataclass(slots=True)
-class MachineSurvey:
+class Findings:
     """orphans: machines that nobody keeps. kept: how many are kept. unasked: providers that could not be asked, and
     why; their machines may cost money. closed: machines that were written down as living, and are gone."""
 
@@ -42,7 +42,7 @@ class MachineSurvey:
     closed: list[str] = field(default_factory=list)
 
 
-def look(providers: Mapping[str, RentingMachines] | None = None) -> MachineSurvey:
+def look(providers: Mapping[str, RentingMachines] | None = None) -> Findings:
     """Ask every provider that rents, once each and all at the same time, for the machines of this workspace."""
     providers = _renting() if providers is None else providers
     # Records are read after the answers: what is launched in between has one by then.
@@ -50,7 +50,7 @@ def look(providers: Mapping[str, RentingMachines] | None = None) -> MachineSurve
     answers = ask_each(providers, lambda name: providers[name].instances())
     store, used = open_store(), chosen("gpu.machines")
     left = {record.name: record for record in store.list(MachineRecord, is_open=True)}
-    found = MachineSurvey()
+    found = Findings()
     for name, given in answers.items():
         if isinstance(given, LabError):
             # Else nobody uses it here: a cluster's commands may be installed, and no cluster be there.

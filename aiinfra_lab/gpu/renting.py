@@ -340,7 +340,7 @@ class Rental:
                 close_machine(record, why, found, at=self._clock.now())
                 raise NoCapacity(why, "start it again")
             if found.state == "running":
-                record = self._brought_up_to_date(record, found)
+                record = self._updated(record, found)
                 report(f"waits until {record.body.instance} answers")
                 with contextlib.suppress(Unavailable):
                     return self._machines.place_on(found, self._folder)
@@ -348,7 +348,7 @@ class Rental:
                 report(found.why if found.state == "ending" and found.why else self._machines.progress(found))
             self._clock.sleep(LOOK_S)
 
-    def _brought_up_to_date(self, record: Record[MachineRecord], found: Instance) -> Record[MachineRecord]:
+    def _updated(self, record: Record[MachineRecord], found: Instance) -> Record[MachineRecord]:
         """Its price is written down, and its end moved where the session's was moved while it began."""
         usd_per_hour, deadline_at = found.usd_per_hour, self._deadline_at()
         if usd_per_hour is not None and usd_per_hour != record.body.usd_per_hour:
@@ -461,16 +461,16 @@ def settle_all(
 
 def close_machine(record: Record[MachineRecord], why: str, found: Instance | None = None, *, at: float) -> None:
     """Write down that a machine is gone; one that has an end keeps it. found: what its provider tells of it."""
-    update_end(record, why, found, at=at, is_last_word=False)
+    update_end(record, why, found, at=at, is_correction=False)
 
 
 def update_end(
-    record: Record[MachineRecord], why: str, found: Instance | None, *, at: float, is_last_word: bool = True
+    record: Record[MachineRecord], why: str, found: Instance | None, *, at: float, is_correction: bool = True
 ) -> None:
     """The same, also where an end is written that was none."""
 
     def change(body: MachineRecord) -> MachineRecord | None:
-        if not body.is_open and not is_last_word:
+        if not body.is_open and not is_correction:
             return None
         # Where nobody looked for long, it had ended itself.
         is_late = body.deadline_at is not None and at - body.deadline_at > _LATE_S

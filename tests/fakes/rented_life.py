@@ -120,7 +120,7 @@ class Life:
     def _providers(self) -> dict[str, RentedMachines]:
         return {"fake": self.machines}
 
-    def _looked(self) -> reaping.MachineSurvey:
+    def _looked(self) -> reaping.Findings:
         return reaping.look(self._providers)
 
     def _own_living(self) -> list:

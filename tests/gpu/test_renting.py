@@ -342,7 +342,7 @@ def test_no_machine_is_asked_for_when_its_time_is_over(life):
 # ---- the reaper ----
 
 
-def reaped(life: Life) -> reaping.MachineSurvey:
+def reaped(life: Life) -> reaping.Findings:
     return reaping.look({"fake": life.machines})
 
 
