@@ -181,6 +181,9 @@ TABLE: dict[str, dict[str, Provider]] = {
         "feast": Provider("aiinfra_lab.features.feast:Feast", "", "feast", "Feast, local files and SQLite"),
     },
     "gpu.machines": {
+        "kubernetes": Provider(
+            "aiinfra_lab.gpu.kubernetes:KubernetesMachines", "", "", "pods of a Kubernetes cluster, by kubectl"
+        ),
         "local": Provider("aiinfra_lab.gpu.local:LocalMachines", "", "ipykernel", "this machine"),
         "sim": Provider("aiinfra_lab.gpu.sim:SimMachines", "", "ipykernel", "a cloud in a clock, with kernels here"),
         "ssh": Provider("aiinfra_lab.gpu.ssh:SshMachines", "", "", "machines of one's own behind ssh"),

@@ -32,6 +32,16 @@ class GpuNoun(Noun[SessionRecord]):
         "ssh_python": "the Python there, which has ipykernel; python3 when it is not set",
         "ssh_config": "another ssh configuration than your own, a file",
         "ssh_usd_per_hour": "what an hour of one of them costs, in USD; 0 when it is not set",
+        "kubernetes_image": "the container image of sessions on Kubernetes: any with a Python that has ipykernel",
+        "kubernetes_context": "the context of kubectl; the current one when it is not set",
+        "kubernetes_namespace": "the namespace; the context's own when it is not set",
+        "kubernetes_template": "a file with a Pod that sessions are made from: its volumes, accounts, requests",
+        "kubernetes_accelerators": "what a cluster has besides what its nodes show, e.g. L4, A100 nvidia.com/gpu=8",
+        "kubernetes_accelerator_label": "the label by which nodes name their accelerator, if it is none of the usual",
+        "kubernetes_usd_per_hour": "what an hour of an accelerator costs, in USD: 2.5, or L4 0.8, A100 3.2, cpu 0.1",
+        "kubernetes_longest": "how long a pod may live at most, renewals included; 24h when it is not set",
+        "kubernetes_python": "the Python in the image; python3 when it is not set",
+        "kubernetes_folder": "where sessions keep their files there; ~/.cache/aiinfra-lab/sessions when it is not set",
     }
 
     def first(self, name: str) -> str:

@@ -225,7 +225,9 @@ def _last_line(process: subprocess.Popen[bytes]) -> str:
         return ""
     with process.stderr as errors:
         lines = errors.read().decode("utf-8", "replace").strip().splitlines()
-    return lines[-1] if lines else ""
+    # kubectl's own word on a command that has said itself why it ended.
+    said = [line for line in lines if not line.startswith("command terminated with exit code ")]
+    return said[-1] if said else ""
 
 
 @functools.cache

@@ -1,0 +1,110 @@
+"""The first process of a pod ends it when its session is over there, and never sooner."""
+
+import ast
+import json
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from aiinfra_lab.gpu import kubernetes_pod
+from aiinfra_lab.gpu.kubernetes_pod import Pod
+from tests.conftest import until
+
+
+class Clock:
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.now = 1000.0
+        monkeypatch.setattr(kubernetes_pod.time, "monotonic", lambda: self.now)
+
+
+@pytest.fixture
+def clock(monkeypatch) -> Clock:
+    return Clock(monkeypatch)
+
+
+@pytest.fixture
+def told(monkeypatch) -> list[tuple[int, int]]:
+    """The signals that were sent."""
+    sent: list[tuple[int, int]] = []
+    monkeypatch.setattr(kubernetes_pod.os, "kill", lambda *signalled: sent.append(signalled))
+    return sent
+
+
+@pytest.fixture
+def pod(clock, tmp_path) -> Pod:
+    return Pod(str(tmp_path), 3600, 900, 120)
+
+
+def write(folder: Path, phase: str = "ready", pid: int = os.getpid()) -> None:
+    (folder / "host.json").write_text(json.dumps({"phase": phase, "pid": pid}))
+
+
+def test_without_a_core_it_ends_after_a_while_or_when_asked(pod, clock):
+    assert pod.why_over() == ""
+    clock.now += 901
+    assert pod.why_over() == "no session began in it"
+    clock.now -= 900
+    pod.ask()
+    assert pod.why_over() == "no session began in it"
+
+
+def test_with_a_core_it_lives_and_then_lingers(pod, clock, tmp_path):
+    write(tmp_path)
+    clock.now += 901
+    assert pod.why_over() == ""
+    write(tmp_path, "ended")
+    assert pod.why_over() == ""
+    clock.now += 61
+    assert pod.why_over() == "its session is over"
+
+
+def test_a_core_that_was_killed_is_over(pod, clock, tmp_path):
+    ended = subprocess.Popen([sys.executable, "-c", ""])
+    ended.wait()
+    write(tmp_path, pid=ended.pid)
+    assert pod.why_over() == ""
+    pod.ask()
+    assert pod.why_over() == "its session is over"
+
+
+def test_a_deadline_that_the_core_moves_counts(pod, clock, tmp_path):
+    write(tmp_path)
+    (tmp_path / "lease").write_text("7200\n")
+    assert pod.why_over() == ""
+    clock.now += 3700
+    assert pod.why_over() == ""
+    (tmp_path / "lease").write_text("")  # it is being written
+    assert pod.why_over() == ""
+    clock.now += 3600
+    assert pod.why_over() == "its deadline has come"
+
+
+def test_a_core_is_asked_to_end_shortly_before_the_kill(pod, clock, told, tmp_path):
+    write(tmp_path)
+    pod.ask()
+    clock.now += 100
+    assert (pod.why_over(), told) == ("", [])
+    clock.now += 6
+    assert (pod.why_over(), pod.why_over(), told) == ("", "", [(os.getpid(), signal.SIGTERM)])
+    write(tmp_path, "ended")
+    clock.now += 300
+    assert pod.why_over() == ""  # it is killed, and seen to be taken away until then
+
+
+def test_it_runs_by_its_text_alone_and_collects_orphans(tmp_path):
+    text = Path(kubernetes_pod.__file__).read_text()
+    words = [sys.executable, "-I", "-S", "-c", text, str(tmp_path), "3600", "900", "1"]
+    with subprocess.Popen(words, stdout=subprocess.PIPE, text=True) as process:
+        until(lambda: Path(f"/proc/{process.pid}/status").read_text().count("SigCgt:\t0000000000004002") == 1)
+        process.terminate()
+        assert process.stdout is not None
+        assert process.stdout.read() == "no session began in it\n"
+    assert process.returncode == 0
+
+
+def test_python_of_images_can_read_it():
+    ast.parse(Path(kubernetes_pod.__file__).read_text(), feature_version=(3, 9))
