@@ -375,7 +375,7 @@ def export(
     """Write what a session is rented by for another tool, and rent nothing.
 
     Of a session that there is, or of one that would be started with these flags. A cloud's machine is chosen by the
-    price table, where it is not the session's own.
+    price table, where it is not the session's own; a cluster is asked what it has.
 
     name: the session; one that is not started needs --gpu
     to: the tool

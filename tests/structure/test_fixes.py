@@ -21,7 +21,7 @@ THEIRS = {
     *("quiet", "allow-existing", "python", "link-mode", "only-binary", "disable-pip-version-check"),
     *("backend-store-uri", "host", "debug", "version", "flags", "no-", "user", "now", "path"),
     *("frozen", "no-header", "no-annotate", "no-emit-project", "generate-hashes", "hash", "editable", "relocatable"),
-    *("python-version", "python-platform", "cluster", "dryrun"),
+    *("python-version", "python-platform", "cluster", "dryrun", "dry-run"),
 }
 # Of another noun's command, which the same sentence names.
 ELSEWHERE = {"deploy": {"require", "margin"}, "models": {"resume", "rows"}, "train": {"environment"}}
