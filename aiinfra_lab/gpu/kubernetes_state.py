@@ -100,7 +100,7 @@ def _why_gone(pod: Mapping[str, Any]) -> str:
     if status.get("reason") == "DeadlineExceeded":
         return "deadline"
     if reason := status.get("reason") or "":
-        return f"{reason}: {status['message'].strip()}" if status.get("message") else reason
+        return f"{reason}: {status['message'].strip(' .')}" if status.get("message") else reason
     if terminated.get("reason") == "OOMKilled":
         return "its container needed more memory than its limit"
     if status["phase"] == "Succeeded":

@@ -17,6 +17,7 @@ import contextlib
 import json
 import os
 import shutil
+import socket
 import ssl
 import subprocess
 import threading
@@ -29,7 +30,7 @@ from pathlib import Path
 from typing import Any, Literal, TypeVar
 
 import pytest
-from tornado import httpserver, httputil, iostream, netutil, web
+from tornado import httpserver, httputil, iostream, web
 
 from . import kube_config, kube_discovery
 from .kube_exec import Exec
@@ -539,7 +540,8 @@ class Kube:
         ]
         application = web.Application(routes, log_function=lambda _: None)
         self._server = httpserver.HTTPServer(application, ssl_options=context)
-        [listener] = netutil.bind_sockets(0, self._address)
+        listener = socket.create_server((self._address, 0))
+        listener.setblocking(False)
         self._port = listener.getsockname()[1]
         self._server.add_socket(listener)
 

@@ -51,7 +51,9 @@ def _obstacles(pod: Object, node: Object, pods: list[Object]) -> Iterator[str]:
         if taint["effect"] in _SPREAD and not any(_tolerates(each, taint) for each in spec["tolerations"]):
             yield f"node(s) had untolerated taint {{{taint['key']}: {taint.get('value', '')}}}"
             return
-    if any(node["metadata"]["labels"].get(key) != value for key, value in spec.get("nodeSelector", {}).items()):
+    labels = node["metadata"]["labels"]
+    is_selected = all(labels.get(key) == value for key, value in spec.get("nodeSelector", {}).items())
+    if not is_selected or not node_affinity_matches(spec, labels):
         yield "node(s) didn't match Pod's node affinity/selector"
         return
     used: Counter[str] = Counter()
@@ -62,6 +64,23 @@ def _obstacles(pod: Object, node: Object, pods: list[Object]) -> Iterator[str]:
     for name, amount in requests(pod).items():
         if amount and used[name] + amount > quantity(has.get(name, 0)):
             yield f"Insufficient {name}"
+
+
+def node_affinity_matches(spec: Object, labels: Object) -> bool:
+    """Whether a node with those labels is one of those that the pod requires: any of the terms, each as a whole."""
+    required = spec.get("affinity", {}).get("nodeAffinity", {}).get("requiredDuringSchedulingIgnoredDuringExecution")
+    if required is None:
+        return True
+    return any(
+        bool(term["matchExpressions"]) and all(_matches(rule, labels) for rule in term["matchExpressions"])
+        for term in required["nodeSelectorTerms"]
+    )
+
+
+def _matches(rule: Object, labels: Object) -> bool:
+    is_one = labels.get(rule["key"]) in rule.get("values", [])
+    by_operator = {"In": is_one, "NotIn": not is_one, "Exists": rule["key"] in labels}
+    return {**by_operator, "DoesNotExist": rule["key"] not in labels}[rule["operator"]]
 
 
 def _tolerates(toleration: Object, taint: Object) -> bool:

@@ -60,6 +60,8 @@ _METADATA = {
     "finalizers": [str],
     "creationTimestamp": None,
 }
+_REQUIRED = "requiredDuringSchedulingIgnoredDuringExecution"
+_RULE = {"key": str, "operator": str, "values": [str]}
 POD: Object = {
     "apiVersion": str,
     "kind": str,
@@ -67,7 +69,7 @@ POD: Object = {
     "status": None,
     "spec": {
         "activeDeadlineSeconds": int,
-        "affinity": None,
+        "affinity": {"nodeAffinity": {_REQUIRED: {"nodeSelectorTerms": [{"matchExpressions": [_RULE]}]}}},
         "automountServiceAccountToken": bool,
         "containers": [_CONTAINER],
         "dnsConfig": None,
@@ -392,6 +394,10 @@ def _problems(pod: Object) -> Iterator[tuple[str, str]]:
         yield "spec.terminationGracePeriodSeconds", "Invalid value: must be greater than or equal to 0"
     for number, toleration in enumerate(spec["tolerations"]):
         yield from _problems_of_toleration(toleration, f"spec.tolerations[{number}]")
+    required = spec.get("affinity", {}).get("nodeAffinity", {}).get(_REQUIRED)
+    for rule in [each for term in (required or {}).get("nodeSelectorTerms", []) for each in term["matchExpressions"]]:
+        if (rule["operator"] in ("In", "NotIn")) != bool(rule.get("values")):
+            yield f"spec.affinity.nodeAffinity.{_REQUIRED}", "Required value: must be specified when `operator` is …"
     if not spec.get("containers"):
         yield "spec.containers", "Required value"
     for number, container in enumerate(spec.get("containers") or []):

@@ -76,6 +76,12 @@ def run(code: str, name: str = "pod") -> str:
     return "".join(output["content"].get("text", "") for output in outputs)
 
 
+def is_replaced() -> bool:
+    """Whether the session's second kernel is ready."""
+    state = KeptKernel.of("gpu:pod").state()
+    return (state.phase, state.incarnation) == ("ready", 2)
+
+
 @pytest.mark.slow  # a pod for each of some twenty tests, and deadlines that are waited for
 class TestKubernetes(MachinesContract, KernelHostContract):
     lead_s = 12.0
@@ -237,9 +243,9 @@ def test_it_says_what_a_session_waits_for(kube, machines):
 
 def test_an_image_that_is_not_there_ends_the_start(kube, workspace):
     configure(workspace, image="registry.example/none:1")
-    with pytest.raises(LabError, match=r"its image registry.example/none:1 cannot be pulled: .*not found") as problem:
+    with pytest.raises(LabError, match=r"its image registry.example/none:1 cannot be pulled: .*not found"):
         gpu.start("pod", on="kubernetes")
-    assert "kubernetes_image" in problem.value.fix
+    assert "kubernetes_image" in KeptKernel.of("gpu:pod").state().fix
     until(lambda: kube.pods() == [])
 
 
@@ -322,29 +328,29 @@ def test_a_cluster_that_does_not_answer_makes_nothing_gone(kube, machines):
     assert one(machines).state in ("pending", "running")
 
 
+@pytest.mark.slow
 def test_a_session_that_is_preempted_goes_on_in_another_pod(kube, workspace):
     configure(workspace, template=template(workspace, terminationGracePeriodSeconds=16))
     gpu.start("pod", on="kubernetes")
     run("x = 1")
     [first] = kube.pods()
     kube.preempt(first["metadata"]["name"])
-    until(lambda: [pod["metadata"]["name"] for pod in kube.pods()] not in ([first["metadata"]["name"]], []))
-    until(lambda: kube.pods()[0]["status"]["phase"] == "Running")
-    until(lambda: KeptKernel.of("gpu:pod").state().phase == "ready")
+    until(is_replaced)
     assert run("print('x' in dir())") == "False\n"
     assert gpu.stop("pod").state == "ended (stopped)"
     until(lambda: kube.pods() == [])
 
 
+@pytest.mark.slow
 def test_a_session_whose_pod_is_evicted_goes_on_in_another(kube):
     gpu.start("pod", on="kubernetes")
     [first] = kube.pods()
     kube.evict(first["metadata"]["name"])
-    until(lambda: any(pod["status"]["phase"] == "Running" for pod in kube.pods()))
-    until(lambda: KeptKernel.of("gpu:pod").state().phase == "ready")
+    until(is_replaced)
     assert run("print(6 * 7)") == "42\n"
 
 
+@pytest.mark.slow
 def test_a_session_whose_pod_somebody_deleted_ends(kube):
     gpu.start("pod", on="kubernetes")
     [pod] = kube.pods()
@@ -353,6 +359,7 @@ def test_a_session_whose_pod_somebody_deleted_ends(kube):
     assert kube.pods() == []
 
 
+@pytest.mark.slow
 def test_a_deadline_is_kept_while_the_cluster_does_not_answer(kube):
     gpu.start("pod", on="kubernetes", for_="15s")
     [pod] = kube.pods()
@@ -362,3 +369,35 @@ def test_a_deadline_is_kept_while_the_cluster_does_not_answer(kube):
     kube.heal()
     until(lambda: gpu.show("pod").state == "ended (deadline)")
     until(lambda: kube.pods() == [])
+
+
+def test_spot_machines_are_offered_and_taken_only_when_they_were_asked_for(kube, workspace):
+    spot = {PRODUCT: "NVIDIA-L4", "cloud.google.com/gke-spot": "true"}
+    kube.add_node("spot", {GPU: 2}, spot, f"{GPU}:NoSchedule", "cloud.google.com/gke-spot=true:NoSchedule")
+    kube.add_node("loose", {GPU: 2}, spot, f"{GPU}:NoSchedule")
+    machines = KubernetesMachines(settings())
+    offers = [offer for offer in machines.offers() if offer.fits("2x L4")]
+    assert [(offer.spot, offer.note) for offer in offers] == [(False, "on a node"), (True, "on 2 nodes")]
+    for number, offer in enumerate(offers):
+        machines.launch(spec_of(machines, offer, f"one-{number}"))
+    machines.launch(spec_of(machines, offers[0], "one-2"))
+    assert [kube.pod(f"one-{number}")["spec"].get("nodeName", "") for number in range(3)] in (
+        ["l4", "spot", ""],
+        ["l4", "loose", ""],
+    )
+
+
+def test_a_slice_of_a_gpu_is_asked_for_by_its_name(kube, machines):
+    resources = {"nvidia.com/mig-1g.10gb": 7}
+    kube.add_node("mig", resources, {PRODUCT: "NVIDIA-A100-SXM4-80GB"}, f"{GPU}:NoSchedule")
+    offer = cheapest(machines, "A100-80GB 1g.10gb")
+    assert (offer.gpu, offer.memory_gib, offer.count) == ("A100-SXM4-80GB-1g.10gb", 10, 1)
+    machines.launch(spec_of(machines, offer))
+    becomes(machines, "running")
+    assert kube.pod("one-1")["spec"]["containers"][0]["resources"]["limits"] == {"nvidia.com/mig-1g.10gb": "1"}
+
+
+def test_what_runs_is_not_offered_again(kube, machines):
+    assert cheapest(machines, "2x L4").usd_per_hour == 1.6
+    machines.launch(spec_of(machines, cheapest(machines, "L4")))
+    assert [offer.count for offer in machines.offers() if offer.gpu == "L4"] == [1]
