@@ -17,11 +17,12 @@ FLAG = re.compile(r"(?<![\w-])--([a-z][a-z-]*)")
 VALUE = "…"  # whatever a message puts there
 # Of other programs that we start or name, and of our command itself.
 THEIRS = {
+    *("cluster", "dryrun", "dry-run"),
     *("encoding", "template", "query-gpu", "format", "foreground", "kill-after", "force-reinstall", "no-deps"),
     *("quiet", "allow-existing", "python", "link-mode", "only-binary", "disable-pip-version-check"),
     *("backend-store-uri", "host", "debug", "version", "flags", "no-", "user", "now", "path"),
     *("frozen", "no-header", "no-annotate", "no-emit-project", "generate-hashes", "hash", "editable", "relocatable"),
-    *("python-version", "python-platform", "cluster", "dryrun", "dry-run"),
+    *("python-version", "python-platform"),
 }
 # Of another noun's command, which the same sentence names.
 ELSEWHERE = {"deploy": {"require", "margin"}, "models": {"resume", "rows"}, "train": {"environment"}}
