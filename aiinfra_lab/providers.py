@@ -186,6 +186,7 @@ TABLE: dict[str, dict[str, Provider]] = {
         ),
         "local": Provider("aiinfra_lab.gpu.local:LocalMachines", "", "ipykernel", "this machine"),
         "sim": Provider("aiinfra_lab.gpu.sim:SimMachines", "", "ipykernel", "a cloud in a clock, with kernels here"),
+        "slurm": Provider("aiinfra_lab.gpu.slurm:SlurmMachines", "", "", "the GPUs of a Slurm cluster"),
         "ssh": Provider("aiinfra_lab.gpu.ssh:SshMachines", "", "", "machines of one's own behind ssh"),
     },
     "models.importer": {

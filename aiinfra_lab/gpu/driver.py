@@ -27,7 +27,7 @@ def accelerators(listed: str) -> Iterator[ListedAccelerator]:
     """What the driver's program has printed for `QUERY`."""
     for row in csv.reader(listed.splitlines(), skipinitialspace=True):
         if len(row) == 3:
-            yield ListedAccelerator(row[0], _short(row[1]), _gib(row[2]))
+            yield ListedAccelerator(row[0], short_name(row[1]), _gib(row[2]))
 
 
 def use(listed: str) -> AcceleratorUse | None:
@@ -46,5 +46,5 @@ def _gib(mib: str) -> float | None:
     return None
 
 
-def _short(name: str) -> str:
+def short_name(name: str) -> str:
     return "-".join(part for part in name.replace("-", " ").split() if part.lower() not in _BRANDS)

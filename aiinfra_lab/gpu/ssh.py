@@ -108,5 +108,11 @@ class SshMachines(KeepingMachines):
         return Unavailable(f"{host} cannot be reached: {lines[-1] if lines else done.returncode}", f"try `ssh {host}`")
 
     def _ssh(self) -> list[str]:
-        options = [word for name, value in _OPTIONS.items() for word in ("-o", f"{name}={value}")]
-        return ["ssh", *(["-F", self._config] if self._config else []), *options]
+        return ssh_command(self._config)
+
+
+def ssh_command(config: str = "", options: Mapping[str, str] | None = None) -> list[str]:
+    """The OpenSSH client, up to the host's name. config: a file in place of the user's own; options: before those in
+    it, and besides those that every connection of ours has."""
+    words = [word for name, value in {**_OPTIONS, **(options or {})}.items() for word in ("-o", f"{name}={value}")]
+    return ["ssh", *(["-F", config] if config else []), *words]

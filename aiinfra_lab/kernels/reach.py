@@ -10,13 +10,14 @@ import contextlib
 import functools
 import hashlib
 import io
+import re
 import shlex
 import socket
 import subprocess
 import sys
 import threading
 import zipfile
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol
@@ -30,6 +31,7 @@ from ..jobs.process import end_child
 BEGIN_S = 30.0
 NO_CORE = 69
 _LISTENING = b"listening\n"
+_ONLY_FAILED = re.compile("srun: error: .*: Exited with exit code [0-9]+")
 _FIRST = """import os
 s = b""
 while len(s) < {size}:
@@ -121,13 +123,22 @@ class CommandReach:
     """A host behind a command that passes standard input and output: `ssh HOST`, `srun …`, `kubectl exec -i POD --`.
 
     folder: the spec's, on that host. shell: whether the command gives its arguments to a shell there, as ssh does.
-    python: what runs the core there; it needs pyzmq.
+    python: what runs the core there; it needs pyzmq. env: of the command itself, on this machine.
     """
 
     keepalive_s: float | None = 3.0
 
-    def __init__(self, command: Sequence[str], folder: str, *, shell: bool = True, python: str = "python3") -> None:
+    def __init__(
+        self,
+        command: Sequence[str],
+        folder: str,
+        *,
+        shell: bool = True,
+        python: str = "python3",
+        env: Mapping[str, str] | None = None,
+    ) -> None:
         self._command, self._folder, self._shell, self._python = list(command), folder, shell, python
+        self._env = env
 
     def begin(self, spec: HostSpec) -> None:
         process = self._run("keep")
@@ -163,9 +174,7 @@ class CommandReach:
 
     def _run(self, *arguments: str) -> subprocess.Popen[bytes]:
         # The program comes over standard input too: on the command line it would fill what `ps` shows.
-        program = _loader()
-        first = _FIRST.format(size=len(program))
-        remote = [self._python, "-c", first, _digest(), *arguments]
+        program, remote = _loader(), self._remote(*arguments)
         argv = [*self._command, *(map(shlex.quote, remote) if self._shell else remote)]
         try:
             process = subprocess.Popen(
@@ -174,6 +183,7 @@ class CommandReach:
                 stdout=subprocess.PIPE,
                 stderr=subprocess.PIPE,
                 start_new_session=True,  # Ctrl-C here is not for it
+                env=self._env,
                 bufsize=0,
             )
         except OSError as problem:
@@ -182,6 +192,10 @@ class CommandReach:
         with contextlib.suppress(BrokenPipeError):  # what it says on standard error tells more
             process.stdin.write(program)
         return process
+
+    def _remote(self, *arguments: str) -> list[str]:
+        """The command there."""
+        return [self._python, "-c", _FIRST.format(size=len(_loader())), _digest(), *arguments]
 
     def _problem(self, process: subprocess.Popen[bytes]) -> LabError:
         """Why a command ended that should have gone on."""
@@ -225,9 +239,8 @@ def _last_line(process: subprocess.Popen[bytes]) -> str:
         return ""
     with process.stderr as errors:
         lines = errors.read().decode("utf-8", "replace").strip().splitlines()
-    # kubectl's own word on a command that has said itself why it ended.
-    said = [line for line in lines if not line.startswith("command terminated with exit code ")]
-    return said[-1] if said else ""
+    # What a program there writes tells more than that it has failed.
+    return next((line for line in reversed(lines) if not _ONLY_FAILED.fullmatch(line)), lines[-1] if lines else "")
 
 
 @functools.cache

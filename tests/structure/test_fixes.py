@@ -23,6 +23,21 @@ THEIRS = {
     *("backend-store-uri", "host", "debug", "version", "flags", "no-", "user", "now", "path"),
     *("frozen", "no-header", "no-annotate", "no-emit-project", "generate-hashes", "hash", "editable", "relocatable"),
     *("python-version", "python-platform"),
+    # Of Slurm.
+    *(
+        "account",
+        "allocations",
+        "comment",
+        "cpu-bind",
+        "cpus-per-task",
+        "dependency",
+        "gres",
+        "job-name",
+        "jobid",
+        "jobs",
+    ),
+    *("me", "mem", "mpi", "name", "no-requeue", "node", "nodes", "noheader", "ntasks", "oneliner", "output", "overlap"),
+    *("parsable", "partition", "qos", "signal", "starttime", "states", "summarize", "test-only", "time", "unbuffered"),
 }
 # Of another noun's command, which the same sentence names.
 ELSEWHERE = {"deploy": {"require", "margin"}, "models": {"resume", "rows"}, "train": {"environment"}}
