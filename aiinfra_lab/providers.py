@@ -181,6 +181,7 @@ TABLE: dict[str, dict[str, Provider]] = {
         "feast": Provider("aiinfra_lab.features.feast:Feast", "", "feast", "Feast, local files and SQLite"),
     },
     "gpu.machines": {
+        "aws": Provider("aiinfra_lab.gpu.aws:AwsMachines", "", "boto3", "machines of EC2, rented for a session"),
         "kubernetes": Provider(
             "aiinfra_lab.gpu.kubernetes:KubernetesMachines", "", "", "pods of a Kubernetes cluster, by kubectl"
         ),

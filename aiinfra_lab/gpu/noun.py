@@ -24,6 +24,17 @@ class GpuNoun(Noun[SessionRecord]):
     kind = SessionRecord
     plural = "sessions"
     settings: ClassVar = {
+        "aws_environment": "the environment of infra/terraform whose networks `--on aws` uses, found by its tag",
+        "aws_image": "the image of its machines, with drivers: an id, or a pattern of names of which the newest counts",
+        "aws_instance_profile": "their role; aiinfra-ENVIRONMENT-host when it is not set",
+        "aws_python": "the Python there, which has ipykernel; without it each machine makes itself one",
+        "aws_regions": "where machines are rented, e.g. us-east-1, us-west-2; the usual region when it is not set",
+        "aws_root_gib": "the size of their volumes, in GiB; 100, or the image's, when it is not set",
+        "aws_security_groups": "security groups of your own in place of the environment's",
+        "aws_setup": "lines of shell that a machine runs once, when its deadline is armed",
+        "aws_ssh_config": "another ssh configuration than your own, a file",
+        "aws_subnets": "subnets of your own in place of the environment's",
+        "aws_user": "whom the image lets log in; ubuntu when it is not set",
         "rented_for": "how long a rented machine lives that is started without an end; 12h when it is not set",
         "sim_boot": "how long a machine of `--on sim` takes to boot; 1.5s when it is not set",
         "sim_room": "how many machines of a type a zone of `--on sim` has; 4 when it is not set",

@@ -12,6 +12,7 @@ It is an HTTP server of this process, so that boto3 here, a subprocess and Terra
   a spot instance is taken after a notice that its metadata service tells
 - faults before or after a call took effect: any error, an answer that never comes, a connection that is cut, or
   whatever a test does at that point, e.g. kill the caller
+- regions: those that an account has switched on (moto has all of three partitions)
 - policies: with `enforce`, resources and conditions count and a refusal is UnauthorizedOperation, see `policies`
 
 What it does not know: tokens of other calls than RunInstances; that a token is of one zone where the call names one;
@@ -54,6 +55,7 @@ from .ec2_wire import Answer, Call, Market, NoAnswer, Refused, done, error
 from .imds import Imds
 
 REGION = "us-east-1"
+REGIONS = (REGION, "us-east-2", "us-west-2", "eu-west-1")
 IMAGE: dict[str, Any] = next(it for it in AMIS if (it["architecture"], it.get("platform")) == ("x86_64", None))
 STATES = {"pending": 0, "running": 16, "shutting-down": 32, "terminated": 48, "stopping": 64, "stopped": 80}
 # A caller that still waits after this is not one that has a time-out.
@@ -97,6 +99,7 @@ class Ec2:
 
     calls: every request to EC2 that came in, with faults or without
     boots_s, ends_s: how long a machine is pending, and shutting down
+    regions: those that the account has switched on
     """
 
     def __init__(self) -> None:
@@ -130,6 +133,7 @@ class Ec2:
         """An empty cloud without faults and limits."""
         with self._lock:
             self.boots_s = self.ends_s = 0.0
+            self.regions = REGIONS
             self.calls: list[Call] = []
             self._faults: list[_Fault] = []
             self._launches: dict[tuple[str, str], _Launch] = {}
@@ -309,6 +313,8 @@ class Ec2:
     def _do(self, call: Call, environ: dict[str, Any], body: bytes) -> Answer:
         if call.operation == "RunInstances":
             return self._run(call, environ, body)
+        if call.operation == "DescribeRegions":
+            return self._answer_regions(call, environ, body)
         if call.operation in ec2_spot.CALLS:
             return ec2_spot.CALLS[call.operation](call, self._instances())
         if call.operation == "ModifyInstanceAttribute" and call.get(SHUTDOWN):
@@ -321,6 +327,13 @@ class Ec2:
         if call.operation == "CreateLaunchTemplate":
             _forget_own_tags(self._backend(call.region))
         return answer
+
+    def _answer_regions(self, call: Call, environ: dict[str, Any], body: bytes) -> Answer:
+        answer = self._pass(environ, body)  # which asks the policies
+        if not answer[0].startswith("200"):
+            return answer
+        items = "".join(f"<item><regionName>{it}</regionName></item>" for it in self.regions)
+        return done(call, f"<regionInfo>{items}</regionInfo>")
 
     def _pass(self, environ: dict[str, Any], body: bytes) -> Answer:
         """moto's answer."""

@@ -105,7 +105,6 @@ LOOKS: dict[str, Verb] = {
 VERBS: dict[str, dict[str, Verb]] = {
     "launcher": {
         **LOOKS,
-        "zones": lambda client, account: client.describe_availability_zones(),
         "types": lambda client, account: client.describe_instance_types(InstanceTypes=["g5.xlarge"]),
         "offerings": lambda client, account: client.describe_instance_type_offerings(),
         "images": lambda client, account: client.describe_images(ImageIds=[account.launch["ImageId"]]),
@@ -119,7 +118,6 @@ VERBS: dict[str, dict[str, Verb]] = {
         "renew": lambda client, account: client.create_tags(
             Resources=[account.ours], Tags=listed({"aiinfra:expires": "2099-02-01T00:00:00Z"})
         ),
-        "read the console": lambda client, account: client.get_console_output(InstanceId=account.ours),
         "end": lambda client, account: client.terminate_instances(InstanceIds=[account.ours]),
     },
     "reaper": {**LOOKS, "end": lambda client, account: client.terminate_instances(InstanceIds=[account.ours])},
