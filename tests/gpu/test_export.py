@@ -20,7 +20,7 @@ from aiinfra_lab.store import open_store
 from aiinfra_lab.uris import Uri
 from tests.terraform import needs_terraform
 
-AT = 1_800_000_000.9
+AT = 1_800_000_000.0
 EXPIRES_AT = "2027-01-15T08:00:00Z"
 SPOT = Offer(
     "A10G", 0.46, 24, "g5.xlarge/us-east-1/us-east-1a", spot=True, type="g5.xlarge", where="us-east-1a",
@@ -47,6 +47,7 @@ NETWORK = {
     "aws_instance_profile": "host",
     "aws_root_gib": 50,
     "aws_user": "ec2-user",
+    "aws_python": "python3",
     "aws_setup": 'echo "${HOME}"',
 }
 
