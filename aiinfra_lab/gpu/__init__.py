@@ -160,7 +160,7 @@ class Offers(Listing):
     """
 
     for_s: float | None = None
-    why_not: tuple[str, ...] = ()
+    why_not: tuple[tuple[int, str], ...] = ()
     unasked: tuple[tuple[str, str, str], ...] = ()
     start: str = field(default="", metadata={"json": False})
 

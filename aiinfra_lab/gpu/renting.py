@@ -29,6 +29,7 @@ from ..store import Record, open_store, update
 from ..units import parse_duration
 from .base import NoCapacity, Offer, Plan, Status
 from .keeping import KeepingMachines
+from .offers import no_room, offers_of
 from .record import MachineRecord
 
 LOOK_S = 1.0
@@ -162,14 +163,14 @@ class Rental:
         self._folder = kernel.folder / "machine"
 
     def obtain(self, report: Callable[[str], None]) -> Place:
-        tried: list[Offer] = []
+        tried: list[tuple[Offer, str]] = []
         while True:
             record = self._open_record() or self._intend(tried)
             try:
                 return self._await(self._launched(record, report), report)
             except NoCapacity as problem:
                 close_machine(record, problem.what)
-                tried.append(_offer_of(record))
+                tried.append((_offer_of(record), problem.what))
 
     def lost(self) -> Loss | None:
         record = self._open_record()
@@ -191,7 +192,7 @@ class Rental:
                 raise Unavailable(f"{left[0].name} has not gone yet", "it is asked again")
             time.sleep(LOOK_S)
 
-    def _intend(self, tried: Sequence[Offer]) -> Record[MachineRecord]:
+    def _intend(self, tried: Sequence[tuple[Offer, str]]) -> Record[MachineRecord]:
         """Write down that a machine will be asked for, the next best one after those that were tried."""
         offer = self._offer if not tried else self._next(tried)
         made = len(self._records(is_open=None))
@@ -207,18 +208,14 @@ class Rental:
         )
         return open_store().commit([Record.new(_token(self._job, made), body)])[0]
 
-    def _next(self, tried: Sequence[Offer]) -> Offer:
+    def _next(self, tried: Sequence[tuple[Offer, str]]) -> Offer:
         """The cheapest offer of the same accelerator, no dearer than the one that was chosen."""
-        seen = {offer.device for offer in tried}
-        for offer in self._machines.offers():
+        seen = {offer.device for offer, _ in tried}
+        for offer in offers_of(self._machines, self._offer.gpu):
             is_same = offer.gpu == self._offer.gpu and offer.spot == self._offer.spot
             if is_same and offer.device not in seen and offer.usd_per_hour <= self._offer.usd_per_hour:
                 return offer
-        where = ", ".join(offer.device or offer.gpu for offer in tried)
-        raise Failed(
-            f"{self._machines.name} has no room for {self._offer.gpu}: tried {where}",
-            "ask for another accelerator, of those that `%cost ls` lists, or try again later",
-        )
+        raise no_room(self._machines.name, self._offer, tried, offers_of(self._machines))
 
     def _launched(self, record: Record[MachineRecord], report: Callable[[str], None]) -> Record[MachineRecord]:
         if record.body.instance:
