@@ -7,6 +7,7 @@ may be renewed for.
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import inspect
 import json
@@ -45,9 +46,8 @@ class KubernetesMachines(RentingMachines):
     context, namespace and name: what is current for kubectl may be another one when it is looked for."""
 
     name = "kubernetes"
-    listed_s = (
-        5.0  # a cluster lists what it has at once; the creating call of a process that was killed may be under way
-    )
+    listed_s = 5.0
+    """A cluster lists what it has at once, but a creating call may be under way whose process was killed."""
 
     def __init__(self, where: Settings) -> None:
         super().__init__(where)
@@ -82,17 +82,22 @@ class KubernetesMachines(RentingMachines):
 
     def launch(self, spec: LaunchSpec) -> str:
         cluster, _ = _split_device(spec.offer.device)
-        try:
-            cluster.run("create", "-f", "-", "-o", "name", stdin=json.dumps(request(spec, self._where)))
-        except Conflict:
-            [found], _ = cluster.list("pod", spec.token)
-            if found["metadata"].get("labels", {}).get(OWNER) != spec.owner:
-                raise
+        # The name of a pod that is gone is free again, and a token gives no second machine.
+        made = spec.folder / f"{spec.token}.made"
+        if not made.exists():
+            try:
+                cluster.run("create", "-f", "-", "-o", "name", stdin=json.dumps(request(spec, self._where)))
+            except Conflict:
+                [found], _ = cluster.list("pod", spec.token)
+                if found["metadata"].get("labels", {}).get(OWNER) != spec.owner:
+                    raise
+            with contextlib.suppress(OSError):  # a full disk here is no reason to lose what runs there
+                made.touch()
         return cluster.id_of(spec.token)
 
     def instances(self, token: str = "") -> Sequence[Instance]:
         selector = f"{OWNER}={self.owner()}" + (f",{TOKEN}={token}" if token else "")
-        clusters = list(self._clusters())
+        clusters = self._clusters(token)
         with ThreadPoolExecutor(max(1, len(clusters))) as pool:
             asked = [(cluster, pool.submit(cluster.list, "pods", "-l", selector)) for cluster in clusters]
             found = [instance(pod, cluster) for cluster, answer in asked for pod in _allowed(answer.result())]
@@ -155,16 +160,20 @@ class KubernetesMachines(RentingMachines):
         """This workspace's id, which its pods carry."""
         return make_home_id(self._where.home)
 
-    def _clusters(self) -> Iterator[Cluster]:
-        """Where pods of this workspace may be: the places of those that were asked for, and that of the settings."""
-        seen = {_split_device(record.body.device)[0] for record in open_machines(self.name)}
+    def _clusters(self, token: str) -> Sequence[Cluster]:
+        """Where the pod of a token is, or where any of this workspace may be: the places of those that were asked for,
+        and that of the settings."""
+        known = {record.name: _split_device(record.body.device)[0] for record in open_machines(self.name)}
+        if token in known:
+            return [known[token]]
+        seen = set(known.values())
         if self._where.get("gpu.kubernetes_image", ""):  # else nobody here has ever asked for one
             try:
                 seen.add(current(self._context, self._namespace))
             except LabError:
                 if not seen:
                     raise
-        yield from sorted(seen, key=lambda cluster: (cluster.context, cluster.namespace))
+        return sorted(seen, key=lambda cluster: (cluster.context, cluster.namespace))
 
     def _offer(self, cluster: Cluster, free: Free, note: str) -> Offer:
         price = next((usd for name, usd in self._prices if not name or accelerators.fits(name, free.gpu)), 0.0)
@@ -185,12 +194,13 @@ def request(spec: LaunchSpec, where: Settings) -> dict[str, Any]:
     """The pod that is created for a session; `gpu export` renders the same."""
     _, device = _split_device(spec.offer.device)
     left_s = max(1, math.ceil(spec.deadline_at - time.time()))
+    deadline = [str(left_s), f"{spec.deadline_at:.0f}"]  # it may wait for a node until then, or its clock be wrong
     longest_s = parse_duration(where.get("gpu.kubernetes_longest", _LONGEST))
     pod = _without_device(where)
     grace_s = pod["spec"].setdefault("terminationGracePeriodSeconds", _GRACE_S)
     container = _container(pod)
     python = where.get("gpu.kubernetes_python", "python3")
-    first = [f"{_folder(where)}/{spec.token}", str(left_s), f"{_BEGIN_S:.0f}", str(grace_s)]
+    first = [f"{_folder(where)}/{spec.token}", *deadline, f"{_BEGIN_S:.0f}", str(grace_s)]
     container |= {"command": [python, "-c", inspect.getsource(kubernetes_pod), *first], "args": []}
     if device.units:
         resources = container.setdefault("resources", {})

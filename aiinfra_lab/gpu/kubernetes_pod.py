@@ -16,7 +16,7 @@ import time
 from pathlib import Path
 
 _LOOK_S = 0.2
-_LATE_S = 10.0  # after the deadline, at which the core ends by itself
+_LATE_S = 10.0  # after the deadline, which the core keeps by itself
 _LINGER_S = 60.0  # so long a core that has ended can be asked for what it has left
 _IN_ORDER_S = 15.0  # for a core to end its kernel, and for its owner to hear why
 
@@ -41,7 +41,7 @@ class Pod:
         """Why it ends now; empty while it goes on."""
         now, core = time.monotonic(), self._core()
         self._read_lease(now)
-        if now > self.end_at + _LATE_S:
+        if now > self.end_at + (_LATE_S if core else 0.0):
             return "its deadline has come"
         if core is None:
             return "no session began in it" if self.asked_at or now > self.begin_by else ""
@@ -80,9 +80,12 @@ class Pod:
                 self.lease = written
 
 
-def main(folder: str, left_s: str, begin_s: str, grace_s: str) -> None:
-    """Live until there is a reason to end, which is written to the pod's log."""
-    pod = Pod(folder, float(left_s), float(begin_s), float(grace_s))
+def main(folder: str, left_s: str, deadline_at: str, begin_s: str, grace_s: str) -> None:
+    """Live until there is a reason to end, which is written to the pod's log.
+
+    left_s: until the deadline, when this was written; deadline_at: the same by the clock, since a pod may have waited
+    """
+    pod = Pod(folder, min(float(left_s), float(deadline_at) - time.time()), float(begin_s), float(grace_s))
     signal.signal(signal.SIGTERM, pod.ask)
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     while not (why := pod.why_over()):

@@ -16,7 +16,7 @@ from aiinfra_lab.gpu.base import NoCapacity, Offer
 from aiinfra_lab.gpu.kubernetes import KubernetesMachines
 from aiinfra_lab.gpu.renting import Instance, LaunchSpec
 from aiinfra_lab.kernels import KeptKernel
-from aiinfra_lab.testing.gpu import KernelHostContract, MachinesContract
+from aiinfra_lab.testing.gpu import KernelHostContract, MachinesContract, RentedMachinesContract
 from tests.conftest import stop_jobs, until
 from tests.fakes.kube import Kube, needs_kube
 
@@ -53,7 +53,9 @@ def machines(kube) -> KubernetesMachines:
 
 
 def spec_of(machines: KubernetesMachines, offer: Offer, token: str = "one-1", for_s: float = 3600.0) -> LaunchSpec:
-    return LaunchSpec("one", machines.owner(), token, offer, time.time() + for_s, Path())
+    folder = settings().home / "machines" / token
+    folder.mkdir(parents=True, exist_ok=True)
+    return LaunchSpec("one", machines.owner(), token, offer, time.time() + for_s, folder)
 
 
 def cheapest(machines: KubernetesMachines, wanted: str = "cpu") -> Offer:
@@ -83,7 +85,7 @@ def is_replaced() -> bool:
 
 
 @pytest.mark.slow  # a pod for each of some twenty tests, and deadlines that are waited for
-class TestKubernetes(MachinesContract, KernelHostContract):
+class TestKubernetes(MachinesContract, KernelHostContract, RentedMachinesContract):
     lead_s = 12.0
 
 
@@ -126,11 +128,11 @@ def test_a_pod_whose_creation_was_not_heard_of_is_found_again(kube, machines):
     assert len(kube.pods()) == 1
 
 
-def test_a_name_that_somebody_else_has_is_not_taken_for_ours(kube, machines):
+def test_a_name_that_somebody_else_has_is_not_taken_for_ours(kube, machines, tmp_path):
     spec = spec_of(machines, cheapest(machines))
     machines.launch(spec)
     with pytest.raises(Conflict, match="already exists"):
-        machines.launch(dataclasses.replace(spec, owner="somebody-else"))
+        machines.launch(dataclasses.replace(spec, owner="somebody-else", folder=tmp_path))
 
 
 def test_what_is_listed_is_ours_wherever_kubectl_points_now(kube, machines, workspace):

@@ -6,6 +6,7 @@ import os
 import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -83,6 +84,14 @@ def test_a_deadline_that_the_core_moves_counts(pod, clock, tmp_path):
     assert pod.why_over() == "its deadline has come"
 
 
+def test_after_the_deadline_nothing_lingers(pod, clock, tmp_path):
+    write(tmp_path)
+    clock.now += 3602
+    assert pod.why_over() == ""  # the core ends its kernel
+    write(tmp_path, "ended")
+    assert pod.why_over() == "its deadline has come"
+
+
 def test_a_core_is_asked_to_end_shortly_before_the_kill(pod, clock, told, tmp_path):
     write(tmp_path)
     pod.ask()
@@ -97,7 +106,7 @@ def test_a_core_is_asked_to_end_shortly_before_the_kill(pod, clock, told, tmp_pa
 
 def test_it_runs_by_its_text_alone(tmp_path):
     text = Path(kubernetes_pod.__file__).read_text()
-    words = [sys.executable, "-I", "-S", "-c", text, str(tmp_path), "3600", "900", "1"]
+    words = [sys.executable, "-I", "-S", "-c", text, str(tmp_path), "3600", str(time.time() + 3600), "900", "1"]
     process = subprocess.Popen(words, stdout=subprocess.PIPE, text=True)
     try:
         until(lambda: hears(process.pid, signal.SIGTERM))
@@ -106,6 +115,12 @@ def test_it_runs_by_its_text_alone(tmp_path):
         assert process.returncode == 0
     finally:
         process.kill()
+
+
+def test_a_pod_that_waited_beyond_its_deadline_ends_at_once(tmp_path):
+    text = Path(kubernetes_pod.__file__).read_text()
+    words = [sys.executable, "-c", text, str(tmp_path), "3600", str(time.time() - 1), "900", "1"]
+    assert subprocess.run(words, capture_output=True, check=True).stdout == b"its deadline has come\n"
 
 
 def hears(pid: int, number: int) -> bool:
