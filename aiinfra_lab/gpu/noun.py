@@ -47,7 +47,7 @@ class GpuNoun(Noun[SessionRecord]):
         "slurm_setup": "a line of shell that a job runs first, e.g. module load python",
         "slurm_python": "the Python on the nodes, which has ipykernel; python3 when it is not set",
         "slurm_folder": "where a job keeps its files, on a shared file system or the node's own",
-        "slurm_attach": "how a kernel there is reached: srun, a step of its job, or ssh to its node",
+        "slurm_attach": "how a kernel there is reached: srun, a step of its job, or ssh to its node, which is faster",
         "slurm_gpu": "which GPU it is where the cluster does not name it, e.g. A100",
         "slurm_usd_per_hour": "what an hour of one of its GPUs costs, in USD; 0 when it is not set",
         "ssh_hosts": "the machines of `--on ssh`, by the names in your ssh configuration, e.g. lab1, lab2",

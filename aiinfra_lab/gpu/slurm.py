@@ -131,6 +131,7 @@ class SlurmMachines(RentingMachines):
         self._where = where
         self._client = SlurmClient(where.get("gpu.slurm_login", ""), where.get("gpu.ssh_config", ""))
         self._price = where.get("gpu.slurm_usd_per_hour", 0.0)
+        self._found: set[str] = set()  # jobs that were found by their token
         self._waiting: dict[str, tuple[float, list[Instance]]] = {}  # by token: until when the last answer does
 
     def offers(self, wanted: str = "") -> Sequence[Offer]:
@@ -182,7 +183,7 @@ class SlurmMachines(RentingMachines):
         self._waiting.clear()
         job = self._client.job(instance_id)
         # The number may be that of somebody else's job meanwhile: on another cluster, or one that was set up anew.
-        if job is None or not job.comment.startswith(_COMMENT):
+        if job is None or not (job.comment.startswith(_COMMENT) or job.id in self._found):
             return
         done = self._client.run("scancel", instance_id)
         if done.returncode and not is_unknown_job(done) and "already complet" not in done.stderr:
@@ -228,7 +229,9 @@ class SlurmMachines(RentingMachines):
     def _jobs_of(self, token: str, owner: str) -> list[SlurmJob]:
         """The jobs of a token. One whose comment the cluster has taken away goes by its name alone."""
         found = [job for job in self._client.jobs(f"--name={token}") if not _is_refused(job)]
-        return [job for job in found if job.comment.startswith(f"{_COMMENT}{owner}/") or _COMMENT not in job.comment]
+        mine = [job for job in found if job.comment.startswith(f"{_COMMENT}{owner}/") or _COMMENT not in job.comment]
+        self._found.update(job.id for job in mine)
+        return mine
 
     def _with_exit(self, job: SlurmJob) -> Instance:
         found = _instance(job)
@@ -248,7 +251,7 @@ class SlurmMachines(RentingMachines):
         if found is None:
             return []
         number, state = found
-        why, is_taken = ENDS.get(state.split()[0], (state.lower(), False))
+        why, is_taken = ENDS.get(state.split()[0], ("Slurm has lost it", True))
         return [Instance(number, "", token, "gone", why=why, is_taken=is_taken)]
 
 

@@ -17,12 +17,12 @@ from .slurm_client import SlurmClient, duration_s
 
 # Fields of a width, since what is longer is cut and no separator can be had on every version.
 _FIELDS = {
-    "Partition": 80,
+    "Partition": 64,
     "Available": 8,
-    "NodeList": 80,
+    "NodeList": 64,
     "StateLong": 24,
-    "Gres": 400,
-    "GresUsed": 600,
+    "Gres": 240,
+    "GresUsed": 240,
     "CPUsState": 32,
     "Time": 24,
     "PreemptMode": 24,

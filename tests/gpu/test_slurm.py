@@ -23,6 +23,7 @@ from aiinfra_lab.jobs.home import make_home_id
 from aiinfra_lab.testing.gpu import KernelHostContract, MachinesContract, RentedMachinesContract
 from tests.conftest import until
 from tests.kernels.far import Far
+from tests.kernels.test_keeper import kill_keeper
 from tests.slurm import SlurmCluster, needs_slurm, slurm_cluster
 from tests.sshd import SshHost
 
@@ -189,6 +190,20 @@ def test_a_session_there_is_a_kernel_here(one):
     assert [output["content"]["text"] for output in outputs] == ["n1\n"]
     assert gpu.stop("trainer").state == "ended (stopped)"
     assert one.machines.instances() == []
+
+
+def test_a_keeper_that_was_killed_finds_its_kernel_in_the_job_again(one):
+    gpu.start("trainer", on="slurm", for_="10m")
+    [before] = one.machines.instances()
+    kernels.execute("gpu:trainer", "x = 41", [].append)
+    kill_keeper("trainer")
+    until(lambda: not kernels.KeptKernel.of("gpu:trainer").is_alive())
+    until(lambda: gpu.show("trainer").state == "running")
+    outputs: list[kernels.Output] = []
+    kernels.execute("gpu:trainer", "print(x + 1)", outputs.append)
+    assert [output["content"]["text"] for output in outputs] == ["42\n"]
+    assert [each.id for each in one.machines.instances()] == [before.id]
+    gpu.stop("trainer")
 
 
 @pytest.mark.slow
@@ -450,7 +465,11 @@ def test_a_job_that_the_controller_forgot_is_what_the_accounting_has(one, tmp_pa
     folder = tmp_path / "bin"
     folder.mkdir()
     monkeypatch.setenv("PATH", f"{folder}:{os.environ['PATH']}")
-    for printed_, why in (("77|TIMEOUT", "its time in Slurm is over"), ("77|CANCELLED by 0", "cancelled")):
+    for printed_, why in (
+        ("77|TIMEOUT", "its time in Slurm is over"),
+        ("77|CANCELLED by 0", "cancelled"),
+        ("77|RUNNING", "Slurm has lost it"),
+    ):
         (folder / "sacct").write_text(f"#!/bin/sh\necho '{printed_}'\n")
         (folder / "sacct").chmod(0o755)
         assert (one.found().id, one.found().state, one.found().why) == ("77", "gone", why)
@@ -531,6 +550,17 @@ def test_somebody_elses_job_is_never_ended(one, cluster):
     one.machines.end(number)
     assert cluster.run("squeue", "-h", "-o", "%T", "-j", number) in ("PENDING", "RUNNING")
     assert one.machines.instances() == []
+
+
+def test_a_job_whose_comment_the_cluster_has_changed_is_known_by_its_token(one, cluster):
+    number = one.launch()
+    cluster.run("scontrol", "update", f"JobId={number}", "Comment=billed")
+    other = One(one.workspace)
+    other.token = one.token
+    assert other.found().id == number
+    assert other.launch() == number
+    other.machines.end(number)
+    assert other.becomes("gone").why == "cancelled"
 
 
 def test_the_request_is_one_script_that_slurm_takes(one, cluster, tmp_path):
