@@ -26,8 +26,8 @@ for name in $2; do
     mkdir -p "$1/disk/$name/new" "$1/disk/$name/work" "/$name"
     mount -t overlay overlay -o "lowerdir=/$name,upperdir=$1/disk/$name/new,workdir=$1/disk/$name/work" "/$name"
 done
-mkdir -p /run/sshd /root/.ssh
-rm -f /root/.ssh/authorized_keys /etc/ssh/ssh_host_*
+mkdir -p /run/sshd ~root/.ssh
+rm -f ~root/.ssh/authorized_keys /etc/ssh/ssh_host_*
 ssh-keygen -q -t ed25519 -N '' -f /etc/ssh/ssh_host_ed25519_key
 cp "$1"/sbin/* /usr/local/sbin/
 """
@@ -56,7 +56,7 @@ case "$1 $2" in
 "restart ssh")
     [ ! -f /run/sshd.pid ] || kill "$(cat /run/sshd.pid)"
     {sshd} -f /dev/null -o PidFile=/run/sshd.pid -o UsePAM=no -o PermitRootLogin=prohibit-password \\
-        -o AuthorizedKeysFile=/root/.ssh/authorized_keys -o StrictModes=no {options}
+        -o AuthorizedKeysFile=%h/.ssh/authorized_keys -o StrictModes=no {options}
     ;;
 esac
 """

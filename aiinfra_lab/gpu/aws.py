@@ -185,9 +185,13 @@ class AwsMachines(RentingMachines):
         return self._known(spec.token, kind.region, answer["Instances"][0]["InstanceId"])
 
     def instances(self, token: str = "") -> Sequence[Instance]:
-        self._check_settings()  # who has set nothing up is not to wait for credentials that are nowhere
+        if not token:
+            self._check_settings()  # who has set nothing up is not to wait for credentials that are nowhere
         known = self._region_of.get(token, "")
-        regions = [known] if known else self._calls.regions()
+        try:
+            regions = [known] if known else list(self._calls.regions())
+        except Denied as problem:
+            raise (_untold(problem) if token else problem) from problem
         answers = self._calls.of_each(regions, lambda region: self._instances_in(region, token))
         found = [each for answer in answers if isinstance(answer, list) for each in answer]
         if found and token:
@@ -195,7 +199,7 @@ class AwsMachines(RentingMachines):
             return found
         # What is in a place that does not answer is not known to be gone.
         if problem := next((answer for answer in answers if isinstance(answer, LabError)), None):
-            raise problem
+            raise _untold(problem) if token else problem
         return found
 
     def end(self, instance_id: str) -> None:
@@ -207,11 +211,12 @@ class AwsMachines(RentingMachines):
         except RefusedError as refused:
             if refused.code.startswith("InvalidInstanceID"):
                 return
-            what = f"AWS does not end {instance_id}: {refused.message}"
+            fix = "it is asked again"
             if refused.code == "OperationNotPermitted":
-                protected = f"aws ec2 modify-instance-attribute --region {region} --instance-id {name}"
-                raise Denied(what, f"`{protected} --no-disable-api-termination`, then repeat") from refused
-            raise Unavailable(what, "it is asked again") from refused
+                fix = f"switch off {name}'s termination protection in EC2's console; {fix}"
+            raise Unavailable(f"AWS does not end {instance_id}: {refused.message}", fix) from refused
+        except Denied as problem:
+            raise _untold(problem) from problem
 
     def move_end(self, instance_id: str, deadline_at: float) -> None:
         region, _, name = instance_id.partition("/")
@@ -425,6 +430,11 @@ def _refusal(refused: RefusedError, kind: MachineKind, offer: Offer) -> LabError
     if refused.code == "IdempotentInstanceTerminated":
         return NoCapacity(f"the machine that was rented in {kind.region} has ended already", "start the session again")
     return explained(refused, kind.type, spot=offer.spot)
+
+
+def _untold(problem: LabError) -> Unavailable:
+    """Whoever has a machine and is not let in, e.g. since a login has expired, knows nothing of it, and asks again."""
+    return problem if isinstance(problem, Unavailable) else Unavailable(problem.what, problem.fix)
 
 
 def _read_time(text: str) -> float | None:

@@ -512,9 +512,23 @@ def test_an_end_is_asked_for_until_it_is_heard(ec2: Ec2, machines: AwsMachines, 
 def test_a_machine_that_may_not_be_ended_says_how_it_may(ec2: Ec2, machines: AwsMachines, spec: LaunchSpec) -> None:
     made = machines.launch(spec)
     ec2.fail("TerminateInstances", "OperationNotPermitted")
-    with pytest.raises(Denied) as caught:
+    with pytest.raises(Unavailable) as caught:
         machines.end(made)
-    assert "--no-disable-api-termination" in caught.value.fix
+    assert "termination protection" in caught.value.fix
+
+
+@pytest.mark.parametrize("code", ["ExpiredToken", "UnauthorizedOperation"])
+def test_of_a_machine_that_is_there_a_denial_tells_nothing(
+    ec2: Ec2, machines: AwsMachines, spec: LaunchSpec, code: str
+) -> None:
+    made = machines.launch(spec)
+    ec2.fail("*", code, times=3)
+    for ask in (lambda: machines.instances("trainer-1"), lambda: AwsMachines(settings()).instances("trainer-1")):
+        with pytest.raises(Unavailable):
+            ask()
+    with pytest.raises(Unavailable):
+        machines.end(made)
+    assert instance_of(machines, "trainer-1").state == "running"
 
 
 def test_a_region_that_does_not_answer_leaves_nothing_for_gone(

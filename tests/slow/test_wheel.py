@@ -61,6 +61,7 @@ def test_the_wheel_holds_the_front_end_and_the_example_and_nothing_of_the_worksh
     assert "etc/jupyter/jupyter_server_config.d/aiinfra_lab.json" in shared
     assert "aiinfra_lab/examples/flights/notebooks/00-tour.ipynb" in names
     assert "aiinfra_lab/examples/flights/recipes/flight-delays.toml" in names
+    assert [name for name in names if name.endswith("/machine.sh")]
     tops = {name.partition("/")[0] for name in names}
     assert tops == {"aiinfra_lab", *(top for top in tops if top.startswith("aiinfra_lab-0"))}
 
