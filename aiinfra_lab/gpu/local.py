@@ -26,7 +26,7 @@ class LocalMachines(KeepingMachines):
         return [Offer("cpu", price), *(_offer(each, price, taken) for each in driver.accelerators(_run(driver.QUERY)))]
 
     def use_of(self, device: str) -> AcceleratorUse | None:
-        return driver.use(_run([*driver.USE, f"--id={device}"])) if device else None
+        return driver.use(_run([*driver.USE, "-i", device])) if device else None
 
     def source(self, kernel: KeptKernel, offer: Offer, handle: str) -> MachineSource:
         return Standing(keeper.here(kernel))

@@ -58,7 +58,7 @@ def test_the_drivers_accelerators_are_offered(machines, two_cards):
 
 def test_how_much_an_accelerator_is_used_is_what_the_driver_says_of_it(machines, two_cards, tmp_path):
     program = tmp_path / "bin" / "nvidia-smi"
-    program.write_text('#!/bin/sh\n[ "$3" = --id=GPU-2 ] || exit 6\necho "37, 1024, 81920"\n')
+    program.write_text('#!/bin/sh\n[ "$4" = GPU-2 ] || exit 6\necho "37, 1024, 81920"\n')
     assert machines.use_of("GPU-2") == AcceleratorUse(0.37, 1.0, 80.0)
     assert [machines.use_of(device) for device in ("GPU-1", "")] == [None, None]
     program.write_text("#!/bin/sh\necho '[N/A], 1024, 81920'\n")  # as of one that is cut into slices
