@@ -12,6 +12,7 @@ import dataclasses
 import inspect
 import json
 import math
+import re
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -176,7 +177,7 @@ class KubernetesMachines(RentingMachines):
         return sorted(seen, key=lambda cluster: (cluster.context, cluster.namespace))
 
     def _offer(self, cluster: Cluster, free: Free, note: str) -> Offer:
-        price = next((usd for name, usd in self._prices if not name or accelerators.fits(name, free.gpu)), 0.0)
+        price = self._price(free.gpu)
         return Offer(
             gpu=free.gpu,
             usd_per_hour=round(price * free.count, 6),
@@ -186,8 +187,19 @@ class KubernetesMachines(RentingMachines):
             type=free.device.resource,
             where=cluster.context,
             count=free.count,
-            note=note,
+            note=f"{note}; shares its memory with others" if free.count < 1 else note,
         )
+
+    def _price(self, gpu: str) -> float:
+        """What an hour of one costs: a slice that no setting names its part of a whole one."""
+        for name, usd in self._prices:
+            if name and accelerators.fits(name, gpu):
+                return usd
+        profile, known = accelerators.profile_of(gpu), accelerators.spec(gpu)
+        if known and (slice_ := known.profile(profile)):
+            whole = re.sub(rf"-{re.escape(profile)}$", "", gpu, flags=re.IGNORECASE)
+            return self._price(whole) / slice_.instances
+        return 0.0 if gpu == "cpu" else next((usd for name, usd in self._prices if not name), 0.0)
 
 
 def request(spec: LaunchSpec, where: Settings) -> dict[str, Any]:
@@ -313,7 +325,7 @@ def _prices(text: str) -> Sequence[tuple[str, float]]:
     for part in filter(None, (part.strip() for part in str(text).split(","))):
         name, _, usd = part.rpartition(" ")
         found.append((name.strip(), parse_usd(usd)))
-    return sorted(found, key=lambda price: not price[0])
+    return found
 
 
 def _counted(nodes: int) -> str:

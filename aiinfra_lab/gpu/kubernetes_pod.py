@@ -31,7 +31,7 @@ class Pod:
         self.lease = 0
         self.over_at: float | None = None
         self.asked_at: float | None = None
-        self.is_told = False
+        self.is_ending = False
 
     def ask(self, *_: object) -> None:
         """The pod is taken away, or was deleted."""
@@ -49,15 +49,15 @@ class Pod:
             self.over_at = None
             self._end_in_order(core, now)
             return ""
-        if self.is_told:  # until it is killed, so that whoever asks meanwhile sees that it is taken away
+        if self.is_ending:  # until it is killed, so that whoever asks meanwhile sees that it is taken away
             return ""
         self.over_at = self.over_at or now
         return "its session is over" if self.asked_at or now > self.over_at + _LINGER_S else ""
 
     def _end_in_order(self, core: int, now: float) -> None:
         """Have the core end as late as it can before the kill: until then it works on."""
-        if self.asked_at and not self.is_told and now > self.asked_at + max(0.0, self.grace_s - _IN_ORDER_S):
-            self.is_told = True
+        if self.asked_at and not self.is_ending and now > self.asked_at + max(0.0, self.grace_s - _IN_ORDER_S):
+            self.is_ending = True
             with contextlib.suppress(ProcessLookupError):
                 os.kill(core, signal.SIGTERM)
 

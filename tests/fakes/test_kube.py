@@ -275,3 +275,13 @@ def test_quantities_and_selectors():
     assert selects("a=b,c!=d,e", {"a": "b", "e": ""})
     assert not selects("a notin (b, c)", {"a": "b"})
     assert not selects("!a", {"a": "b"})
+
+
+def test_a_node_that_is_shut_down_in_order_ends_its_pods(kube, kubectl):
+    kubectl.create(pod(terminationGracePeriodSeconds=1))
+    until(is_running(kube))
+    kube.shut_node("n1")
+    until(lambda: kube.pod("p1")["status"]["phase"] == "Failed")
+    assert kube.pod("p1")["status"]["reason"] == "Terminated"
+    kubectl.create(pod("p2"))
+    assert "1 node(s) were unschedulable" in kube.pod("p2")["status"]["conditions"][0]["message"]

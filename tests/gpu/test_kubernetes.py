@@ -1,5 +1,6 @@
 """Sessions in pods of a cluster: they keep the contracts, and end by themselves; refusals say how to mend them."""
 
+import contextlib
 import dataclasses
 import json
 import time
@@ -19,6 +20,7 @@ from aiinfra_lab.kernels import KeptKernel
 from aiinfra_lab.testing.gpu import KernelHostContract, MachinesContract, RentedMachinesContract
 from tests.conftest import stop_jobs, until
 from tests.fakes.kube import Kube, needs_kube
+from tests.kernels.test_keeper import kill_keeper
 
 pytestmark = needs_kube
 
@@ -42,7 +44,7 @@ def kube(workspace, tmp_path, monkeypatch) -> Iterator[Kube]:
 
 
 def configure(workspace: Path, **values: object) -> None:
-    lines = {"image": IMAGE, "usd_per_hour": "L4 0.8, cpu 0.1", **values}
+    lines: dict[str, object] = {"image": IMAGE, "usd_per_hour": "L4 0.8, cpu 0.1", **values}
     written = [f"kubernetes_{key} = {json.dumps(value)}" for key, value in lines.items() if value != ""]
     (workspace / "aiinfra.toml").write_text("\n".join(["[gpu]", *written]))
 
@@ -399,7 +401,59 @@ def test_a_slice_of_a_gpu_is_asked_for_by_its_name(kube, machines):
     assert kube.pod("one-1")["spec"]["containers"][0]["resources"]["limits"] == {"nvidia.com/mig-1g.10gb": "1"}
 
 
+def test_a_part_of_a_gpu_costs_its_part(kube, workspace):
+    kube.add_node("mig", {"nvidia.com/mig-1g.10gb": 1}, {PRODUCT: "NVIDIA-A100-SXM4-80GB"}, f"{GPU}:NoSchedule")
+    shared = {PRODUCT: "NVIDIA-L4-SHARED", "nvidia.com/gpu.replicas": "4"}
+    kube.add_node("shared", {GPU: 4}, shared, f"{GPU}:NoSchedule")
+    configure(workspace, usd_per_hour="L4 0.8, A100 3.5")
+    offers = {offer.gpu: offer for offer in KubernetesMachines(settings()).offers() if offer.count in (0.25, 1)}
+    assert offers["A100-SXM4-80GB-1g.10gb"].usd_per_hour == 0.5
+    configure(workspace, usd_per_hour=3.5)
+    offers = {offer.gpu: offer for offer in KubernetesMachines(settings()).offers() if offer.count in (0.25, 1)}
+    assert (offers["A100-SXM4-80GB-1g.10gb"].usd_per_hour, offers["cpu"].usd_per_hour) == (0.5, 0)
+    quarter = next(offer for offer in KubernetesMachines(settings()).offers() if offer.fits("1/4 L4"))
+    assert (quarter.count, quarter.usd_per_hour, quarter.note) == (
+        0.25,
+        0.875,
+        "on a node; shares its memory with others",
+    )
+
+
 def test_what_runs_is_not_offered_again(kube, machines):
     assert cheapest(machines, "2x L4").usd_per_hour == 1.6
     machines.launch(spec_of(machines, cheapest(machines, "L4")))
     assert [offer.count for offer in machines.offers() if offer.gpu == "L4"] == [1]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("operation", ["create pods", "list pods", "get pods/exec", "delete pods"])
+@pytest.mark.parametrize(("error", "when"), [(503, "before"), ("cut", "after")])
+def test_nothing_is_left_by_a_call_that_fails(kube, operation, error, when):
+    kube.fail(operation, error, when, times=2, skip=1 if operation == "list pods" else 0)  # that of offers goes first
+    with contextlib.suppress(LabError):
+        gpu.start("pod", on="kubernetes")
+    with contextlib.suppress(LabError):
+        gpu.stop("pod")
+    until(lambda: kube.pods() == [])
+    until(lambda: gpu.show("pod").state.startswith("ended"))
+    assert len({call.body["metadata"]["name"] for call in kube.made("create pods")}) == 1
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("when", ["before", "after"])
+def test_a_keeper_that_is_killed_while_it_creates_leaves_one_pod(kube, when):
+    kube.fail("create pods", lambda: kill_keeper("pod"), when)
+    assert gpu.start("pod", on="kubernetes").state == "running"
+    assert len(kube.pods()) == 1
+    assert gpu.stop("pod").state == "ended (stopped)"
+    assert kube.pods() == []
+
+
+def test_a_pod_that_nobody_keeps_is_found_and_ended(kube, machines):
+    machines.launch(spec_of(machines, cheapest(machines)))
+    machines.launch(dataclasses.replace(spec_of(machines, cheapest(machines), "two-1"), owner="other"))
+    becomes(machines, "running")
+    with pytest.raises(Failed, match="kubernetes lab/default/one-1: no record of this workspace tells of it"):
+        gpu.check()
+    assert gpu.stop(orphans=True).ended == 1
+    assert [pod["metadata"]["name"] for pod in kube.pods()] == ["two-1"]

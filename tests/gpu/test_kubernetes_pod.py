@@ -131,3 +131,8 @@ def hears(pid: int, number: int) -> bool:
 
 def test_python_of_images_can_read_it():
     ast.parse(Path(kubernetes_pod.__file__).read_text(), feature_version=(3, 9))
+
+
+def test_kubernetes_expands_nothing_in_it():
+    # In a container's command `$(NAME)` is a variable of its environment.
+    assert "$(" not in Path(kubernetes_pod.__file__).read_text()

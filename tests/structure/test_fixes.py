@@ -38,6 +38,9 @@ THEIRS = {
     ),
     *("me", "mem", "mpi", "name", "no-requeue", "node", "nodes", "noheader", "ntasks", "oneliner", "output", "overlap"),
     *("parsable", "partition", "qos", "signal", "starttime", "states", "summarize", "test-only", "time", "unbuffered"),
+    # kubectl's
+    *("all-namespaces", "context", "field-selector", "grace-period", "ignore-not-found", "local", "minify"),
+    *("namespace", "overwrite", "request-timeout", "wait"),
 }
 # Of another noun's command, which the same sentence names.
 ELSEWHERE = {"deploy": {"require", "margin"}, "models": {"resume", "rows"}, "train": {"environment"}}

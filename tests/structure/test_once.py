@@ -70,8 +70,8 @@ def test_what_only_sounds_like_it_is_not(code: str) -> None:
     assert list(by_hand(code)) == []
 
 
-# The others on hosts, where nothing else of ours is.
-SIGNALLING = ("jobs/process.py", "host/processes.py", "gpu/slurm_job.py")
+# The others on hosts and in pods, where nothing else of ours is.
+SIGNALLING = ("jobs/process.py", "host/processes.py", "gpu/kubernetes_pod.py", "gpu/slurm_job.py")
 
 
 @pytest.mark.parametrize(
