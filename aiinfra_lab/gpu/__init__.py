@@ -161,7 +161,7 @@ class Offers(Listing):
     """
 
     for_s: float | None = None
-    why_not: tuple[str, ...] = ()
+    why_not: tuple[tuple[int, str], ...] = ()
     unasked: tuple[tuple[str, str, str], ...] = ()
     start: str = field(default="", metadata={"json": False})
 
@@ -406,7 +406,7 @@ def export(
     """Write what a session is rented by for another tool, and rent nothing.
 
     Of a session that there is, or of one that would be started with these flags. A cloud's machine is chosen by the
-    price table, where it is not the session's own.
+    price table, where it is not the session's own; a cluster is asked what it has.
 
     name: the session; one that is not started needs --gpu
     to: the tool

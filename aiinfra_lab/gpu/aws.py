@@ -26,6 +26,7 @@ from .aws_launch import (
     DEADLINE,
     ENVIRONMENT,
     EXPIRES,
+    MADE_PYTHON,
     OWNER,
     SESSION,
     SETUP_RESULT,
@@ -33,6 +34,7 @@ from .aws_launch import (
     LaunchTarget,
     MachineKind,
     MachineSetup,
+    commands,
     listed,
     request,
     time_text,
@@ -45,16 +47,6 @@ from .ssh_keys import SshKeys
 _FOLDER = "~/.cache/aiinfra-lab/sessions"
 _ANSWER_S = 20.0
 _MOST_OFFERS = 1_000
-# Where nobody names a Python that has ipykernel, the machine makes itself one, once its deadline is armed.
-_MADE_PYTHON = "/usr/local/lib/aiinfra-lab/bin/python"
-_MAKE_PYTHON = """
-if command -v apt-get >/dev/null; then
-    apt-get -o DPkg::Lock::Timeout=300 update -q
-    apt-get -o DPkg::Lock::Timeout=300 install -qy python3-venv
-fi
-python3 -m venv /usr/local/lib/aiinfra-lab
-/usr/local/lib/aiinfra-lab/bin/pip install -q ipykernel
-"""
 _STATES: dict[str, Literal["pending", "running", "ending", "gone"]] = {
     "pending": "pending",
     "running": "running",
@@ -239,7 +231,7 @@ class AwsMachines(RentingMachines):
         command = [*self._ssh(instance, folder), f"{self._user}@{instance.address}"]
         self._await_setup(command, instance)
         there = f"{_FOLDER}/{instance.token}"
-        python = self._python or _MADE_PYTHON
+        python = self._python or MADE_PYTHON
         return Place(
             reach=CommandReach(command, there, python=python),
             folder=there,
@@ -344,14 +336,13 @@ class AwsMachines(RentingMachines):
         return newest
 
     def _setup(self, spec: LaunchSpec, kind: MachineKind) -> MachineSetup:
-        keys, own = SshKeys.of(spec.folder), self._commands.strip()
-        made = "" if self._python else _MAKE_PYTHON
+        keys = SshKeys.of(spec.folder)
         return MachineSetup(
             user=self._user,
             login_key=keys.login_public,
             host_key=keys.host_private,
-            slices=_slices(spec.offer.gpu, kind.profile),
-            commands=f"{made}{own}\n" if own else made,
+            slices=kind.slices(spec.offer.gpu),
+            commands=commands(self._python, self._commands),
         )
 
     # ---- what is known of machines ----
@@ -413,13 +404,6 @@ def _profile(wanted: Wanted | None, accelerator: str, count: float) -> str:
     """The MIG profile by which a machine's GPUs are to be cut; empty where they are not."""
     fitting = [each for each in (wanted.alternatives if wanted else ()) if each.fits(accelerator, count)]
     return fitting[0].profile if fitting else ""
-
-
-def _slices(accelerator: str, profile: str) -> Sequence[str]:
-    """As many as a GPU holds."""
-    known = accelerators.spec(accelerator)
-    found = known.profile(profile) if known and profile else None
-    return [found.name] * found.instances if found else []
 
 
 def _instance(found: Mapping[str, Any], region: str) -> Instance:

@@ -14,6 +14,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from ..cost import accelerators
 from ..errors import Missing, UsageProblem
 
 if TYPE_CHECKING:
@@ -26,6 +27,16 @@ DEADLINE = "/usr/local/sbin/aiinfra-deadline"
 """The command of a machine that moves its end, given the seconds until then."""
 SETUP_RESULT = "/run/aiinfra-machine"
 """The file of a machine with the exit code of its setup."""
+# Where nobody names a Python that has ipykernel, the machine makes itself one, once its deadline is armed.
+MADE_PYTHON = "/usr/local/lib/aiinfra-lab/bin/python"
+_MAKE_PYTHON = """
+if command -v apt-get >/dev/null; then
+    apt-get -o DPkg::Lock::Timeout=300 update -q
+    apt-get -o DPkg::Lock::Timeout=300 install -qy python3-venv
+fi
+python3 -m venv /usr/local/lib/aiinfra-lab
+/usr/local/lib/aiinfra-lab/bin/pip install -q ipykernel
+"""
 _PACKAGE = Path(__file__).parents[1]
 # In the wheel, and in a checkout.
 _FOLDERS = (_PACKAGE / "infra", _PACKAGE.parent / "infra")
@@ -52,6 +63,12 @@ class MachineKind:
     def architecture(self) -> str:
         """Of its processor: Graviton has a g behind the number, as in g5g."""
         return "arm64" if re.match(r"[a-z]+\d+[a-z]*g", self.type.partition(".")[0]) else "x86_64"
+
+    def slices(self, accelerator: str) -> Sequence[str]:
+        """The MIG profiles of each of its GPUs: as many of the one as a GPU holds."""
+        known = accelerators.spec(accelerator)
+        found = known.profile(self.profile) if known and self.profile else None
+        return [found.name] * found.instances if found else []
 
     def __str__(self) -> str:
         return "/".join(filter(None, (self.type, self.region, self.zone, self.profile)))
@@ -94,6 +111,12 @@ class MachineSetup:
             raise UsageProblem(f"a quote has no place in {wrong} of a machine", "correct aws_user in [gpu]")
         lines = "".join(f"{name}='{value}'\n" for name, value in variables.items())
         return f"#!/bin/sh\n{lines}{_script()}{self.commands}"
+
+
+def commands(python: str, own: str) -> str:
+    """Lines of shell that a machine runs last: those that make a Python where none is named, and the user's."""
+    made = "" if python else _MAKE_PYTHON
+    return f"{made}{own.strip()}\n" if own.strip() else made
 
 
 def request(spec: LaunchSpec, target: LaunchTarget, setup: MachineSetup) -> dict[str, Any]:

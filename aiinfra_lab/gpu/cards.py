@@ -14,7 +14,6 @@ from ..show import (
     Code,
     Figure,
     Fold,
-    Listed,
     Meter,
     Number,
     Quote,
@@ -122,7 +121,10 @@ def offers_card(found: Offers) -> Card:
 
 
 def _others(found: Offers) -> list[Fold]:
-    folds = [Fold("Why not the others", Listed(found.why_not))] if found.why_not else []
+    folds = []
+    if found.why_not:
+        counts = [(str(count), why) for count, why in found.why_not]
+        folds.append(Fold("Why not the others", Table((Number("offers"), "why"), counts)))
     if found.unasked:
         rows = [(name, why, Sentence(fix)) for name, why, fix in found.unasked]
         who = ", ".join(name for name, _, _ in found.unasked)

@@ -337,6 +337,11 @@ def _split_device(text: str) -> tuple[Cluster, Device]:
     return Cluster(context, namespace), Device.parse(device)
 
 
+def cluster_of(offer: Offer) -> Cluster:
+    """Where an offer's pod would be."""
+    return _split_device(offer.device)[0]
+
+
 def _split_id(instance_id: str) -> tuple[Cluster, str]:
     context, namespace, pod = ["", "", *instance_id.rsplit("/", 2)][-3:]
     return Cluster(context, namespace), pod

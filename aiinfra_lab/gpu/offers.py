@@ -18,9 +18,9 @@ from ..cost.choice import Choice, MachineRequest, PricedOffer
 from ..cost.prices import Price
 from ..cost.specs import ACCELERATORS
 from ..cost.wanted import Wanted
-from ..errors import LabError, Unavailable
+from ..errors import Failed, LabError
 from ..providers import make
-from ..units import counted, show_share, show_usd
+from ..units import show_share, show_usd
 from .asking import ASK_S, ask_each
 from .base import Machines, Offer
 
@@ -128,9 +128,9 @@ class OfferChoice:
     nearest: ProviderOffer | None
     why_not: tuple[tuple[Reason, int], ...]
 
-    def reasons(self) -> list[str]:
-        """Why the others are none, e.g. `12 offers: taken by a session`."""
-        return [f"{counted(count, 'offer')}: {_REASONS[reason]}" for reason, count in self.why_not]
+    def reasons(self) -> list[tuple[int, str]]:
+        """Why the others are none: how many, and the reason in words."""
+        return [(count, _REASONS[reason]) for reason, count in self.why_not]
 
     def check_budget(self) -> None:
         """Denied, with what would fit, when all that could be had may cost more than the budget."""
@@ -193,13 +193,16 @@ def risk(each: ProviderOffer, table: Iterable[Price] | None = None) -> str:
     return f"may be taken away; {show_share(round(below, 2))} below the price on demand, as of {known.as_of}"
 
 
-def exhausted(request: MachineRequest, tried: Sequence[tuple[ProviderOffer, str]], others: OfferChoice) -> Unavailable:
-    """That nothing of what was asked for was to be had: what was tried, with why each was none, and what is nearest."""
-    what = "; ".join(f"{each} ({why})" for each, why in tried)
-    near = others.nearest
-    fix = f"nearest is --gpu {near.offer.gpu}: {near} for {show_usd(near.offer.usd_per_hour)} an hour" if near else ""
-    again = "repeat in a moment" if not near else "or repeat in a moment"
-    return Unavailable(f"no {request} is to be had now; tried {what}", "; ".join(filter(None, [fix, again])))
+def no_room(provider: str, wanted: Offer, tried: Sequence[tuple[Offer, str]], there: Iterable[Offer]) -> Failed:
+    """That an accelerator is not to be had: what was tried and why that was none, and what is nearest of all that is
+    there."""
+    asked = request(wanted.gpu, spot=wanted.spot)
+    near = choose((ProviderOffer(provider, each) for each in there), asked).nearest
+    what = "; ".join(f"{offer.device or offer.gpu} ({why})" for offer, why in tried)
+    fix = "try again later, or ask for another accelerator, of those that `%cost ls` lists"
+    if near:
+        fix = f"try again later, or take --gpu {near.offer.gpu}: {near}, {show_usd(near.offer.usd_per_hour)} an hour"
+    return Failed(f"{provider} has no room for {asked}: tried {what}", fix)
 
 
 def start_command(each: ProviderOffer, request: MachineRequest, gpu: str) -> str:

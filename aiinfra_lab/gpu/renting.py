@@ -30,6 +30,7 @@ from ..store import Record, open_store, update
 from ..units import parse_duration, show_usd
 from .base import NoCapacity, Offer, Plan, Status
 from .keeping import KeepingMachines
+from .offers import no_room, offers_of
 from .record import LEAST_S, MachineRecord, SessionRecord
 
 LOOK_S = 1.0
@@ -179,7 +180,7 @@ class Rental:
         self._missing_since: dict[str, float] = {}
 
     def obtain(self, report: Callable[[str], None]) -> Place:
-        tried: list[str] = []
+        tried: list[tuple[Offer, str]] = []
         while True:
             found = self._open_record()
             record = found or self._intend(tried)
@@ -188,7 +189,7 @@ class Rental:
                 return self._await(record, report)
             except NoCapacity as problem:
                 close_machine(record, problem.what, at=self._clock.now())
-                tried.append(record.body.device)
+                tried.append((_offer_of(record), problem.what))
 
     def lost(self) -> Loss | None:
         record = self._open_record()
@@ -215,7 +216,7 @@ class Rental:
                 raise Unavailable(f"{left[0].name} has not gone yet", "it is asked again")
             self._clock.sleep(LOOK_S)
 
-    def _intend(self, tried: Sequence[str]) -> Record[MachineRecord]:
+    def _intend(self, tried: Sequence[tuple[Offer, str]]) -> Record[MachineRecord]:
         """Write down that a machine will be asked for: the one that was chosen, and after it the next best one."""
         earlier = self._records(is_open=None)
         offer = self._next(tried) if earlier else self._offer
@@ -237,19 +238,15 @@ class Rental:
         )
         return open_store().commit([Record.new(_token(self._job, len(earlier)), body)])[0]
 
-    def _next(self, tried: Sequence[str]) -> Offer:
+    def _next(self, tried: Sequence[tuple[Offer, str]]) -> Offer:
         """The cheapest offer now of the same accelerator that cannot become dearer than the one that was chosen."""
-        chosen = self._offer
-        for offer in self._machines.offers():
+        chosen, seen = self._offer, {offer.device for offer, _ in tried}
+        for offer in offers_of(self._machines, chosen.gpu):
             is_same = (offer.gpu, offer.count, offer.spot) == (chosen.gpu, chosen.count, chosen.spot)
             is_cheap = offer.dearest_usd_per_hour <= chosen.dearest_usd_per_hour
-            if is_same and is_cheap and offer.device not in tried:
+            if is_same and is_cheap and offer.device not in seen:
                 return offer
-        where = ", ".join(tried) or chosen.device or chosen.gpu
-        raise Failed(
-            f"{self._machines.name} has no room for {chosen.gpu} at that price: tried {where}",
-            "ask for another accelerator, of those that `%cost ls` lists, or try again later",
-        )
+        raise no_room(self._machines.name, chosen, tried or [(chosen, "taken away")], offers_of(self._machines))
 
     def _within_budget(self, offer: Offer, earlier: Sequence[MachineRecord]) -> float:
         """When a machine has to end: with its session or, where the budget would not last, earlier: the first minute of

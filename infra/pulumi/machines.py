@@ -116,7 +116,8 @@ class Launch:
     def user_data(self, expires_at: str, mig: Mapping[str, Any] | None, setup: str = "") -> str:
         """Arms the deadline first."""
         profiles = ",".join([mig["profile"]] * mig["count"]) if mig else ""
-        given = {"expires_at": expires_at, "mig": profiles, "user": self.user, "ssh_keys": "\n".join(self.ssh_keys)}
+        keys = {"ssh_keys": "\n".join(self.ssh_keys), "host_key": ""}
+        given = {"expires_at": expires_at, "mig": profiles, "user": self.user, **keys}
         if any("'" in value for value in given.values()):
             raise ValueError("a quote has no place in a key, a user or a profile")
         variables = "".join(f"{name}='{value}'\n" for name, value in given.items())

@@ -57,7 +57,7 @@ def test_every_other_is_counted_by_its_reason():
     assert among.offers == ()
     assert dict(among.why_not) == {"accelerator": 4, "too few": 1, "taken": 1, "budget": 1}
     assert sum(count for _, count in among.why_not) == len(ALL)
-    assert "1 offer: may cost more than the budget" in among.reasons()
+    assert (1, "may cost more than the budget") in among.reasons()
 
 
 def test_a_worst_case_is_of_whole_minutes_at_the_dearest_price():
@@ -94,16 +94,11 @@ def test_a_slice_of_any_accelerator_that_can_be_cut_so():
 
 
 def test_nothing_to_be_had_says_what_was_tried_and_what_is_nearest():
-    asked = offers.request("A10G")
-    tried = [(of(STEADY, provider="aws")[0], "no capacity in us-east-1a"), (of(STEADY)[0], "quota is 0")]
-    problem = offers.exhausted(asked, tried, offers.choose(of(WHOLE, CUT, provider="aws"), asked))
-    assert problem.what == (
-        "no A10G is to be had now; tried aws g5.xlarge in us-east-1a (no capacity in us-east-1a); "
-        "cloud g5.xlarge in us-east-1a (quota is 0)"
-    )
-    assert problem.fix == (
-        "nearest is --gpu L4: aws g6.xlarge in us-east-1b for 0.80 USD an hour; or repeat in a moment"
-    )
+    tried = [(Offer("A10G", 1.0, device="g5.xlarge/a"), "no capacity in a"), (STEADY, "its quota is 0")]
+    problem = offers.no_room("aws", STEADY, tried, [STEADY, WHOLE, CUT])
+    assert problem.what == "aws has no room for A10G: tried g5.xlarge/a (no capacity in a); A10G (its quota is 0)"
+    assert problem.fix == "try again later, or take --gpu L4: aws g6.xlarge in us-east-1b, 0.80 USD an hour"
+    assert "`%cost ls`" in offers.no_room("aws", STEADY, tried, [STEADY]).fix
 
 
 def test_the_risk_of_spot_is_what_the_price_table_knows(workspace):
@@ -185,7 +180,7 @@ def test_offers_of_all_providers_are_one_list(rented):
     text = " ".join(found.card().text().split())
     assert "The first is cloud A10G, 1.00 USD an hour, at most 2.00 USD in 2 h." in text
     assert '%gpu start NAME --gpu "A10G or A100" --for 2h --budget 5 --on cloud` takes the first' in text
-    assert "1 offer: may cost more than the budget" in text
+    assert "1 may cost more than the budget" in text
     assert "ssh no machine behind ssh is named" in text
     assert cloud.machines == {}
 
@@ -216,7 +211,7 @@ def test_a_simulation_is_offered_to_whoever_asks_for_it(workspace, monkeypatch):
 
 def test_nothing_that_fits_says_why_not(rented):
     found = gpu.ls(offers=True, gpu="T4", budget=0.001, on="cloud")
-    assert (list(found), found.why_not[0]) == ([], "2 offers: another accelerator, or none")
+    assert (list(found), found.why_not[0]) == ([], (2, "another accelerator, or none"))
     assert "There is no T4 now." in found.card().text()
 
 

@@ -145,6 +145,18 @@ def test_a_zone_that_filled_up_meanwhile_is_no_end(machines, workspace, monkeypa
     assert sorted(each.ended_by for each in rented() if each.session == "far") == ["", "sim-1a has no room for sim.t4"]
 
 
+def test_no_room_anywhere_says_what_was_tried_and_what_is_nearest(machines, workspace):
+    (workspace / "aiinfra.toml").write_text("[gpu]\nsim_room = 1\n")
+    for number in range(3):
+        gpu.start(f"far{number}", gpu="A10G", on="sim", for_="1h")
+    offer = Offer("A10G", 1.01, device="sim.a10g/sim-1a")  # as it was a moment ago
+    handle = SimMachines(settings()).create(Plan("far", offer, None))
+    until(lambda: machines.status(handle).state == "ended")
+    found = machines.status(handle)
+    assert "sim has no room for A10G: tried sim.a10g/sim-1a (sim-1a has no room for sim.a10g)" in found.why
+    assert "--gpu L4: sim sim.l4" in found.fix
+
+
 def suppressed(verb, *args, **kwargs) -> None:
     with contextlib.suppress(LabError):
         verb(*args, **kwargs)

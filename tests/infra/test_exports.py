@@ -6,6 +6,7 @@ import dataclasses
 import hashlib
 import json
 import os
+import re
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
@@ -15,15 +16,14 @@ import pytest
 import yaml
 
 from aiinfra_lab.config import Setting, settings
-from aiinfra_lab.gpu import Offer
+from aiinfra_lab.gpu import Offer, aws_launch
 from aiinfra_lab.gpu.exports import FORMS
 from aiinfra_lab.gpu.renting import LaunchSpec
 from tests.fakes.ec2 import Ec2
 from tests.slow.environments import python_of, run
 from tests.terraform import Root, needs_provider
 
-INFRA = Path(__file__).parents[2] / "infra"
-AT = 4_073_566_800.9
+AT = 4_073_566_800.0
 EXPIRES_AT = "2099-01-31T18:20:00Z"
 SETUP = 'echo "${HOME}" %{x} > /tmp/done'
 SPOT = Offer("A10G", 0.46, 24, "g5.xlarge/us-east-1/us-east-1a", spot=True, worst_usd_per_hour=1.006)
@@ -56,51 +56,66 @@ def network(ec2: Ec2) -> dict[str, Any]:
     }
 
 
+def spec(offer: Offer) -> LaunchSpec:
+    return LaunchSpec("trainer", "0f12", "aiinfra-trainer-1", offer, AT, Path("unused"))
+
+
 def exported(to: str, offer: Offer, named: dict[str, Any], into: Path) -> Path:
     """The folder of the session's own file."""
     where = dataclasses.replace(settings(), values={f"gpu.{name}": Setting(it, "a test") for name, it in named.items()})
-    done = FORMS[to].render(LaunchSpec("trainer", "0f12", "aiinfra-trainer-1", offer, AT, into), "aws", where)
+    done = FORMS[to].render(spec(offer), "aws", where)
     done.write(into)
     return (into / done.main).parent
 
 
-def user_data(offer: Offer) -> str:
-    """What the machine begins with, but for lines without anything on them."""
-    profile = [*offer.device.split("/"), ""][3]
-    given = {
-        "expires_at": EXPIRES_AT,
-        "mig": ",".join([profile] * 7) if profile else "",
-        "user": "ec2-user",
-        "ssh_keys": "",
-    }
-    variables = "".join(f"{name}='{it}'\n" for name, it in given.items())
-    return f"#!/bin/sh\n{variables}{(INFRA / 'machine.sh').read_text()}{SETUP}\n"
-
-
 def launched(offer: Offer, named: dict[str, Any], subnet: str) -> dict[str, Any]:
-    """The fields of an `aws_instance` that `%gpu start` asks for."""
-    kind = offer.device.split("/")[0]
-    capped = {"max_price": f"{offer.dearest_usd_per_hour:g}"}
-    taken = {"spot_instance_type": "one-time", "instance_interruption_behavior": "terminate", **capped}
-    tags = {"aiinfra:session": "trainer", "aiinfra:owner": "0f12", "aiinfra:expires": EXPIRES_AT}
-    tags["Name"] = "aiinfra-trainer-trainer"
-    market = {"instance_market_options": [{"market_type": "spot", "spot_options": [taken]}]} if offer.spot else {}
+    """The request that `%gpu start` sends, as the fields of an `aws_instance`; without the keys of a session's own."""
+    kind = aws_launch.MachineKind.parse(offer.device)
+    groups = named["aws_security_groups"].split(", ")
+    target = aws_launch.LaunchTarget(
+        named["aws_image"], "/dev/sda1", subnet, groups, "", named["aws_instance_profile"], named["aws_root_gib"]
+    )
+    commands = aws_launch.commands(named.get("aws_python", ""), named["aws_setup"])
+    setup = aws_launch.MachineSetup(named["aws_user"], "", "", kind.slices(offer.gpu), commands)
+    asked = aws_launch.request(spec(offer), target, setup)
+    tags = {it["Key"]: it["Value"] for it in asked["TagSpecifications"][0]["Tags"]}
+    disk, metadata = asked["BlockDeviceMappings"][0]["Ebs"], asked["MetadataOptions"]
+    spot = asked.get("InstanceMarketOptions", {}).get("SpotOptions", {})
     return {
-        "ami": named["aws_image"],
-        "instance_type": kind,
-        "subnet_id": subnet,
-        "iam_instance_profile": "host",
-        "instance_initiated_shutdown_behavior": "terminate",
-        "tags": tags,
-        "volume_tags": tags,
-        "user_data": hashlib.sha1(_as_terraform_writes(user_data(offer)).encode()).hexdigest(),
-        **market,
+        "ami": asked["ImageId"],
+        "instance_type": asked["InstanceType"],
+        "subnet_id": asked["SubnetId"],
+        "security_groups": sorted(asked["SecurityGroupIds"]),
+        "iam_instance_profile": asked["IamInstanceProfile"]["Name"],
+        "instance_initiated_shutdown_behavior": asked["InstanceInitiatedShutdownBehavior"],
+        "owner": tags["aiinfra:owner"],
+        "session": tags["aiinfra:session"],
+        "expires": tags["aiinfra:expires"],
+        "max_price": spot.get("MaxPrice"),
+        "spot": (spot.get("SpotInstanceType"), spot.get("InstanceInterruptionBehavior")),
+        "disk": (disk["Encrypted"], disk["VolumeType"], disk["VolumeSize"], disk["DeleteOnTermination"]),
+        "metadata": tuple(metadata[name] for name in sorted(metadata)),
+        "user_data": asked["UserData"],
     }
 
 
-def _as_terraform_writes(text: str) -> str:
-    """With the lines between what its template is made of."""
-    return text.replace(f"{SETUP}\n", f"\n{SETUP}\n\n")
+def planned(machine: dict[str, Any]) -> dict[str, Any]:
+    """The same fields of what a plan of Terraform has, or what Pulumi is asked for in Terraform's words."""
+    (disk,), (metadata,) = machine["root_block_device"], machine["metadata_options"]
+    (market,) = machine.get("instance_market_options") or [{}]
+    (spot,) = market.get("spot_options") or [{}]
+    names = ("http_endpoint", "http_put_response_hop_limit", "http_tokens", "instance_metadata_tags")
+    same = ("ami", "instance_type", "subnet_id", "iam_instance_profile", "instance_initiated_shutdown_behavior")
+    return {
+        **{name: machine[name] for name in same},
+        "security_groups": sorted(machine["vpc_security_group_ids"]),
+        **{name: machine["tags"][f"aiinfra:{name}"] for name in ("owner", "session", "expires")},
+        "max_price": spot.get("max_price"),
+        "spot": (spot.get("spot_instance_type"), spot.get("instance_interruption_behavior")),
+        "disk": tuple(disk[name] for name in ("encrypted", "volume_type", "volume_size", "delete_on_termination")),
+        "metadata": tuple(metadata[name] for name in names),
+        "user_data": machine["user_data"],
+    }
 
 
 @needs_provider
@@ -114,13 +129,10 @@ def test_the_plan_of_terraform_is_the_launch(workspace: Path, tmp_path: Path, ec
     zone = offer.device.split("/")[2]
     (subnet,) = [it["SubnetId"] for it in ec2.client().describe_subnets()["Subnets"] if it["AvailabilityZone"] == zone]
     wanted = launched(offer, named, subnet)
-    assert {name: machine.get(name) for name in wanted} == wanted
-    assert machine["tags_all"] == {**wanted["tags"], "aiinfra:environment": "trainer"}
-    assert ("instance_market_options" in machine) is offer.spot
-    assert sorted(machine["vpc_security_group_ids"]) == sorted(named["aws_security_groups"].split(", "))
-    (disk,), (metadata,) = machine["root_block_device"], machine["metadata_options"]
-    assert {"encrypted": True, "volume_size": 50, "delete_on_termination": True}.items() <= disk.items()
-    assert {"http_tokens": "required", "instance_metadata_tags": "enabled"}.items() <= metadata.items()
+    wanted["user_data"] = hashlib.sha1(wanted["user_data"].encode()).hexdigest()  # all that a plan tells of it
+    assert planned(machine) == wanted
+    assert machine["tags_all"]["aiinfra:environment"] == "trainer"
+    assert machine["volume_tags"].items() >= {"aiinfra:owner": "0f12", "aiinfra:expires": EXPIRES_AT}.items()
 
 
 @needs_provider
@@ -159,19 +171,18 @@ def test_what_pulumi_makes_is_the_launch(workspace: Path, tmp_path: Path, offer:
     }
     found = made_by_pulumi(exported("pulumi", offer, named, tmp_path / "out"))
     (machine,) = [it["inputs"] for it in found if it["type"] == "aws:ec2/instance:Instance"]
-    wanted = launched(offer, named, "aws:ec2/getSubnet:getSubnet-id")
-    environment = {"aiinfra:environment": "trainer"}
-    wanted |= {name: {**wanted[name], **environment} for name in ("tags", "volume_tags")}
-    assert machine["userData"] == user_data(offer)
-    assert machine["vpcSecurityGroupIds"] == ["sg-1", "sg-2"]
-    assert machine["rootBlockDevice"]["volumeSize"] == 50
-    plain = {"ami": "ami", "instance_type": "instanceType", "subnet_id": "subnetId", "tags": "tags",
-             "volume_tags": "volumeTags", "iam_instance_profile": "iamInstanceProfile"}  # fmt: skip
-    assert {name: machine[theirs] for name, theirs in plain.items() if name != "subnet_id"} == {
-        name: wanted[name] for name in plain if name != "subnet_id"
-    }
-    options = machine.get("instanceMarketOptions", {}).get("spotOptions", {})
-    assert options.get("maxPrice") == (f"{offer.dearest_usd_per_hour:g}" if offer.spot else None)
+    theirs = {_snake(name): it for name, it in machine.items()}
+    for name in ("root_block_device", "metadata_options", "instance_market_options"):
+        theirs[name] = [{_snake(key): it for key, it in theirs[name].items()}] if name in theirs else []
+    for market in theirs["instance_market_options"]:
+        market["spot_options"] = [{_snake(key): it for key, it in market["spot_options"].items()}]
+    wanted = launched(offer, named, theirs["subnet_id"])
+    assert planned(theirs) == wanted
+    assert theirs["volume_tags"] == theirs["tags"]
+
+
+def _snake(name: str) -> str:
+    return re.sub("([A-Z])", r"_\1", name).lower()
 
 
 @pytest.mark.slow

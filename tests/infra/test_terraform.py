@@ -148,6 +148,7 @@ class TestApplied:
             "user='ubuntu'",
             f"ssh_keys='{KEYS[0]}",
             f"{KEYS[1]}'",
+            "host_key=''",
         ]
         given = applied.launch.user_data.rstrip() + "\n"
         assert given == "\n".join(["#!/bin/sh", *variables, (INFRA / "machine.sh").read_text()])

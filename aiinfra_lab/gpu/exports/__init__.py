@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from ...config import Settings
-from . import pulumi, skypilot, terraform
+from . import kubernetes, pulumi, sbatch, skypilot, terraform
 from .rendered import Rendered
 
 if TYPE_CHECKING:
@@ -29,7 +29,9 @@ class ExportForm:
 
 
 FORMS: Mapping[str, ExportForm] = {
+    "kubernetes": ExportForm(kubernetes.render, ("kubernetes",)),
     "pulumi": ExportForm(pulumi.render, ("aws",)),
+    "sbatch": ExportForm(sbatch.render, ("slurm",)),
     "skypilot": ExportForm(skypilot.render, skypilot.CLOUDS),
     "terraform": ExportForm(terraform.render, ("aws",)),
 }

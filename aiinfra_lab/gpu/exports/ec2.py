@@ -3,15 +3,13 @@ which image a pattern names, is looked up by the tool that gets this."""
 
 from __future__ import annotations
 
-import datetime as dt
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from ...config import Settings
-from ...cost import accelerators
-from ...errors import UsageProblem
+from ..aws_launch import MachineKind, commands, time_text
 
 if TYPE_CHECKING:
     from ..renting import LaunchSpec
@@ -28,6 +26,7 @@ class Ec2Node:
     owner: str
     expires_at: str
     type: str
+    architecture: str
     region: str
     zone: str
     spot: bool
@@ -45,23 +44,20 @@ class Ec2Node:
     @classmethod
     def of(cls, spec: LaunchSpec, where: Settings) -> Ec2Node:
         """UsageProblem when the spec is of no machine of AWS."""
-        kind, region, zone, profile = [*spec.offer.device.split("/"), "", "", ""][:4]
-        if not region:
-            what = f"{spec.offer.device or spec.offer.gpu!r} is no machine of AWS"
-            raise UsageProblem(what, "name an accelerator that AWS has: `%cost ls` lists them")
+        kind = MachineKind.parse(spec.offer.device)
+        slices = kind.slices(spec.offer.gpu)
         environment = where.get("gpu.aws_environment", "")
-        setup = where.get("gpu.aws_setup", "").strip()
         return cls(
             session=spec.session,
             owner=spec.owner,
             expires_at=time_text(spec.deadline_at),
-            type=kind,
-            region=region,
-            # A price may be of a whole region, of which there is nearly always a first zone.
-            zone=zone or f"{region}a",
+            type=kind.type,
+            architecture=kind.architecture,
+            region=kind.region,
+            zone=kind.zone,
             spot=spec.offer.spot,
             most_usd_per_hour=spec.offer.dearest_usd_per_hour,
-            mig=_slices(spec.offer.gpu, profile),
+            mig=(slices[0], len(slices)) if slices else None,
             image=where.get("gpu.aws_image", ""),
             environment=environment,
             subnets=_split(where.get("gpu.aws_subnets", "")),
@@ -69,13 +65,8 @@ class Ec2Node:
             profile=where.get("gpu.aws_instance_profile", f"aiinfra-{environment}-host" if environment else ""),
             root_gib=where.get("gpu.aws_root_gib", 100),
             user=where.get("gpu.aws_user", "ubuntu"),
-            setup=f"{setup}\n" if setup else "",
+            setup=commands(where.get("gpu.aws_python", ""), where.get("gpu.aws_setup", "")),
         )
-
-    @property
-    def architecture(self) -> str:
-        """Of its processor: Graviton has a g behind the number, as in g5g."""
-        return "arm64" if re.match(r"[a-z]+[0-9]+[a-z]*g", self.type.partition(".")[0]) else "x86_64"
 
     @property
     def has_network(self) -> bool:
@@ -86,17 +77,6 @@ class Ec2Node:
 def is_zone_id(zone: str) -> bool:
     """Whether a zone is called as in every account, e.g. use1-az1, and not as in one."""
     return re.fullmatch(r"[a-z]+[0-9]+-az[0-9]+", zone) is not None
-
-
-def time_text(at: float) -> str:
-    """As tags and `machine.sh` write it: whole seconds, never later than asked."""
-    return dt.datetime.fromtimestamp(int(at), dt.UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
-
-
-def _slices(accelerator: str, profile: str) -> tuple[str, int] | None:
-    known = accelerators.spec(accelerator)
-    found = known.profile(profile) if known and profile else None
-    return (found.name, found.instances) if found else None
 
 
 def _split(text: str) -> list[str]:

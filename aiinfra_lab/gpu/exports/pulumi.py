@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from ...config import Settings
 from . import yaml
 from .ec2 import NETWORK, Ec2Node
-from .rendered import Rendered, infra
+from .rendered import OURS, Rendered, infra
 
 if TYPE_CHECKING:
     from ..renting import LaunchSpec
@@ -38,7 +38,7 @@ def render(spec: LaunchSpec, _provider: str, where: Settings) -> Rendered:
         },
         main=main,
         use=f"pip install -r requirements.txt && pulumi stack init {stack} && pulumi preview",
-        notes=tuple(lacks),
+        notes=(*lacks, OURS),
     )
 
 

@@ -9,6 +9,10 @@ from pathlib import Path
 from ... import files
 from ...errors import Conflict, Missing
 
+ALONE = "a kernel is brought by the session that has asked for it: alone it ends by itself after 15 min"
+OURS = (
+    "it carries this workspace's name: `%gpu check` lists it as kept by no session, and `%gpu stop --orphans` ends it"
+)
 _PACKAGE = Path(__file__).parents[2]
 # In the wheel, and in a checkout.
 _INFRA = (_PACKAGE / "infra", _PACKAGE.parent / "infra")

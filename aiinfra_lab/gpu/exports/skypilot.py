@@ -12,8 +12,9 @@ from typing import TYPE_CHECKING, Any
 from ...config import Settings
 from ...cost import accelerators
 from ...errors import UsageProblem
+from ..aws_launch import time_text
 from ..offers import ProviderOffer
-from .ec2 import is_zone_id, time_text
+from .ec2 import is_zone_id
 from .rendered import Rendered
 from .yaml import written
 

@@ -80,7 +80,8 @@ def _offer_at(found: PricedOffer, wanted: Wanted | None) -> Offer:
     price = found.price
     fitting = [one for one in (wanted.alternatives if wanted else ()) if one.fits(price.accelerator, price.count)]
     profile = fitting[0].profile if fitting else ""
-    place = [price.type, price.region, price.zone]
+    # A price may be of a whole region. Of AWS a zone has to be named, and there is nearly always a first one.
+    place = [price.type, price.region, price.zone or (f"{price.region}a" if price.provider == "aws" else "")]
     return Offer(
         price.accelerator,
         found.usd_per_hour,

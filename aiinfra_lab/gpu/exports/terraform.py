@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 from ...config import Settings
 from .ec2 import NETWORK, Ec2Node, is_zone_id
 from .hcl import Block, Expression, Pairs, written
-from .rendered import Rendered, infra
+from .rendered import OURS, Rendered, infra
 
 if TYPE_CHECKING:
     from ..renting import LaunchSpec
@@ -31,7 +31,7 @@ def render(spec: LaunchSpec, _provider: str, where: Settings) -> Rendered:
         },
         main=main,
         use="terraform init && terraform plan",
-        notes=tuple(lacks),
+        notes=(*lacks, OURS),
     )
 
 

@@ -21,14 +21,14 @@ resource "aws_instance" "this" {
   # Its own shutdown, at the deadline or by whoever is on it, ends what is paid for.
   instance_initiated_shutdown_behavior = "terminate"
   user_data_replace_on_change          = true
-  user_data = templatefile("${path.module}/machine.sh.tftpl", {
+  user_data = trimsuffix(templatefile("${path.module}/machine.sh.tftpl", {
     expires_at = var.expires_at
     script     = file("${path.module}/../../../machine.sh")
     mig        = var.mig
     ssh_keys   = var.ssh_keys
     user       = var.user
     setup      = var.setup
-  })
+  }), "\n") # that of the template's last line
 
   dynamic "instance_market_options" {
     for_each = var.spot ? [1] : []
