@@ -254,6 +254,10 @@ def gone(kernel: KeptKernel) -> Unavailable:
     return Unavailable(what, f"start it: {kernel.command('start')}")
 
 
+class MachineLost(Failed):
+    """The machine that ran the code is gone, since its provider took it away. Its kernel goes on with the next one."""
+
+
 class RunningCode:
     """One run of code and the messages that belong to it.
 
@@ -264,7 +268,8 @@ class RunningCode:
         self, kernel: KeptKernel, client: _Client, on_output: Callable[[Output], None], timeout_s: float | None
     ) -> None:
         self._kernel, self._client, self._on_output = kernel, client, on_output
-        self._incarnation = _living(kernel.state())
+        state = kernel.state()
+        self._incarnation, self._machine = _living(state), state.machine
         self._timeout_s = timeout_s
         self._until = None if timeout_s is None else time.monotonic() + timeout_s
         self._id, self._last = "", ""
@@ -340,9 +345,10 @@ class RunningCode:
         if not kernel.is_alive():
             self._go_on_with_the_next_keeper()
         state = kernel.state()
-        self._incarnation = self._incarnation or _living(state)
+        if not self._incarnation:  # its machine boots
+            self._incarnation, self._machine = _living(state), state.machine
         if state.crashed >= self._incarnation > 0:
-            raise Failed(
+            raise (MachineLost if self._machine and state.machine != self._machine else Failed)(
                 f"{state.crash} in the middle of the code; {kernel.uri} goes on with a new one",
                 "run again what it needs, from its first cell on",
             )

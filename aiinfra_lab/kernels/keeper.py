@@ -292,7 +292,9 @@ class _Keeper:
         self.shim.is_kernel_there = False
         self.shim.announce("status", {"execution_state": "restarting"})
         crashed = self.state.incarnation
-        self._write_state(phase="starting", kernel_pid=0, crashed=crashed, crash=how, owner_after=owner_after)
+        self._write_state(
+            phase="starting", kernel_pid=0, machine="", crashed=crashed, crash=how, owner_after=owner_after
+        )
 
     def _spec(self, place: Place) -> HostSpec:
         return HostSpec(

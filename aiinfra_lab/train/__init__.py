@@ -132,7 +132,7 @@ def run(
     planned = record.plan(name, requested, (handle.uri, *([source.uri] if source else [])))
     if session:
         # The session's process writes the record from here on; this one waits, and may be interrupted.
-        remote.execute(planned, session)
+        planned = remote.execute_on_any(planned, session)
     else:
         worker.execute(planned.uri)
     return run_of(find(planned.uri))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import sys
 import time
 from typing import Any
 
@@ -12,6 +13,7 @@ from .. import kernels
 from ..errors import Failed, Interrupted, LabError, Unavailable
 from ..gpu import sessions
 from ..store import Record, open_store, patiently, update
+from ..uris import Uri
 from . import checkpoint, record, worker
 from .code import CodeFailed
 from .observing import find
@@ -42,6 +44,8 @@ def execute(planned: Record[TrainingRun], session: str) -> None:
             f"you stopped waiting; {planned.uri} goes on in {session}",
             f"see it with `%train log {planned.name}`, end it with `%train stop {planned.name}`",
         ) from None
+    except kernels.MachineLost:
+        raise
     except LabError as problem:
         with contextlib.suppress(LabError):  # what went wrong over there is what helps
             _fail_unless_begun(planned, RunProblem(problem.what, problem.fix))
@@ -49,6 +53,29 @@ def execute(planned: Record[TrainingRun], session: str) -> None:
             raise Failed(problem.what, f"{problem.fix}; then {worker.how_to_resume(planned)}") from problem
         raise
     _raise_its_end(planned.uri, f"{reply.get('ename', '')}: {reply.get('evalue', '')}".strip(": "))
+
+
+def execute_on_any(planned: Record[TrainingRun], session: str) -> Record[TrainingRun]:
+    """Run it there; where its machine is taken away, go on from its last checkpoint on the next one, as a run of its
+    own. The run that came to the end."""
+    while True:
+        try:
+            execute(planned, session)
+        except kernels.MachineLost as lost:
+            planned = _goes_on(planned, session, lost)
+        else:
+            return planned
+
+
+def _goes_on(run: Record[TrainingRun], session: str, lost: kernels.MachineLost) -> Record[TrainingRun]:
+    """The run that takes its place, from its last checkpoint or, when it has none yet, from where it began."""
+    epoch = checkpoint.epoch(record.folder(run.name) / checkpoint.FILE)
+    source = run.body.resumed_from if epoch is None else run.uri
+    requested = replace(run.body, state="starting", resumed_from=source)
+    planned = record.plan(Uri.parse(run.uri).name, requested, (run.body.rows, *([source] if source else [])))
+    since = "from its beginning" if epoch is None else f"from its checkpoint after epoch {epoch + 1}"
+    sys.stderr.write(f"{session}: {lost.what.partition(' in the middle')[0]}; {planned.uri} goes on {since}\n")
+    return planned
 
 
 def _fail_unless_begun(planned: Record[TrainingRun], problem: RunProblem) -> None:
