@@ -536,6 +536,9 @@ def _session(
         problem = [
             f"its host has not been reached since {moment(kernel.unreached_at)} ({kernel.unreached}); it goes on there"
         ]
+    if kernel.notice_at:
+        taken = f"its machine will be taken away at {moment(kernel.notice_at)}; another one takes its place"
+        problem = [*problem, taken]
     return Session(
         uri=record.uri,
         state=found.label,

@@ -29,6 +29,7 @@ from msgspec.structs import replace
 from .. import files, jobs, modes
 from ..config import Settings, settings
 from ..host import processes
+from ..host.notice import FILE as NOTICE
 from ..host.spec import read_state
 from ..jobs.home import home_id
 from ..kernels import KeptKernel, Place, keeper
@@ -263,7 +264,7 @@ class SimMachines(RentingMachines):
             folder=str(there),
             argv=plain.argv,
             cwd=plain.cwd,
-            env=plain.env,
+            env={**plain.env, NOTICE: str(there / "notice")},
             alone_s=None,
             name=instance.id,
             rented=True,

@@ -28,10 +28,14 @@ def cut(session: object, seconds: float) -> None:
     files.write_json(path, time.time() + seconds, mode=modes.OWNER_ONLY)
 
 
-def take(session: object) -> None:
-    """Take a session's machine away; returns when it is gone. NotFound when it has none of that cloud."""
+def take(session: object, notice_s: float = 0.0) -> None:
+    """Take a session's machine away, so many seconds after saying so; returns when it is gone. NotFound when it has
+    none of that cloud."""
     machines = SimMachines(settings())
     machine = _machine(machines, session)
+    if notice_s:
+        files.write(machines.cloud.folder / machine / "notice", str(time.time() + notice_s), mode=modes.OWNER_ONLY)
+        time.sleep(notice_s)
     machines.cloud.change(machine, taken_at=machines.cloud.clock())
     until = time.monotonic() + _GONE_S
     while (state := read_state(machines.cloud.folder / machine)) and state.socket and time.monotonic() < until:

@@ -147,11 +147,22 @@ def _change_limits(found: Record[SessionRecord], request: SessionRequest) -> Sta
         until_at = time.time() + request.for_s if request.for_s else body.until_at
         budget = body.budget_usd if request.budget_usd is None else request.budget_usd
         idle_s = body.idle_s if request.idle_s is None else request.idle_s
-        found = sessions.move(found, Limits.of(body.usd_per_hour, body.started_at, until_at, budget, idle_s))
+        price, since = _paid(found)
+        found = sessions.move(found, Limits.of(price, since, until_at, budget, idle_s))
         if handle := found.body.handle:
             machines.renew(handle, found.body.deadline_at)
         notes = ["it lived already; when it ends was set anew"]
     return _await(found, "ready", machines), [*notes, *_spot_note(request, body.spot, body.provider)]
+
+
+def _paid(record: Stored) -> tuple[float, float]:
+    """What an hour of a session may cost, and since when it would have cost what it has, at that price."""
+    body = record.body
+    if not body.is_rented or body.handle is None or not body.usd_per_hour:
+        return body.usd_per_hour, body.started_at
+    [found] = sessions.observe_all([record])
+    price = max([body.usd_per_hour, *(each.worst_usd_per_hour or 0.0 for each in found.machines if each.is_open)])
+    return price, time.time() - found.spent_usd / price * 3600
 
 
 def _keeps_its_machine(request: SessionRequest, body: SessionRecord) -> None:

@@ -23,6 +23,7 @@ from .frames import Frame, Kind, MessageChannel, frame, pack, unpack
 from .idle import IdleWatch
 from .journal import Journal, JournalEntry
 from .kernel import Kernel, exit_text
+from .notice import NoticeWatch
 from .spec import LOG, MACHINE_ENDS, HostSpec, HostState, last_line, write_state
 from .stream import Stream
 
@@ -34,6 +35,7 @@ MOST_CRASHES = 5
 _LOOK_S = 30.0  # a machine that slept wakes late: its monotonic clock stood still, that of the lease did not
 _ACKNOWLEDGE_AFTER_S = 0.05
 _ALONE_LOOK_S = 1.0
+_NOTICE_S = 5.0  # between two looks at whether somebody has said that the machine is taken
 _EXCHANGE_S = 10.0  # after a piece of a file, until it counts as one that nobody waits for
 
 
@@ -67,6 +69,7 @@ class Core:
         self.has_had_owner = False
         self.over = ""  # why it ends, once that is certain
         self.end_at: float | None = None
+        self.notice = NoticeWatch() if spec.rented else None
         self.idle = IdleWatch(spec.idle_s, whole=spec.whole, clock=clock)
         self._lease(spec.left_s, spec.reason)
         self.poller = zmq.Poller()
@@ -115,6 +118,8 @@ class Core:
             until.append(min(_ALONE_LOOK_S, self.spec.alone_s or _ALONE_LOOK_S))
         if not self.over and (due_s := self.idle.due_in()) is not None:
             until.append(due_s)
+        if self.notice is not None and not self.state.notice_at:
+            until.append(_NOTICE_S)
         if self.kill_at:
             until.append(self.kill_at - time.monotonic())
         elif self.kernel is not None and not self.kernel.is_heard:
@@ -132,6 +137,8 @@ class Core:
                 self._finish("its owner is gone")
             elif not self.folder.is_dir():
                 self._finish("its folder is gone")
+        if self.notice is not None and self.notice.heard != self.state.notice_at:
+            self._report(notice_at=self.notice.heard)
         if not self.over and self.kernel is not None and self.idle.due_in() == 0:
             self._look_for_use(self.kernel)
         if self.kill_at and time.monotonic() >= self.kill_at:

@@ -81,8 +81,8 @@ class HostState:
     all that is below it, and core_pid of the core. incarnation: how many kernels it has started, counted from 1.
     kernel_pid: the kernel's. use: what it is used for, empty while nobody does; used_at: until when it was, by the
     clock of the host. crashed: the incarnation of the last kernel that ended by itself, crash how it did. why,
-    exit_code: how it all ended. problem: what is wrong though it goes on. at: when this was written, in epoch seconds
-    by the clock of the host.
+    exit_code: how it all ended. notice_at: when its machine will be taken away, 0 while nobody has said so. problem:
+    what is wrong though it goes on. at: when this was written, in epoch seconds by the clock of the host.
     """
 
     phase: str = "starting"
@@ -97,6 +97,7 @@ class HostState:
     crash: str = ""
     why: str = ""
     exit_code: int | None = None
+    notice_at: float = 0.0
     problem: str = ""
     at: float = 0.0
 

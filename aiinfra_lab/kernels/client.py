@@ -277,7 +277,7 @@ class RunningCode:
         self._missed: dict[MessageChannel, deque[dict[str, Any]]] = {}
         self._recovered: set[str] = set()
         self._checked_at = time.monotonic()
-        self.has_begun = self._is_idle = False
+        self.has_begun = self._is_idle = self._is_warned = False
         self.reply: dict[str, Any] = {}
 
     def run(
@@ -345,6 +345,11 @@ class RunningCode:
         if not kernel.is_alive():
             self._go_on_with_the_next_keeper()
         state = kernel.state()
+        if state.notice_at and not self._is_warned:
+            self._is_warned = True
+            at = time.strftime("%H:%M:%S", time.localtime(state.notice_at))
+            text = f"[{kernel.uri}: its machine will be taken away at {at}; another one takes its place]\n"
+            self._on_output({"msg_type": "stream", "content": {"name": "stderr", "text": text}, "metadata": {}})
         if not self._incarnation:  # its machine boots
             self._incarnation, self._machine = _living(state), state.machine
         if state.crashed >= self._incarnation > 0:

@@ -293,7 +293,13 @@ class _Keeper:
         self.shim.announce("status", {"execution_state": "restarting"})
         crashed = self.state.incarnation
         self._write_state(
-            phase="starting", kernel_pid=0, machine="", crashed=crashed, crash=how, owner_after=owner_after
+            phase="starting",
+            kernel_pid=0,
+            machine="",
+            notice_at=0.0,
+            crashed=crashed,
+            crash=how,
+            owner_after=owner_after,
         )
 
     def _spec(self, place: Place) -> HostSpec:
@@ -338,6 +344,7 @@ class _Keeper:
             kernel=kernel,
             use=host.use,
             used_at=host.used_at,
+            notice_at=host.notice_at,
             crashed=max(host.crashed, self.state.crashed),
             crash=host.crash or self.state.crash,
         )

@@ -42,8 +42,9 @@ class KernelState(msgspec.Struct, frozen=True, kw_only=True):
     is to end when idle. crashed: the incarnation of the last kernel that ended by itself, of which the next took the
     place; crash says how. unreached_at: since when its host has not been reached, 0 while it is, and unreached why: the
     kernel may go on there. machine: which one it is on, where it was rented. steps: what was done to get a machine and
-    a kernel, with the times. owner_after: the last message of clients that was for an earlier machine. why, fix,
-    exit_code: how it ended, and what helps. at: when this was written, in epoch seconds.
+    a kernel, with the times. notice_at: when its machine will be taken away, 0 while nobody has said so.
+    owner_after: the last message of clients that was for an earlier machine. why, fix, exit_code: how it ended, and
+    what helps. at: when this was written, in epoch seconds.
     """
 
     phase: Literal["none", "starting", "ready", "stopping", "ended"] = "none"
@@ -58,6 +59,7 @@ class KernelState(msgspec.Struct, frozen=True, kw_only=True):
     unreached: str = ""
     machine: str = ""
     steps: tuple[StartStep, ...] = ()
+    notice_at: float = 0.0
     owner_after: int = 0
     why: str = ""
     fix: str = ""

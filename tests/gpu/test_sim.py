@@ -197,3 +197,25 @@ def caught(verb, *args) -> list[LabError]:
     except LabError as problem:
         return [problem]
     return []
+
+
+def test_a_budget_that_is_given_later_counts_what_was_paid(machines):
+    gpu.start("far", gpu="L4", on="sim", for_="2h")
+    spent = gpu.show("far").spent_usd
+    before = time.time()
+    session = gpu.start("far", budget=0.4)  # half an hour of it
+    assert session.deadline_at == pytest.approx(before + (0.4 - spent) / 0.80 * 3600, abs=5)
+    [record] = open_store().list(MachineRecord)
+    assert record.body.deadline_at == pytest.approx(session.deadline_at, abs=5)
+
+
+def test_a_notice_is_said_in_the_cell_that_runs_and_on_the_card(machines):
+    gpu.start("far", gpu="L4", on="sim", spot=True, for_="1h")
+    taking = Thread(target=sim_faults.take, args=("far", 12.0))
+    taking.start()
+    printed: list[str] = []
+    with contextlib.suppress(kernels.MachineLost):
+        show = lambda output: printed.append(output["content"].get("text", ""))  # noqa: E731
+        kernels.execute("gpu:far", "import time\nfor n in range(300): time.sleep(0.1)", show)
+    taking.join()
+    assert "gpu:far: its machine will be taken away at" in "".join(printed)
