@@ -462,6 +462,11 @@ class MachineCheck(Result):
     unasked: tuple[tuple[str, str, str], ...] = ()
     ended: int = 0
 
+    @property
+    def state(self) -> str:
+        """clean, or left over."""
+        return "clean" if self.ok else "left over"
+
     def card(self) -> Card:
         return cards.check_card(self)
 

@@ -9,6 +9,7 @@ import pytest
 import aiinfra_lab
 from aiinfra_lab import data, lab, setting_keys
 from aiinfra_lab.config import settings
+from aiinfra_lab.cost import premises
 from aiinfra_lab.errors import NotFound, UsageProblem
 
 
@@ -152,7 +153,8 @@ KEPT = ("jobs.log", "deploy.log", "train.holdout", "models.environments")
 
 def test_every_setting_that_the_package_reads_is_known():
     text = "".join(path.read_text() for path in Path(aiinfra_lab.__file__).parent.rglob("*.py"))
-    read = set(re.findall(r'\.get\("((?:store|jobs|cost|deploy|train|gpu|models)\.[a-z_]+)"', text))
+    read = set(re.findall(r"""\.get\(["']((?:store|jobs|cost|deploy|train|gpu|models)\.[a-z_]+)["']""", text))
     kept = {f"{what}_{unit}" for what in KEPT for unit in ("days", "gib")}
+    kept |= {f"cost.{key}" for key in premises.DEFAULTS}
     every = {f"{section}.{name}" for section in setting_keys.sections() for name in setting_keys.declared(section)}
     assert every == read | kept

@@ -276,7 +276,7 @@ def test_a_stop_of_a_job_of_another_folder_is_written_for_its_supervisor(workspa
 
 def test_a_job_of_before_folders_had_ids_is_everybodys_and_an_older_package_asks_to_be_upgraded():
     old = decode(JobRecord, "gpu-a-1", '{"subject": "gpu:a", "state": "done", "started_at": 1.0}', 1)
-    assert (old.home, JobRecord.schema_version) == ("", 5)
+    assert (old.home, JobRecord.schema_version) == ("", 6)
 
 
 def test_an_end_that_was_told_is_not_undone_by_the_next_supervisor(workspace):

@@ -158,4 +158,5 @@ def test_code_cannot_be_sent_to_it_and_the_fix_says_where_it_can(shell, workspac
 
 
 def test_lab_check_lists_it_with_the_package_that_brings_it(shell):
-    assert re.search(r"gpu\.machines on template +.*brought by lab-template", shell("lab check --report"))
+    listed = shell("lab check --report --json")
+    assert re.search(r'"what": "gpu\.machines on template", "detail": "[^"]*brought by lab-template', listed), listed

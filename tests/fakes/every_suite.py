@@ -44,7 +44,7 @@ from aiinfra_lab.testing.deploy import (
 )
 from aiinfra_lab.testing.drift import ReportContract
 from aiinfra_lab.testing.features import OnlineStoreContract
-from aiinfra_lab.testing.gpu import KernelHostContract, MachinesContract, PacedMachinesContract
+from aiinfra_lab.testing.gpu import KernelHostContract, MachinesContract, PacedMachinesContract, RentedMachinesContract
 from aiinfra_lab.testing.models import ImporterContract, RegistryContract
 from aiinfra_lab.testing.recipe import ExecutorContract
 from aiinfra_lab.testing.store import (
@@ -84,6 +84,14 @@ class TestKernels(KernelHostContract):
         for handle in made.list_owned():
             made.terminate(handle)
             self.becomes(made, handle, "ended")
+
+
+class TestRented(RentedMachinesContract):
+    lead_s = 3.0
+
+    @pytest.fixture
+    def machines(self, workspace: Path) -> Machines:
+        return providers.make("gpu.machines", "sim")
 
 
 class TestTarget(

@@ -171,11 +171,11 @@ def test_check_names_the_line_that_mends_a_missing_default(workspace, monkeypatc
 
 
 def test_of_several_things_that_are_bad_each_fix_says_what_it_is_for(workspace):
-    Path("aiinfra.toml").write_text('[gpu]\nmachines = "aws"\n[deploy]\nlog_days = "many"\n')
+    Path("aiinfra.toml").write_text('[gpu]\nmachines = "azure"\n[deploy]\nlog_days = "many"\n')
     with pytest.raises(Failed) as problem:
         lab.check()
     first, second = problem.value.fix.split("; for ")
-    assert first.startswith("for gpu.machines on aws: choose another in aiinfra.toml: known: local")
+    assert first.startswith("for gpu.machines on azure: choose another in aiinfra.toml: known: ")
     assert second.startswith("retention: give it a float, e.g. log_days = ")
 
 

@@ -48,7 +48,7 @@ def test_a_price_that_allows_nothing_is_refused(workspace: Path) -> None:
 
 
 def test_a_session_starts_is_priced_and_ends(workspace: Path) -> None:
-    session = gpu.start("t", gpu="A10G", on="template", for_="1h", budget=1)
+    session = gpu.start("t", gpu="A10G", on="template", for_="1h", budget=2)
     assert (session.state, session.on, session.hourly_usd) == ("running", "template", 1.1)
     assert [item.uri for item in gpu.ls().items] == ["gpu:t"]
     assert gpu.stop(session).state.startswith("ended")
