@@ -141,10 +141,13 @@ class RentingMachines(KeepingMachines):
 
     def renew(self, handle: str, deadline_at: float | None) -> None:
         deadline_at = deadline_at or time.time() + self.longest_s
-        # Its machine first: a provider may refuse, and then nothing is moved.
-        for record in machines_of(handle):
-            if record.body.instance:  # else its keeper moves it, as soon as there is one
-                move_end(self, record, record.body.instance, deadline_at)
+        try:
+            for record in machines_of(handle):
+                if record.body.instance:  # else its keeper moves it, as soon as there is one
+                    move_end(self, record, record.body.instance, deadline_at)
+        except Unavailable:  # its keeper moves it when the provider answers; where that refuses, nothing is moved
+            super().renew(handle, deadline_at)
+            raise
         super().renew(handle, deadline_at)
 
     def may_live(self, kernel: KeptKernel) -> bool:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import sys
 import time
 from typing import Any
 
@@ -74,7 +73,8 @@ def _goes_on(run: Record[TrainingRun], session: str, lost: kernels.MachineLost) 
     requested = replace(run.body, state="starting", resumed_from=source)
     planned = record.plan(Uri.parse(run.uri).name, requested, (run.body.rows, *([source] if source else [])))
     since = "from its beginning" if epoch is None else f"from its checkpoint after epoch {epoch + 1}"
-    sys.stderr.write(f"{session}: {lost.what.partition(' in the middle')[0]}; {planned.uri} goes on {since}\n")
+    text = f"{session}: {lost.what.partition(' in the middle')[0]}; {planned.uri} goes on {since}\n"
+    kernels.republish({"msg_type": "stream", "content": {"name": "stderr", "text": text}, "metadata": {}})
     return planned
 
 
