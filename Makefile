@@ -80,7 +80,8 @@ test: env tools check  ## the tests side by side
 	@$(TOOK) loop.6 $(BEGAN)
 
 test-slow: env tools front  ## the tests that need engines or environments of their own, at most 45 minutes
-	$(PYTEST) -m slow -n 0
+	$(PYTEST) -m slow -n 0 --ignore=tests/gpu
+	$(PYTEST) -m slow -n 4 tests/gpu  # these mostly wait, for machines that boot and for deadlines
 
 # ---- figures and pictures ----
 
