@@ -157,11 +157,15 @@ def _provider_of(job: jobs.Job) -> str:
 
 def offer_of(job: jobs.Job) -> Offer:
     """What a keeper's job was started for."""
-    said = (_arguments(job)[5:] or [""])[0]
+    return read_offer((_arguments(job)[5:] or [""])[0])
+
+
+def read_offer(text: str) -> Offer:
+    """The offer in the command of a keeper's job; one that an earlier version started has the device alone."""
     try:
-        return msgspec.json.decode(said, type=Offer)
-    except msgspec.MsgspecError:  # one that an earlier version started has the device alone
-        return Offer("", 0.0, device=said)
+        return msgspec.json.decode(text, type=Offer)
+    except msgspec.MsgspecError:
+        return Offer("", 0.0, device=text)
 
 
 def _arguments(job: jobs.Job) -> list[str]:

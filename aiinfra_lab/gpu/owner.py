@@ -10,7 +10,6 @@ import logging
 import os
 import sys
 
-import msgspec
 from msgspec.structs import replace
 
 from .. import jobs, logs, modes
@@ -20,8 +19,7 @@ from ..providers import make
 from ..store import open_store, update
 from ..uris import Uri
 from . import sessions
-from .base import Offer
-from .keeping import KeepingMachines
+from .keeping import KeepingMachines, read_offer
 from .record import SessionRecord
 
 _log = logging.getLogger("aiinfra_lab.gpu.owner")  # __name__ is __main__ here
@@ -67,7 +65,7 @@ def main(subject: str, provider: str, offer: str) -> int:
     job, kernel = os.environ.get("AIINFRA_JOB", ""), KeptKernel.of(uri)
     try:
         machines: KeepingMachines = make("gpu.machines", provider)
-        source = machines.source(kernel, msgspec.json.decode(offer, type=Offer), job)
+        source = machines.source(kernel, read_offer(offer), job)
         return keeper.run(kernel, SessionOwner(uri.name, job), source=source, resume=_has_begun(kernel, job))
     except LabError as problem:
         _log.error("%s", problem)

@@ -218,7 +218,7 @@ def intend(
         device=offer.device,
         spot=offer.spot,
         usd_per_hour=offer.usd_per_hour,
-        shown_as=f"{name} · {offer.gpu}",
+        shown_as=_shown_as(name, offer),
         started_at=started_at,
         context=context(),
         is_rented=is_rented,
@@ -227,6 +227,12 @@ def intend(
     )
     record = before.of(body) if before else Record.new(name, body)
     return open_store().commit([record], _start_event(record, asdict(body)))[0]
+
+
+def _shown_as(name: str, offer: Offer) -> str:
+    """What people read in the launcher: whose it is, what it is, and what an hour of it costs."""
+    price = [f"{offer.usd_per_hour:.2f} USD/h"] if offer.usd_per_hour else []
+    return " · ".join([name, offer.type or offer.gpu, *price])
 
 
 def bind(record: Record[SessionRecord], handle: str) -> Record[SessionRecord]:

@@ -330,7 +330,7 @@ class _Keeper:
         """What the host reports of itself goes into the state."""
         self.host = host
         if host.phase == "ended":
-            if self._is_machine_going(host):
+            if self._is_machine_going(host) and self.state.crashed < self.state.incarnation:
                 self._note_loss(host.why, self.bridge.link.sent.last)
             return
         kernel = self.state.kernel

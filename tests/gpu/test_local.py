@@ -8,7 +8,8 @@ from msgspec.structs import replace
 from aiinfra_lab import gpu, jobs, kernels
 from aiinfra_lab.config import settings
 from aiinfra_lab.errors import Denied, Failed, NotFound, StoreUnavailable, Unavailable
-from aiinfra_lab.gpu import AcceleratorUse
+from aiinfra_lab.gpu import AcceleratorUse, Offer
+from aiinfra_lab.gpu.keeping import read_offer
 from aiinfra_lab.gpu.local import LocalMachines
 from aiinfra_lab.jobs import process
 from aiinfra_lab.store import open_store, update
@@ -185,3 +186,8 @@ def test_it_gives_the_kernel_of_a_machine(machines):
     assert machines.kernel(handle) == kernels.KeptKernel.of("gpu:one")
     with pytest.raises(NotFound):
         machines.kernel("gpu-never-was")
+
+
+def test_the_keeper_of_an_earlier_version_is_read_by_its_device_alone():
+    assert read_offer("") == Offer("", 0.0)
+    assert read_offer("GPU-298e46a5") == Offer("", 0.0, device="GPU-298e46a5")

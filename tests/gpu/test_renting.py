@@ -361,13 +361,14 @@ def test_the_machine_of_a_session_that_starts_is_no_orphan(life):
 
 def test_a_keeper_that_is_about_to_be_started_again_keeps_its_machine(life, monkeypatch):
     started = []
-    monkeypatch.setattr(reaping.jobs, "launch", lambda: started.append(1))
     life.cloud.lag_s = 500.0
     failing(life, launch=["lost answer"])
     suppressed(source(life).obtain, lambda what: None)
     update(open_store(), JobRecord, life.job, lambda body: changed(body, state="lost"))
     life.time.sleep(60)
-    assert reaped(life).closed == []
+    with monkeypatch.context() as patch:
+        patch.setattr(reaping.jobs, "launch", lambda: started.append(1))
+        assert reaped(life).closed == []
     assert started
     assert [each.is_open for each in life.records()] == [True]
     end_job(life.job)

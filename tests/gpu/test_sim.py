@@ -103,7 +103,7 @@ def test_what_is_asked_while_it_boots_waits_for_it(machines, workspace):
     begun.start()
     kernel = KeptKernel.of("gpu:far")
     until(lambda: kernel.state().steps)
-    assert get_kernel_spec("aiinfra-far").display_name.startswith("far")
+    assert get_kernel_spec("aiinfra-far").display_name == "far · sim.cpu · 0.04 USD/h"
     client = BlockingKernelClient()
     client.load_connection_info(kernel.connection_info())
     client.start_channels()

@@ -71,6 +71,17 @@ def test_what_ten_million_requests_a_day_would_cost_is_forecast_alone_and_under_
     assert max(map(without_pictures, pages)) <= 8_000
 
 
+@pytest.mark.slow  # a budget of a minute and a half that is waited for
+def test_sessions_are_rented_cut_taken_and_ended_under_papermill(example, tmp_path):
+    cells = executed("01-gpu", tmp_path)
+    texts = ["".join(output.get("text", output.get("data", {}).get("text/plain", "")) for output in cell["outputs"])
+             for cell in cells if cell.cell_type == "code"]  # fmt: skip
+    cut = next(text for text in texts if "line 0" in text)
+    assert re.findall(r"line (\d+)", cut) == [str(number) for number in range(10)]
+    assert next(text for text in texts if "False" in text)  # the next machine has nothing of the one that was taken
+    assert "Ended because its budget of 0.020 USD was spent" in " ".join(texts[-1].split())
+
+
 @pytest.mark.parametrize("name", OTHER_MODELS)
 def test_a_model_of_no_table_runs_under_papermill_and_drifts_only_on_other_rows(example, tmp_path, name):
     outputs = [output for cell in executed(name, tmp_path) for output in cell.get("outputs", ())]
