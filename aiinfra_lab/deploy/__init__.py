@@ -285,13 +285,22 @@ def rollback(name: EndpointName) -> Endpoint:
 
 
 @verb("deploy")
-def run(name: EndpointName, *, rows: Rows, rate: float = 50.0, for_: Duration = 10.0, batch: int = 1) -> Load:
+def run(
+    name: EndpointName,
+    *,
+    rows: Rows,
+    rate: float = 50.0,
+    for_: Duration = 10.0,
+    until_decided: bool = False,
+    batch: int = 1,
+) -> Load:
     """Send real rows to an endpoint at a steady rate, and say what came back.
 
     name: the endpoint
     rows: features:…, data:… (taken through the model's features first), a file, a DataFrame; sent again and again
     rate: requests a second
     for: for how long
+    until_decided: end as soon as the verdict on its canary is known, and after --for at the latest
     batch: rows in a request
 
     Example:
@@ -300,7 +309,7 @@ def run(name: EndpointName, *, rows: Rows, rate: float = 50.0, for_: Duration = 
     from . import load_test
 
     record = lifecycle.wait(lifecycle.running(name))
-    return load_test.run(record, rows, rate, number(for_), batch)
+    return load_test.run(record, rows, rate, number(for_), batch, until_decided=until_decided)
 
 
 @verb("deploy")

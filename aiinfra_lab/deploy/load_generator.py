@@ -109,11 +109,13 @@ def send(
     bodies: Sequence[bytes],
     rate: float,
     for_s: float,
-    progress: Callable[[LoadCounts], None],
+    progress: Callable[[LoadCounts], object],
     connections: int = CONNECTIONS,
+    is_enough: Callable[[], bool] = lambda: False,
 ) -> LoadCounts:
     """Send the bodies in turn, `rate` a second for that long, and wait for the answers.
 
+    is_enough: asked ten times a second; it ends the sending too
     Ctrl-C ends the sending; the counts have `interrupted`. Failed when the process that sends is ended by somebody.
     """
     reports, done, interrupted = [LoadCounts(rate)], threading.Event(), False
@@ -140,7 +142,7 @@ def send(
         process.stdin.write(len(plan).to_bytes(8) + plan)
         process.stdin.flush()
         # Not by join(timeout): after Ctrl-C in it, Python 3.11 takes the thread for ended, and answers go uncounted.
-        while not done.wait(0.1):
+        while not (done.wait(0.1) or is_enough()):
             progress(reports[0])
     except BrokenPipeError:
         pass  # it has ended; below is said how

@@ -2,20 +2,23 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import time
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from typing import Any
 
-from ..errors import Failed, NotFound, Unavailable, UsageProblem, did_you_mean
+from ..errors import Failed, LabError, NotFound, Unavailable, UsageProblem, did_you_mean
 from ..features.contract import ROW_ID
 from ..show import LiveFrame, working
 from ..store import Event, Record, open_store
 from ..train.saved_model import SavedModel
 from ..units import show_duration, show_share
 from . import cards, lifecycle, load_generator
+from .base import Reporting
 from .load_generator import LoadCounts
-from .record import EndpointRecord
+from .record import EndpointRecord, Verdict
+from .reports import verdict_on
 from .results import Load
 from .versions import artifact
 
@@ -23,9 +26,18 @@ MOST_BODIES = 20_000
 MOST_S = 24 * 3600.0
 MOST_RATE = 20_000.0
 MOST_BATCH = 4096
+_LOOK_S = 1.0
 
 
-def run(record: Record[EndpointRecord], rows: object, rate: float, for_s: float, batch: int) -> Load:
+def run(
+    record: Record[EndpointRecord],
+    rows: object,
+    rate: float,
+    for_s: float,
+    batch: int,
+    *,
+    until_decided: bool = False,
+) -> Load:
     """Send the rows, commit the event that says so, and return what came back. Failed when no row got a score."""
     from .. import features
     from ..features.opening import rows_of
@@ -48,10 +60,12 @@ def run(record: Record[EndpointRecord], rows: object, rate: float, for_s: float,
         optional = {item.name for item in saved.columns if not item.required} if saved.is_of_table else set()
         # All are made before the first is sent: making them must not count as latency.
         bodies = list(_bodies(source, names, optional, batch, load_generator.requests_in(rate, for_s)))
-    counts = _send(record, bodies, rate, for_s)
+    trial = _Trial(record) if until_decided else None
+    counts = _send(record, bodies, rate, for_s, trial.is_decided if trial else lambda: False)
     # So that whoever reads next, be it the log or what it cost, finds all of it.
     lifecycle.written(record)
-    found = _result(uri, str(source.uri), counts, (*_notes(record, absent), *_limit_notes(record.name, counts)))
+    notes = *_notes(record, absent), *(trial.notes(counts.took_s) if trial else ()), *_limit_notes(record.name, counts)
+    found = _result(uri, str(source.uri), counts, notes)
     detail = {name: value for name, value in dataclasses.asdict(found).items() if name not in ("uri", "rows", "notes")}
     detail["batch"] = batch
     # Before the errors below: the traffic was sent, whatever came of it.
@@ -68,7 +82,53 @@ def run(record: Record[EndpointRecord], rows: object, rate: float, for_s: float,
     return found
 
 
-def _send(record: Record[EndpointRecord], bodies: Sequence[bytes], rate: float, for_s: float) -> LoadCounts:
+class _Trial:
+    """What is known of an endpoint's canary while it gets the traffic."""
+
+    def __init__(self, record: Record[EndpointRecord]) -> None:
+        self._record = record
+        self._state: str | None = None
+        self._look_at = time.monotonic() + _LOOK_S
+
+    def is_decided(self) -> bool:
+        """Whether it was shown to be good enough, or not to be. Never where there is no canary."""
+        if self._state is None and self._record.body.canary and time.monotonic() >= self._look_at:
+            self._look_at = time.monotonic() + _LOOK_S
+            now = open_store().get(EndpointRecord, self._record.name)
+            if now is None or now.body.canary != self._record.body.canary:
+                self._state = "over"  # rolled back, or changed by somebody; another note says which
+            else:
+                verdict = _verdict(now)
+                self._state = verdict.state if verdict and verdict.state != "undecided" else None
+        return self._state is not None
+
+    def notes(self, took_s: float) -> Iterator[str]:
+        """How the trial stands now."""
+        canary, lasted = self._record.body.canary, show_duration(took_s)
+        if canary is None:
+            yield "no version is on trial, so there is nothing to decide"
+        elif self._state is None:
+            yield f"the verdict on {canary} is not known after {lasted}; `%deploy show {self._record.name}` says why"
+        elif self._state != "over":
+            yield f"the verdict on {canary} is known after {lasted}: {self._state}"
+
+
+def _verdict(record: Record[EndpointRecord]) -> Verdict | None:
+    """What its target judges at this moment; None where it does not, not yet of what serves now, or does not answer."""
+    target = lifecycle.target_of(record)
+    with contextlib.suppress(LabError):  # the traffic goes on, and says what became of it
+        if isinstance(target, Reporting) and (report := target.report(record.body.job)):
+            return verdict_on(record.body, report)
+    return None
+
+
+def _send(
+    record: Record[EndpointRecord],
+    bodies: Sequence[bytes],
+    rate: float,
+    for_s: float,
+    is_enough: Callable[[], bool],
+) -> LoadCounts:
     """Send them with a frame that counts; it goes in any case, since the result or the error says the rest."""
     began = time.monotonic()
     frame = LiveFrame(cards.load_frame(record.uri, LoadCounts(), 0.0, for_s))
@@ -77,7 +137,7 @@ def _send(record: Record[EndpointRecord], bodies: Sequence[bytes], rate: float, 
         frame.update(cards.load_frame(record.uri, now, time.monotonic() - began, for_s))
 
     try:
-        return load_generator.send(record.body.url, bodies, rate, for_s, draw)
+        return load_generator.send(record.body.url, bodies, rate, for_s, draw, is_enough=is_enough)
     finally:
         frame.clear()
 

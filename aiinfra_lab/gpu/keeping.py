@@ -8,9 +8,11 @@ from __future__ import annotations
 import contextlib
 import json
 import sys
+import threading
 import time
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
+from concurrent.futures import Future
 
 import msgspec
 from msgspec.structs import replace
@@ -18,10 +20,15 @@ from msgspec.structs import replace
 from .. import jobs, logs
 from ..errors import NotFound, Unavailable
 from ..kernels import KeptKernel, MachineSource, renew, sweep
+from ..kernels.errand import send_off
 from ..store import open_store, update
 from ..uris import Uri
 from .base import Offer, Plan, Status
 from .record import SessionRecord
+
+# By handle, the last that this process began: whoever waits for an end looks twenty times a second.
+_endings: dict[str, Future[None]] = {}
+_endings_lock = threading.Lock()
 
 
 class KeepingMachines(ABC):
@@ -110,7 +117,7 @@ class KeepingMachines(ABC):
                 # A keeper that was killed left its kernel behind, or its kernel's spec and sockets.
                 kernel = KeptKernel.of(job.subject)
                 if self.may_live(kernel):
-                    self._end_alone(job, kernel)
+                    self._await_end(self._end_beside(job, kernel))
                 sweep(kernel)
 
     def list_owned(self) -> Mapping[str, str]:
@@ -130,13 +137,23 @@ class KeepingMachines(ABC):
         if job.ended_at is None and not job.stop_requested_at:
             jobs.launch()  # the supervisor may have been killed too
             return Status("starting")
-        if self.has_our_files:  # else it takes the time that its host takes: `terminate` asks
-            self._end_alone(job, kernel)
+        ending = self._end_beside(job, kernel)
+        if self.has_our_files:  # else it takes the time that its host takes
+            self._await_end(ending)
         return Status("stopping")
 
-    def _end_alone(self, job: jobs.Job, kernel: KeptKernel) -> None:
+    def _await_end(self, ending: Future[None]) -> None:
         with contextlib.suppress(Unavailable):  # it keeps to its deadline, and is asked again by whoever looks next
-            self.end_alone(kernel, offer_of(job), job.id)
+            ending.result()
+
+    def _end_beside(self, job: jobs.Job, kernel: KeptKernel) -> Future[None]:
+        """Have a kernel end that has no keeper any more, in a thread of its own."""
+        with _endings_lock:
+            ending = _endings.get(job.id)
+            if ending is None or ending.done():
+                offer = offer_of(job)
+                ending = _endings[job.id] = send_off(lambda: self.end_alone(kernel, offer, job.id))
+            return ending
 
     def taken(self) -> dict[str, str]:
         """Which session has which device."""

@@ -85,9 +85,11 @@ class SshMachines(KeepingMachines):
         return kernel.state().phase in ("starting", "ready")
 
     def end_alone(self, kernel: KeptKernel, offer: Offer, handle: str) -> None:
-        end_core(self._place(offer.device, handle).reach, within_s=CONNECT_S)
-        state = kernel.state()
-        kernel.write_state(msgspec.structs.replace(state, phase="ended", why="stopped", at=time.time(), kernel_pid=0))
+        before = kernel.state()
+        why = end_core(self._place(offer.device, handle).reach, within_s=CONNECT_S) or "stopped"
+        # Meanwhile another process may have done the same, and begun the next kernel of that name.
+        if kernel.state() == before:
+            kernel.write_state(msgspec.structs.replace(before, phase="ended", why=why, at=time.time(), kernel_pid=0))
 
     def _of(self, host: str, listed: str, taken: Mapping[str, str]) -> Iterator[Offer]:
         yield Offer("cpu", self._price, device=host)

@@ -431,9 +431,11 @@ def _mark(store: Store, job_id: str, **changes: Any) -> Job:
         record = store.get(JobRecord, job_id)
         if record is None:
             raise NotFound(f"there is no job {job_id}", "list what lives with `%lab show`")
-        # A request to stop that comes after the end must not turn `done` or `failed` into `stopped`; of several the
-        # first counts.
-        is_known = not observe(record).live or (changes.keys() == _REQUEST and record.body.stop_requested_at)
+        # A request to stop that comes after the end must not turn `done` or `failed` into `stopped`, but one that is to
+        # be started again has not ended; of several requests the first counts.
+        seen = observe(record)
+        goes_on = seen.live or (seen.state in ("lost", "failed") and record.body.restart and record.body.is_open)
+        is_known = not goes_on or (changes.keys() == _REQUEST and record.body.stop_requested_at)
         if is_known and "state" not in changes:
             return observe(record)
         try:

@@ -12,7 +12,7 @@ from typing import TypeVar
 Result = TypeVar("Result")
 
 
-def send_off(work: Callable[[], Result], wakeup: int) -> Future[Result]:
+def send_off(work: Callable[[], Result], wakeup: int | None = None) -> Future[Result]:
     """Begin it at once. wakeup: a file descriptor that gets a byte when it is done.
 
     Not by an executor: its threads are waited for when the process ends.
@@ -25,7 +25,8 @@ def send_off(work: Callable[[], Result], wakeup: int) -> Future[Result]:
         except BaseException as problem:  # noqa: BLE001  # told to whoever asks for the result
             future.set_exception(problem)
         with contextlib.suppress(OSError):  # nobody waits any more, or there are many bytes already
-            os.write(wakeup, b".")
+            if wakeup is not None:
+                os.write(wakeup, b".")
 
     threading.Thread(target=run, daemon=True).start()
     return future

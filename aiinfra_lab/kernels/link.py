@@ -244,21 +244,24 @@ class _Opening:
             os.close(self._writes)
 
 
-def end_core(reach: Reach, within_s: float) -> None:
-    """Have a core end that nobody keeps any more, with its kernel. Unavailable when it is not reached in that time."""
-    end_at = time.monotonic() + within_s
+def end_core(reach: Reach, within_s: float) -> str:
+    """Have a core end that nobody keeps any more, with its kernel; why it has ended, empty where its host cannot tell.
+    Unavailable when it is not reached in that time."""
+    end_at, why = time.monotonic() + within_s, ""
     with temporary() as folder:
-        link, is_sent, is_ended = Link(reach, folder, keep_bytes=_LITTLE_BYTES), False, False
+        link, is_sent = Link(reach, folder, keep_bytes=_LITTLE_BYTES), False
         try:
-            while not is_ended and not link.is_over:
+            while not why and not link.is_over:
                 if time.monotonic() > end_at:
                     raise Unavailable(f"its host is not reached: {link.problem}", "try again when it is")
                 for message in link.serve():
-                    is_state = message.channel == MessageChannel.STATE
-                    is_ended = is_ended or (is_state and HostState.load(message.parts[0]).phase == "ended")
+                    if message.channel == MessageChannel.STATE:
+                        state = HostState.load(message.parts[0])
+                        why = (state.why or "stopped") if state.phase == "ended" else why
                 if link.is_connected and not is_sent:
                     link.send(MessageChannel.COMMAND, [b"end", b"stopped"])
                     is_sent = True
                 time.sleep(_LOOK_S)
         finally:
             link.close()
+    return why

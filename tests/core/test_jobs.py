@@ -144,6 +144,13 @@ def test_a_stopped_job_is_not_restarted(workspace):
     assert (jobs.wait(job.id, PATIENCE_S).state, jobs.poll(job.id).restarts) == ("stopped", 0)
 
 
+def test_a_job_that_is_to_be_restarted_and_is_stopped_before_is_not(workspace):
+    job_id, watching = died(workspace, 0)
+    jobs.cancel(job_id)
+    until(lambda: not watching.tick())
+    assert (jobs.poll(job_id).state, jobs.poll(job_id).restarts) == ("stopped", 0)
+
+
 def test_jobs_survive_the_supervisor_and_are_adopted(workspace):
     job = running(jobs.start("deploy:a", SLEEP))
     end_supervisor(workspace)

@@ -347,6 +347,36 @@ def test_a_rollback_in_the_middle_is_told_with_the_counts(register):
     assert any("meanwhile models:delay@2 was rolled back by rule: errors 100 % against" in note for note in load.notes)
 
 
+def test_it_ends_once_its_canary_has_lost_its_traffic(register):
+    register(1), register(2, "nan")
+    deploy.start("delay", model="models:delay@1")
+    deploy.start("delay", model="models:delay@2", canary="50%", rollback_if="errors > 5%")
+    load = deploy.run("delay", rows=pd.DataFrame([FAR]), rate=40, for_="5m", until_decided=True)
+    assert load.for_s < 200
+    assert any("meanwhile models:delay@2 was rolled back by rule" in note for note in load.notes)
+
+
+def test_it_ends_once_its_canary_is_shown_to_be_as_good(register, workspace):
+    (workspace / "aiinfra.toml").write_text("[deploy]\nlook_s = 0.5\n")
+    register(1), register(2)
+    deploy.start("delay", model="models:delay@1")
+    deploy.start("delay", model="models:delay@2", canary="50%", rollback_if="p95_ms > 5000 or errors > 20%")
+    rows = pd.concat([DF] * 4000, ignore_index=True)
+    rows["distance"] = range(len(rows))  # each a key of its own
+    load = deploy.run("delay", rows=rows, rate=500, for_="4m", until_decided=True)
+    assert load.notes[0].startswith("the verdict on models:delay@2 is known after ")
+    assert load.notes[0].endswith(": ok")
+    assert load.for_s < 200
+    assert deploy.promote("delay").champion == "models:delay@2"
+
+
+def test_where_nothing_is_on_trial_it_sends_to_the_end(register):
+    register(1)
+    deploy.start("delay", model="models:delay@1")
+    load = deploy.run("delay", rows=DF, rate=50, for_="2s", until_decided=True)
+    assert (load.ok, load.notes) == (100, ("no version is on trial, so there is nothing to decide",))
+
+
 def test_rows_of_data_go_through_the_features_of_the_model(register):
     register(1)
     trips = data.add("trips", DF[["carrier", "distance"]].assign(at=pd.Timestamp("2026-01-02", tz="UTC")))

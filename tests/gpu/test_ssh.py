@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from aiinfra_lab import gpu, kernels, train
+from aiinfra_lab import gpu, jobs, kernels, train
 from aiinfra_lab.config import settings
 from aiinfra_lab.errors import LabError, Unavailable, UsageProblem
 from aiinfra_lab.gpu import starting
@@ -82,11 +82,24 @@ def test_a_keeper_that_was_killed_finds_its_kernel_there_again(far):
 
 
 def test_its_deadline_holds_while_nobody_reaches_it(far):
-    gpu.start("far", on="ssh", for_="6s")
+    gpu.start("far", on="ssh", for_="15s")
     far.set_link("down")
     until(lambda: "ipykernel" not in far.run("ps", "-eo", "args"))
     far.set_link("up")
     until(lambda: gpu.show("far").state == "ended (deadline)")
+
+
+def test_an_end_that_its_keeper_did_not_live_to_see_is_found_by_whoever_looks(far, workspace):
+    gpu.start("far", on="ssh")
+    far.set_link("down")
+    end_supervisor(workspace)
+    kill_keeper("far")
+    [job] = jobs.ls("gpu:far")
+    jobs.cancel(job.id)
+    assert gpu.show("far").state == "stopping"
+    far.set_link("up")
+    until(lambda: gpu.show("far").state == "ended (stopped)")
+    assert "ipykernel" not in far.run("ps", "-eo", "args")
 
 
 def test_the_processor_there_is_offered_where_there_is_no_driver(far, machines):
