@@ -6,7 +6,6 @@ import sqlite3
 import subprocess
 import sys
 import threading
-import time
 
 import pytest
 from msgspec.structs import replace
@@ -15,7 +14,7 @@ from aiinfra_lab import files, jobs
 from aiinfra_lab.errors import Conflict, Denied, Interrupted, NotFound, StoreUnavailable, Unavailable
 from aiinfra_lab.jobs import JobRecord, process, restored, supervisor
 from aiinfra_lab.jobs.supervisor import Supervisor
-from aiinfra_lab.store import Event, Record, open_store, update
+from aiinfra_lab.store import Event, Record, open_store
 from aiinfra_lab.store.base import decode
 from aiinfra_lab.store.sqlite import SqliteStore, restore
 from tests.conftest import PATIENCE_S, end, end_supervisor, no_supervisor, press_ctrl_c_in, supervisors, until
