@@ -63,7 +63,8 @@ def _is_known(name: str, known: list[str]) -> bool:
 
 
 def _suggestion(name: str, known: list[str]) -> str:
-    near = nearest(name, [*known, *(also for each in specs.ACCELERATORS for also in each.also)])
+    also = [other for each in specs.ACCELERATORS for other in each.also]
+    near = nearest(name, [*known, *also, *(each.partition("-")[0] for each in known)])
     if not near:
         return f"{_FORMS}; known: {', '.join(known)}"
     price = next(prices.having(near), None)

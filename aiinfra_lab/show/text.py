@@ -131,12 +131,13 @@ def _aligned(
     """Rows below each other; where they are too wide, the widest columns of words are wrapped, but for names."""
     widths = [max(len(row[at]) for row in rows) for at in range(len(numbers))]
     over = sum(widths) + 2 * (len(widths) - 1) - width
+    longest = [max(len(word) for row in rows for word in (row[at].split() or [""])) for at in range(len(widths))]
     words_at = [at for at in range(len(widths)) if not numbers[at] and not names[at]]
-    for at in sorted(words_at, key=lambda at: -widths[at]):
-        if over > 0:
-            longest = max(len(word) for row in rows for word in (row[at].split() or [""]))
-            narrower = min(widths[at], max(_LEAST, widths[at] - over, longest))
-            over, widths[at] = over - (widths[at] - narrower), narrower
+    for _ in range(over):
+        # The widest of them at each step, so that two long ones share the room.
+        can_give = [at for at in words_at if widths[at] > max(_LEAST, longest[at])]
+        if can_give:
+            widths[max(can_give, key=widths.__getitem__)] -= 1
     for row in rows:
         wrapped = [_wrapped(cell, "", max(1, widths[at])) for at, cell in enumerate(row)]
         for place in range(max(map(len, wrapped))):

@@ -140,6 +140,13 @@ def only_words(text: str) -> list[str]:
     return re.sub("[:·]", " ", text).split()
 
 
+def test_two_wide_columns_share_the_room():
+    rows = [("a", "it cannot be reached " * 4, "write an address of it there " * 8)]
+    lines = Card(kind="", uri="x", parts=[Table(("name", "why", "do"), rows)]).text().splitlines()
+    at = [next(line for line in lines if "why" in line).index(word) for word in ("why", "do")]
+    assert abs((at[1] - at[0]) - (100 - at[1])) < 12
+
+
 def test_text_fits_a_terminal_of_100_columns():
     words = "several words that go on " * 20
     table = Table(("name", Number("n"), "why", "do"), [("a-name-without-a-space", "1", words, words)] * 3)

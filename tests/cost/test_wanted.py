@@ -41,6 +41,12 @@ def test_an_accelerator_that_nobody_knows_is_refused_with_the_nearest_and_its_pr
     assert problem.value.fix == "did you mean A10G, which aws g5.xlarge has for about 1.01 USD an hour?"
 
 
+def test_the_family_is_suggested_where_only_its_members_are_known(workspace):
+    with pytest.raises(NotFound) as problem:
+        Wanted.parse("A100X")
+    assert problem.value.fix.startswith("did you mean A100, which ")
+
+
 def test_one_that_nobody_rents_out_is_suggested_without_a_price(workspace):
     with pytest.raises(NotFound) as problem:
         Wanted.parse("MI300")
