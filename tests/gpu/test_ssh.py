@@ -13,7 +13,7 @@ from aiinfra_lab.gpu import starting
 from aiinfra_lab.gpu.ssh import SshMachines
 from aiinfra_lab.kernels import KeptKernel
 from aiinfra_lab.testing.gpu import KernelHostContract, MachinesContract
-from tests.conftest import end_supervisor, until
+from tests.conftest import end_supervisor, stop_jobs, until
 from tests.kernels.test_keeper import kill_keeper
 from tests.sshd import SshHost, needs_sshd
 
@@ -28,6 +28,7 @@ def far(workspace, tmp_path) -> Iterator[SshHost]:
     (workspace / "aiinfra.toml").write_text("\n".join(lines))
     yield host
     host.set_link("up")
+    stop_jobs(workspace)  # its keepers end what they keep there, while it is there
     host.remove()
 
 
