@@ -137,7 +137,11 @@ class KubernetesMachines(RentingMachines):
         there = f"{_folder(self._where)}/{instance.token}"
         return Place(
             reach=CommandReach(
-                cluster.command("exec", "-i", pod, "-c", CONTAINER, "--"), there, shell=False, python=self._python
+                cluster.command("exec", "-i", pod, "-c", CONTAINER, "--"),
+                there,
+                shell=False,
+                python=self._python,
+                attempts=2,
             ),
             folder=there,
             argv=(self._python, "-m", "ipykernel_launcher", "-f", "{connection_file}"),

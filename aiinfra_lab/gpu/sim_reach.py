@@ -23,10 +23,10 @@ class SimReach(LocalReach):
         super().__init__(folder)
         self._file = folder / CUT
 
-    def connect(self) -> ByteStream:
+    def connect(self, within_s: float | None = None) -> ByteStream:
         if self._is_cut():
             raise Unavailable("the network is cut", "it comes back by itself")
-        stream = super().connect()
+        stream = super().connect(within_s)
         # Another descriptor of the same connection: the stream closes its own when it likes.
         watched = socket.socket(fileno=os.dup(stream.reads))
         is_closed = threading.Event()

@@ -35,7 +35,7 @@ class ShellReach(CommandReach):
     def __init__(
         self, command: Sequence[str], client: SlurmClient, folder: str, *, python: str, setup: str, is_by_shell: bool
     ) -> None:
-        super().__init__(command, folder, shell=is_by_shell, python=python, env=client.environment())
+        super().__init__(command, folder, shell=is_by_shell, python=python, env=client.environment(), attempts=2)
         self._setup = setup
 
     def _remote(self, *arguments: str) -> list[str]:
@@ -66,13 +66,13 @@ class JobReach(ShellReach):
             client.command(), client, folder, python=python, setup=setup, is_by_shell=bool(client.login)
         )
 
-    def connect(self) -> ByteStream:
+    def connect(self, within_s: float | None = None) -> ByteStream:
         try:
-            return super().connect()
+            return super().connect(within_s)
         except Unavailable:
             if not self._is_over():
                 raise
-        return self._left.connect()
+        return self._left.connect(within_s)
 
     def _is_over(self) -> bool:
         job = self._client.job(self._job)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import math
 import os
 import select
 import signal
@@ -36,6 +37,8 @@ _LOOK_S = 30.0  # a machine that slept wakes late: its monotonic clock stood sti
 _ACKNOWLEDGE_AFTER_S = 0.05
 _ALONE_LOOK_S = 1.0
 _NOTICE_S = 5.0  # between two looks at whether somebody has said that the machine is taken
+_GUESTS = 8  # connections that have not said HELLO: an owner may try several, and a cut leaves some half open
+_SEAL_S = 0.05  # without anything to do, until what is written down is compressed
 _EXCHANGE_S = 10.0  # after a piece of a file, until it counts as one that nobody waits for
 
 
@@ -58,7 +61,9 @@ class Core:
         self.journal.skip_to(spec.journal_after)
         self.state = state
         self.kernel: Kernel | None = None
+        self.streams: list[Stream] = []  # connections, of which one is the owner's
         self.stream: Stream | None = None
+        self.greeted: dict[str, int] = {}  # of each owner that there has been, its latest connection
         self.received = spec.owner_after  # the owner's last message
         self.crashes: list[float] = []
         self.files, self.exchanged_at = HostFiles(self.folder / "exchange"), -_EXCHANGE_S
@@ -98,14 +103,16 @@ class Core:
             processes.reap(spare=self.kernel.process.pid if self.kernel else 0)
         if self.listener.fileno() in ready:
             self._accept()
-        if self.stream is not None and self.stream.reads in ready:
-            self._read()
+        for stream in [each for each in self.streams if each.reads in ready]:
+            self._read(stream)
         if self.kernel is not None:
             self._from_kernel(self.kernel, ready)
             self._watch(self.kernel)
         self._keep_time()
         if self.stream is not None:
             self._write()
+        if not ready:
+            self.journal.seal_one()
 
     def _patience_s(self) -> float:
         """How long nothing has to be done unless something comes."""
@@ -126,6 +133,8 @@ class Core:
             until.append(self.kernel.ask_again_s())
         if self.stream is not None and self.stream.acknowledged < self.received:
             until.append(_ACKNOWLEDGE_AFTER_S)
+        if self.journal.is_sealable:
+            until.append(_SEAL_S)
         return max(0.0, min(until))
 
     def _keep_time(self) -> None:
@@ -250,37 +259,51 @@ class Core:
     # ---- the owner ----
 
     def _accept(self) -> None:
-        """A new owner takes the place of one that may be half dead."""
+        """Hear a connection; it is the owner's once it says so."""
         import zmq
 
         connection, _ = self.listener.accept()
-        self._forget_stream()
-        self.has_had_owner = True
-        self.stream, self.alone_since = Stream(connection.fileno(), connection.fileno(), connection.close), None
-        self.poller.register(self.stream.reads, zmq.POLLIN)
+        guests = [each for each in self.streams if each is not self.stream]
+        if len(guests) >= _GUESTS:
+            self._forget(guests[0])
+        self.streams.append(Stream(connection.fileno(), connection.fileno(), connection.close))
+        self.poller.register(connection.fileno(), zmq.POLLIN)
 
-    def _forget_stream(self) -> None:
-        if self.stream is not None:
-            self.poller.unregister(self.stream.reads)
-            self.stream.close()
+    def _forget(self, stream: Stream) -> None:
+        self.poller.unregister(stream.reads)
+        self.streams.remove(stream)
+        stream.close()
+        if stream is self.stream:
             self.stream, self.alone_since = None, clock()
 
-    def _read(self) -> None:
-        assert self.stream is not None
+    def _read(self, stream: Stream) -> None:
         try:
-            for found in self.stream.receive():
-                self._from_owner(self.stream, found)
+            for found in stream.receive():
+                self._from_owner(stream, found)
         except (OSError, ValueError, KeyError, TypeError):  # it has gone, or is none of this version
-            self._forget_stream()
+            if stream in self.streams:
+                self._forget(stream)
+
+    def _greet(self, stream: Stream, hello: dict[str, Any]) -> None:
+        """A new owner takes the place of one that may be half dead, but for a HELLO that a cut has kept until now."""
+        owner, number = hello.get("owner", ""), hello.get("connection", math.inf)
+        if number < self.greeted.get(owner, 0):
+            raise ConnectionAbortedError("its owner has another connection by now")
+        self.greeted[owner] = number
+        if self.stream is not None and self.stream is not stream:
+            self._forget(self.stream)
+        self.stream, self.alone_since, self.has_had_owner = stream, None, True
+        stream.go_on_after(int(hello["received"]))
+        self.journal.drop(int(hello["received"]))
+        welcome = {"received": self.received, "first": self.journal.first, "last": self.journal.last}
+        more = {"state": json.loads(self.state.dump()), "exchange": str(self.files.folder)}
+        stream.put(frame(Kind.WELCOME, 0, json.dumps({**welcome, **more}).encode()))
 
     def _from_owner(self, stream: Stream, found: Frame) -> None:
         if found.kind == Kind.HELLO:
-            hello = json.loads(found.payload)
-            stream.go_on_after(int(hello["received"]))
-            self.journal.drop(int(hello["received"]))
-            welcome = {"received": self.received, "first": self.journal.first, "last": self.journal.last}
-            more = {"state": json.loads(self.state.dump()), "exchange": str(self.files.folder)}
-            stream.put(frame(Kind.WELCOME, 0, json.dumps({**welcome, **more}).encode()))
+            self._greet(stream, json.loads(found.payload))
+        elif stream is not self.stream:
+            raise ValueError("it has not said HELLO")
         elif found.kind == Kind.MESSAGE and found.number > self.received:
             self.received = found.number
             message = unpack(found.payload)
@@ -337,7 +360,7 @@ class Core:
             self.stream.acknowledge(self.received)
             self.stream.send(self.journal)
         except OSError:
-            self._forget_stream()
+            self._forget(self.stream)
             return
         wanted = zmq.POLLIN | (zmq.POLLOUT if self.stream.is_behind(self.journal) else 0)
         self.poller.modify(self.stream.reads, wanted)
@@ -376,7 +399,7 @@ class Core:
                 poller = select.poll()
                 poller.register(self.stream.reads, wanted)
                 if any(event & zmq.POLLIN for _, event in poller.poll(100)):
-                    self._read()
+                    self._read(self.stream)
 
 
 def _wakeup(asked: list[str], why: str) -> int:

@@ -10,6 +10,7 @@ import contextlib
 import os
 import struct
 import zlib
+from collections import deque
 from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
@@ -35,9 +36,13 @@ class _Segment:
         self.first = int(path.name.split(".")[0])
         self.size = path.stat().st_size if path.exists() else 0
 
+    @property
+    def is_sealed(self) -> bool:
+        return self.path.name.endswith(_SEALED)
+
     def read(self) -> bytes:
         data = self.path.read_bytes()
-        return zlib.decompress(data) if self.path.name.endswith(_SEALED) else data
+        return zlib.decompress(data) if self.is_sealed else data
 
 
 def read(folder: Path) -> Iterator[JournalEntry]:
@@ -59,13 +64,15 @@ def _segments(folder: Path) -> list[_Segment]:
 class Journal:
     """The records of a folder, for its user only. One process writes it at a time; others may read.
 
-    limit_bytes: what it may take on disk. Records are not flushed: they outlive the process, not the machine.
+    limit_bytes: what it may take on disk. Records are not flushed: they outlive the process, not the machine. A file
+    that is full is compressed by `seal_one`, or when the limit is reached: writing itself keeps up with any kernel.
     """
 
     def __init__(self, folder: Path, *, limit_bytes: int = LIMIT_BYTES, segment_bytes: int = SEGMENT_BYTES) -> None:
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         self.folder, self._limit, self._segment_bytes = folder, limit_bytes, segment_bytes
         self._segments = sorted(_segments(folder), key=lambda segment: segment.first)
+        self._unsealed = deque(segment for segment in self._segments if not segment.is_sealed)
         self._file = -1
         self.last = self._recovered()
 
@@ -96,8 +103,24 @@ class Journal:
             raise
         current.size += len(data)
         if current.size >= self._segment_bytes:
-            self._seal()
+            self._close()
+            self._keep_to_limit()
         return self.last
+
+    @property
+    def is_sealable(self) -> bool:
+        """Whether a file is full, and not compressed yet."""
+        return len(self._unsealed) > (self._file >= 0)
+
+    def seal_one(self) -> None:
+        """Compress the oldest file that is full, if there is one: for when nothing else is to be done."""
+        if self.is_sealable:
+            segment = self._unsealed.popleft()
+            sealed = segment.path.with_name(segment.path.name + ".z")
+            with contextlib.suppress(OSError):  # a full disk: it stays as it is
+                files.write(sealed, zlib.compress(segment.path.read_bytes(), 1))
+                segment.path.unlink()
+                segment.path, segment.size = sealed, sealed.stat().st_size
 
     def skip_to(self, number: int) -> None:
         """Leave the numbers up to that one out: the next record gets the one behind it. Never back."""
@@ -155,16 +178,11 @@ class Journal:
         path = self.folder / f"{number:016d}{_OPEN}"
         self._file = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600)
         self._segments.append(_Segment(path))
+        self._unsealed.append(self._segments[-1])
 
-    def _seal(self) -> None:
-        """Compress the file that is written, and keep to the limit."""
-        self._close()
-        current = self._segments[-1]
-        sealed = current.path.with_name(current.path.name + ".z")
-        with contextlib.suppress(OSError):  # a full disk: it stays as it is
-            files.write(sealed, zlib.compress(current.path.read_bytes(), 1))
-            current.path.unlink()
-            current.path, current.size = sealed, sealed.stat().st_size
+    def _keep_to_limit(self) -> None:
+        while self.size > self._limit and self.is_sealable:
+            self.seal_one()
         while self.size > self._limit and len(self._segments) > 1:
             self._remove_oldest()
 
@@ -176,6 +194,8 @@ class Journal:
     def _remove_oldest(self) -> None:
         with contextlib.suppress(FileNotFoundError):
             self._segments[0].path.unlink()
+        if self._unsealed and self._unsealed[0] is self._segments[0]:
+            self._unsealed.popleft()
         del self._segments[0]
 
     def _end_of(self, index: int) -> int:

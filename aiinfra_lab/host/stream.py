@@ -6,6 +6,7 @@ Both ends use it. A message is sent from its journal, so that the next connectio
 from __future__ import annotations
 
 import os
+import time
 from collections import deque
 from collections.abc import Callable, Iterator
 
@@ -25,6 +26,7 @@ class Stream:
         for each in {reads, writes}:
             os.set_blocking(each, False)
         self.sent, self.acknowledged, self.is_greeted = 0, 0, False
+        self.moved_at = time.monotonic()  # when something came, or what was full took more: a cut shows by its age
         self._decoder, self._out = Decoder(), bytearray()
         self._backlog: Iterator[JournalEntry] | None = None
         self._later: deque[Callable[[], bytes]] = deque()
@@ -37,6 +39,7 @@ class Stream:
             return
         if not data:
             raise ConnectionResetError("the other side has gone")
+        self.moved_at = time.monotonic()
         yield from self._decoder.feed(data)
 
     def put(self, data: bytes) -> None:
@@ -75,6 +78,8 @@ class Stream:
             except BlockingIOError:
                 return
             del self._out[:taken]
+            if self._out:
+                self.moved_at = time.monotonic()
 
     def is_behind(self, journal: Journal) -> bool:
         """Whether something waits to be sent."""

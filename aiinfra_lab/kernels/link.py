@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import contextlib
 import json
-import os
-import threading
+import math
+import secrets
 import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -21,11 +21,16 @@ from ..host.journal import Journal, JournalEntry
 from ..host.spec import HostState
 from ..host.stream import Stream
 from ..leftovers import temporary
+from .connecting import Connecting
 from .exchanges import FOLDER, Exchanges
 from .reach import ByteStream, LocalReach, Reach
 
-_BACK_OFF_S = (0.0, 0.1, 0.3, 0.5, 1.0)
 _SILENT = 3  # keep-alives without an answer, after which a connection counts as broken
+# While messages pass, silence is asked sooner. One question without an answer makes a connection doubtful: another is
+# opened beside it, and the first of the two that is heard stays.
+_LIVELY_S, _LIVELY_ASK_S = 30.0, 1.0
+_DOUBT_S = 1.5
+_REST_S = 0.05  # without anything that comes, until what is written down is compressed
 _LITTLE_BYTES = 1 << 18
 _LOOK_S = 0.02
 
@@ -39,7 +44,6 @@ class Link:
     writes down; keep_bytes: of what the kernel has sent, at most."""
 
     def __init__(self, reach: Reach | None, folder: Path, *, keep_bytes: int) -> None:
-        self._reach = reach
         self.sent = Journal(folder / "sent")
         self.received = Journal(folder / "received", limit_bytes=keep_bytes)
         self.is_over = False  # whether the host has said that there is no core any more
@@ -50,10 +54,9 @@ class Link:
         self._lease: tuple[float | None, str, float | None] | None = None
         self._connection: ByteStream | None = None
         self._stream: Stream | None = None
-        self._attempt = 0
-        self._again_at = 0.0
-        self._opening: _Opening | None = None
-        self._heard_at = self._asked_at = 0.0
+        self._connecting = None if reach is None else Connecting(reach)
+        self._id, self._greetings = secrets.token_hex(8), 0  # for the core to know the latest connection of an owner
+        self._lively_at = self._asked_at = 0.0
 
     @property
     def is_connected(self) -> bool:
@@ -62,14 +65,13 @@ class Link:
     def go_by(self, reach: Reach | None) -> None:
         """Connect by another way, to another core; None for no way, for now."""
         self._broken("its machine is another one")
-        if self._opening is not None:
-            self._opening.forget()
-            self._opening = None
-        self._reach, self.is_over, self._attempt, self._again_at = reach, False, 0, 0.0
+        if self._connecting is not None:
+            self._connecting.close()
+        self._connecting, self.is_over = None if reach is None else Connecting(reach), False
 
     def send(self, channel: MessageChannel, parts: Sequence[bytes]) -> None:
         """Have a message brought to the host: a client's, or for `COMMAND` one of ours."""
-        payload = pack(channel, parts, time.time())
+        payload, self._lively_at = pack(channel, parts, time.time()), time.monotonic()
         with contextlib.suppress(OSError):  # a full disk: it goes now or never, and its number is used up
             self.sent.append(payload)
         if self._stream is not None:
@@ -83,54 +85,61 @@ class Link:
 
     def descriptors(self) -> dict[int, bool]:
         """What to wait for: file descriptors, and whether also for room to write."""
-        if self._opening is not None:
-            return {self._opening.reads: False}
-        if self._stream is None:
-            return {}
-        waits = self._stream.is_behind(self.sent)
-        if self._stream.reads == self._stream.writes:
-            return {self._stream.reads: waits}
-        return {self._stream.reads: False, **({self._stream.writes: True} if waits else {})}
+        found = {}
+        if self._connecting is not None and (self._stream is None or self._is_doubtful(self._stream)):
+            found[self._connecting.wakeup.reads] = False
+        if self._stream is not None:
+            found[self._stream.reads] = False
+            if self._stream.is_behind(self.sent):
+                found[self._stream.writes] = True
+        return found
 
     def patience_s(self) -> float | None:
         """After how long `serve` has to be called though nothing has come; None for whenever."""
-        if self.is_over or self._reach is None:
+        if self.is_over or self._connecting is None:
             return None
-        if self._stream is None:
-            return None if self._opening else max(0.0, self._again_at - time.monotonic())
-        if self._reach.keepalive_s is None:
-            return None
-        return max(0.0, max(self._heard_at, self._asked_at) + self._reach.keepalive_s - time.monotonic())
+        now, due = time.monotonic(), [math.inf]
+        if self.received.is_sealable or self.sent.is_sealable:
+            due.append(now + _REST_S)
+        if self._stream is None or self._is_doubtful(self._stream):
+            due.append(now + self._connecting.due_s())
+        elif self._asked_at > self._stream.moved_at:
+            due.append(self._asked_at + _DOUBT_S)
+        else:
+            due.append(self._stream.moved_at + self._ask_after_s())
+        if self._stream is not None:
+            due.append(self._stream.moved_at + _SILENT * self._keepalive_s)
+        return None if min(due) == math.inf else max(0.0, min(due) - now)
 
     def serve(self) -> Iterator[Message]:
         """Do what is due, without waiting; gives what the kernel has sent, each written down here before."""
-        if self.is_over or self._reach is None:
-            return
-        if self._stream is None:
-            self._connect(self._reach)
-        if self._stream is None:
-            return
-        try:
-            yield from self._receive(self._stream)
-            self._ask(self._stream)
-            self.exchanges.serve(self._stream)
-            self._stream.acknowledge(self.received.last)
-            self._stream.send(self.sent)
-        except (OSError, ValueError) as problem:
-            self._broken(str(problem))
+        if self._stream is not None and not self.is_over:
+            try:
+                yield from self._receive(self._stream)
+                self._ask(self._stream)
+                self.exchanges.serve(self._stream)
+                self._stream.acknowledge(self.received.last)
+                self._stream.send(self.sent)
+            except (OSError, ValueError) as problem:
+                self._broken(str(problem))
+        if self._connecting is not None and not self.is_over:
+            if self._stream is None or self._is_doubtful(self._stream):
+                self._connect(self._connecting)
+            else:
+                self._connecting.stop()
+        self._compress()
 
     def close(self) -> None:
         """Let go of the connection; the core stays."""
         self._broken("closed")
-        if self._opening is not None:
-            self._opening.forget()
+        if self._connecting is not None:
+            self._connecting.close()
         self.exchanges.close()
         self.sent.close()
         self.received.close()
 
     def _receive(self, stream: Stream) -> Iterator[Message]:
         for found in stream.receive():
-            self._heard_at = time.monotonic()
             if found.kind == Kind.WELCOME:
                 self._welcome(stream, json.loads(found.payload))
             elif found.kind == Kind.RECEIVED:
@@ -143,7 +152,7 @@ class Link:
     def _message(self, found: Frame) -> Iterator[Message]:
         if found.number <= self.received.last:  # it was sent again, since nobody knew that it had arrived
             return
-        message = unpack(found.payload)
+        message, self._lively_at = unpack(found.payload), time.monotonic()
         if lost := found.number - self.received.last - 1:
             self.received.skip_to(found.number - 1)
             yield Gap(0, message.at, [str(lost).encode()])
@@ -155,9 +164,11 @@ class Link:
         self.sent.skip_to(int(welcome["received"]))  # of an owner before, whose journal is gone
         stream.go_on_after(int(welcome["received"]))
         self.sent.drop(int(welcome["received"]))
-        self._attempt, self.problem, self.broken_at = 0, "", None
+        assert self._connecting is not None
+        self._connecting.succeeded()
+        self.problem, self.broken_at = "", None
         self._send_lease()
-        self.exchanges.greet(welcome.get("exchange"), is_here=isinstance(self._reach, LocalReach))
+        self.exchanges.greet(welcome.get("exchange"), is_here=isinstance(self._connecting.reach, LocalReach))
 
     def _send_lease(self) -> None:
         if self._stream is not None and self._stream.is_greeted and self._lease is not None:
@@ -167,35 +178,43 @@ class Link:
                 frame(Kind.LEASE, 0, json.dumps({"left_s": left_s, "reason": reason, "idle_s": idle_s}).encode())
             )
 
+    @property
+    def _keepalive_s(self) -> float:
+        """Infinite where a broken connection shows by itself."""
+        found = self._connecting.reach.keepalive_s if self._connecting is not None else None
+        return math.inf if found is None else found
+
+    def _ask_after_s(self) -> float:
+        if self._keepalive_s == math.inf or time.monotonic() - self._lively_at > _LIVELY_S:
+            return self._keepalive_s
+        return min(self._keepalive_s, _LIVELY_ASK_S)
+
     def _ask(self, stream: Stream) -> None:
         """Whether a silent connection still is one: a cut shows by nothing else."""
-        keepalive_s, now = self._reach.keepalive_s if self._reach else None, time.monotonic()
-        if keepalive_s is None:
-            return
-        if now - self._heard_at > _SILENT * keepalive_s:
-            raise ConnectionError(f"no sign of life for {now - self._heard_at:.0f} s")
-        if now - max(self._heard_at, self._asked_at) >= keepalive_s:
+        now = time.monotonic()
+        silent_s = now - stream.moved_at
+        if silent_s > _SILENT * self._keepalive_s:
+            raise ConnectionError(f"no sign of life for {silent_s:.0f} s")
+        if silent_s >= self._ask_after_s() and self._asked_at <= stream.moved_at:
             self._asked_at = now
             stream.put(frame(Kind.PING))
 
-    def _connect(self, reach: Reach) -> None:
-        """Have a connection opened beside this thread, since a far one takes its time; take it when it is there."""
-        if self._opening is None:
-            if time.monotonic() < self._again_at:
-                return
-            self._opening = _Opening(reach)
-        opening = self._opening
-        if not opening.is_done.is_set():
-            return
-        self._opening = None
-        opening.forget()
-        if isinstance(opening.result, ByteStream):
-            self._connection = opening.result
-            self._stream = Stream(opening.result.reads, opening.result.writes, opening.result.close)
-            self._heard_at = time.monotonic()
-            self._stream.put(frame(Kind.HELLO, 0, json.dumps({"received": self.received.last}).encode()))
-        else:
-            self._broken(str(opening.result))
+    def _is_doubtful(self, stream: Stream) -> bool:
+        """Whether it was asked for a sign of life, and has not given one yet."""
+        return self._asked_at > stream.moved_at and time.monotonic() - self._asked_at >= _DOUBT_S
+
+    def _connect(self, connecting: Connecting) -> None:
+        """Take a connection when one is there; a doubtful one is kept until then."""
+        found = connecting.take()
+        if found is not None:
+            if self._stream is not None:
+                self._broken("it did not answer")
+            self._connection, self._stream = found, Stream(found.reads, found.writes, found.close)
+            self._greetings, self._lively_at = self._greetings + 1, time.monotonic()
+            hello = {"received": self.received.last, "owner": self._id, "connection": self._greetings}
+            self._stream.put(frame(Kind.HELLO, 0, json.dumps(hello).encode()))
+        elif self._stream is None:
+            self.problem = connecting.problem or self.problem
 
     def _broken(self, problem: str) -> None:
         """The connection has broken: another one is opened after a while."""
@@ -207,41 +226,13 @@ class Link:
         if self.broken_at is None:
             self.broken_at, self.sent_before_break = time.time(), self.sent.last
         self.problem = problem
-        self._again_at = time.monotonic() + _BACK_OFF_S[min(self._attempt, len(_BACK_OFF_S) - 1)]
-        self._attempt += 1
+        if self._connecting is not None:
+            self._connecting.failed(problem)
 
-
-class _Opening:
-    """One attempt to connect, in a thread of its own. reads: readable once it is done."""
-
-    def __init__(self, reach: Reach) -> None:
-        self.result: ByteStream | Exception | None = None
-        self.is_done = threading.Event()
-        self.reads, self._writes = os.pipe()
-        self._is_forgotten = False
-        self._lock = threading.Lock()
-        threading.Thread(target=self._run, args=(reach,), daemon=True).start()
-
-    def _run(self, reach: Reach) -> None:
-        try:
-            found: ByteStream | Exception = reach.connect()
-        except Exception as problem:  # noqa: BLE001  # told where the connection is waited for
-            found = problem
-        with self._lock:
-            if self._is_forgotten:
-                if isinstance(found, ByteStream):
-                    found.close()
-                return
-            self.result = found
-            self.is_done.set()
-            os.write(self._writes, b".")
-
-    def forget(self) -> None:
-        """Whatever comes of it is of no use any more, unless it was taken."""
-        with self._lock:
-            self._is_forgotten = True
-            os.close(self.reads)
-            os.close(self._writes)
+    def _compress(self) -> None:
+        """Compress what is written down, a file at a time, while nothing else is to be done."""
+        if self._stream is None or time.monotonic() - self._stream.moved_at >= _REST_S:
+            (self.received if self.received.is_sealable else self.sent).seal_one()
 
 
 def end_core(reach: Reach, within_s: float) -> str:

@@ -11,16 +11,18 @@ import functools
 import hashlib
 import io
 import re
+import select
 import shlex
 import socket
 import subprocess
 import sys
 import threading
+import time
 import zipfile
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Protocol
+from typing import IO, Protocol
 
 from ..errors import Failed, LabError, Unavailable
 from ..host import __file__ as _host
@@ -59,23 +61,26 @@ class Reach(Protocol):
     """A way to the host of one kernel.
 
     keepalive_s: after how long a silent stream is asked for a sign of life; None where a broken one shows by itself
+    attempts: how many to connect may be under way at one time
     """
 
     keepalive_s: float | None
+    attempts: int
 
     def begin(self, spec: HostSpec) -> None:
         """Start the core; returns when an owner may connect. Failed when it cannot be started, Unavailable when its
         host cannot be reached."""
 
-    def connect(self) -> ByteStream:
+    def connect(self, within_s: float | None = None) -> ByteStream:
         """Open a stream to the core, or to what is left of it when it has ended. Unavailable when its host cannot be
-        reached now. It may take as long as its host takes."""
+        reached now, or not in that time; without one it takes as long as its host takes."""
 
 
 class LocalReach:
     """This machine: see `Reach`. folder: the spec's."""
 
     keepalive_s: float | None = None
+    attempts = 1
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
@@ -97,7 +102,7 @@ class LocalReach:
             lines = done.stderr.decode("utf-8", "replace").strip().splitlines()
             raise Failed(f"its host core did not start: {lines[-1] if lines else done.returncode}", "try again")
 
-    def connect(self) -> ByteStream:
+    def connect(self, within_s: float | None = None) -> ByteStream:
         core = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
         try:
             state = read_state(self._folder)
@@ -123,7 +128,8 @@ class CommandReach:
     """A host behind a command that passes standard input and output: `ssh HOST`, `srun …`, `kubectl exec -i POD --`.
 
     folder: the spec's, on that host. shell: whether the command gives its arguments to a shell there, as ssh does.
-    python: what runs the core there; it needs pyzmq. env: of the command itself, on this machine.
+    python: what runs the core there; it needs pyzmq. env: of the command itself, on this machine. attempts: see
+    `Reach`; few of a command that is costly where it goes.
     """
 
     keepalive_s: float | None = 3.0
@@ -136,7 +142,9 @@ class CommandReach:
         shell: bool = True,
         python: str = "python3",
         env: Mapping[str, str] | None = None,
+        attempts: int = 4,
     ) -> None:
+        self.attempts = attempts
         self._command, self._folder, self._shell, self._python = list(command), folder, shell, python
         self._env = env
 
@@ -155,14 +163,14 @@ class CommandReach:
             pass  # what it says on standard error tells more
         raise self._problem(process)
 
-    def connect(self) -> ByteStream:
+    def connect(self, within_s: float | None = None) -> ByteStream:
         process = self._run("attach", self._folder)
         assert process.stdin is not None
         assert process.stdout is not None
         try:
-            _send_files(process)
-        except OSError:
-            problem = self._problem(process)
+            _send_files(process, within_s)
+        except OSError as why:
+            problem = self._problem(process, str(why))
             raise problem from None
         return ByteStream(
             process.stdout.fileno(),
@@ -197,27 +205,38 @@ class CommandReach:
         """The command there."""
         return [self._python, "-c", _FIRST.format(size=len(_loader())), _digest(), *arguments]
 
-    def _problem(self, process: subprocess.Popen[bytes]) -> LabError:
-        """Why a command ended that should have gone on."""
+    def _problem(self, process: subprocess.Popen[bytes], why: str = "") -> LabError:
+        """Why a command ended, or was given up, that should have gone on; `why` where it says nothing itself."""
         _end(process)
         where, last = " ".join(self._command), _last_line(process)
         if process.returncode == 1 and last.startswith("ModuleNotFoundError"):
             what = f"{self._python} there cannot keep a kernel: {last}"
             return Failed(what, f"install ipykernel there, e.g. `{where} {self._python} -m pip install ipykernel`")
-        return Unavailable(f"`{where}` does not reach a host: {last or process.returncode}", "try it by hand")
+        return Unavailable(f"`{where}` does not reach a host: {last or why or process.returncode}", "try it by hand")
 
 
-def _send_files(process: subprocess.Popen[bytes]) -> None:
-    """Send the host core's files when the host asks for them. OSError when it is not reached."""
+def _send_files(process: subprocess.Popen[bytes], within_s: float | None = None) -> None:
+    """Send the host core's files when the host asks for them. OSError when it is not reached in that time."""
     assert process.stdin is not None
     assert process.stdout is not None
-    answer = process.stdout.read(1)
+    until = None if within_s is None else time.monotonic() + within_s
+    answer = _answer(process.stdout, until)
     if answer == b"?":
         files = _bundle()
         process.stdin.write(len(files).to_bytes(4, "big") + files)
-        answer = process.stdout.read(1)
+        answer = _answer(process.stdout, until)
     if answer != b"!":
         raise ConnectionError("the host does not answer")
+
+
+def _answer(output: IO[bytes], until: float | None) -> bytes:
+    """One byte of a command's output. TimeoutError when it takes longer."""
+    if until is not None:
+        poller = select.poll()
+        poller.register(output, select.POLLIN)
+        if not poller.poll(max(0.0, until - time.monotonic()) * 1000):
+            raise TimeoutError("the host does not answer in time")
+    return output.read(1)
 
 
 def _end(process: subprocess.Popen[bytes]) -> None:

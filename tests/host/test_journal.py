@@ -55,10 +55,30 @@ def test_it_is_for_its_user_only_and_compressed_once_it_is_not_written_any_more(
     journal = Journal(tmp_path / "journal", segment_bytes=10_000)
     for _ in range(100):
         journal.append(b"the same line again and again\n" * 10)
+    assert journal.size > 100 * 310
+    while journal.is_sealable:
+        journal.seal_one()
     assert journal.size < 100 * 310 / 2
     assert journal.folder.stat().st_mode & 0o077 == 0
     assert [path for path in journal.folder.iterdir() if path.stat().st_mode & 0o077] == []
     assert len(numbers(journal)) == 100
+
+
+def test_what_would_take_more_than_its_limit_is_compressed_before_it_is_lost(tmp_path):
+    journal = Journal(tmp_path / "journal", limit_bytes=10_000, segment_bytes=3000)
+    for _ in range(100):
+        journal.append(b"the same line again and again\n" * 10)
+    assert journal.size <= 13_000
+    assert numbers(journal) == list(range(1, 101))
+    assert numbers(Journal(journal.folder)) == list(range(1, 101))
+
+
+def test_what_is_dropped_is_not_compressed(journal):
+    fill(journal, 50)
+    journal.drop(50)
+    while journal.is_sealable:
+        journal.seal_one()
+    assert [path.name for path in journal.folder.iterdir() if path.name.endswith(".z")] == []
 
 
 def test_what_nobody_fetches_is_bounded_and_leaves_a_gap(tmp_path):
@@ -110,5 +130,7 @@ def test_what_is_read_while_it_is_written_comes_whole_and_once(journal):
                 found.append(record.number)
         if random_.random() < 0.05 and found:
             journal.drop(found[-1])
+        if random_.random() < 0.05:
+            journal.seal_one()
     assert found == list(range(1, len(found) + 1))
     assert found + numbers(journal, found[-1]) == list(range(1, 400))

@@ -1,14 +1,19 @@
 """Kernels behind a reach: on this machine, behind a command, and on a machine with a real sshd whose link is cut."""
 
+import contextlib
 import errno
+import json
+import socket
 import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
 
+import psutil
 import pytest
 
 from aiinfra_lab.errors import Failed, LabError
+from aiinfra_lab.host.frames import Decoder, Kind, frame
 from aiinfra_lab.host.spec import read_state
 from aiinfra_lab.kernels.reach import CommandReach, LocalReach
 from tests.conftest import until
@@ -133,6 +138,81 @@ def test_a_kernel_that_cannot_be_started_ends_with_the_reason(reach, tmp_path):
     far = Far(reach, tmp_path / "host", tmp_path / "here", argv=["/no/such/kernel"])
     far.until(lambda: far.state.phase == "ended")
     assert far.state.why.startswith("its kernel cannot be started: ")
+
+
+def attached() -> list[psutil.Process]:
+    """The commands that carry a connection of this process."""
+    found = []
+    for each in psutil.Process().children(recursive=True):
+        with contextlib.suppress(psutil.Error):  # it has ended meanwhile
+            if "attach" in each.cmdline():
+                found.append(each)
+    return found
+
+
+def test_a_connection_that_says_nothing_is_replaced_and_one_that_is_slow_stays(tmp_path):
+    cache = ["env", f"XDG_CACHE_HOME={tmp_path / 'cache'}"]
+    reach = CommandReach(cache, str(tmp_path / "host"), shell=False, python=sys.executable)
+    far = Far(reach, tmp_path / "host", tmp_path / "here", alone_s=20.0)
+    far.execute(COUNT.format(100, 0.1))
+    far.until(lambda: len(far.lines()) > 5)
+    (first,) = attached()
+    first.suspend()
+    stopped_at, had = time.monotonic(), len(far.lines())
+    far.serve(1.5)
+    first.resume()  # it was only slow
+    far.until(lambda: len(far.lines()) > had + 20)
+    assert attached() == [first]
+    first.suspend()
+    stopped_at, had = time.monotonic(), len(far.lines())
+    far.until(lambda: len(far.lines()) > had + 20)
+    assert time.monotonic() - stopped_at < 8  # three keep-alives without an answer take 9 s
+    assert first not in attached()
+    far.until(lambda: far.replies)
+    assert (far.lines(), far.gaps) == (list(range(100)), 0)
+    far.end()
+
+
+class Connection:
+    """A connection to a core as an owner makes it, by hand."""
+
+    def __init__(self, folder: Path) -> None:
+        self.socket, self.decoder = socket.socket(socket.AF_UNIX), Decoder()
+        self.socket.connect(read_state(folder).socket)
+        self.socket.settimeout(10)
+
+    def say(self, kind: int, **content: object) -> "Connection":
+        self.socket.sendall(frame(kind, 0, json.dumps(content).encode()))
+        return self
+
+    def hears(self, kind: int) -> bool:
+        """Whether that comes; False when the other side goes."""
+        try:
+            while data := self.socket.recv(1 << 16):
+                if kind in [found.kind for found in self.decoder.feed(data)]:
+                    return True
+        except ConnectionError:
+            pass
+        return False
+
+
+def test_only_a_hello_takes_the_owners_place_and_one_that_a_cut_has_kept_does_not(tmp_path):
+    far = Far(LocalReach(tmp_path / "host"), tmp_path / "host", tmp_path / "here", alone_s=20.0)
+    far.until(lambda: far.state.phase == "ready")
+    far.link.close()
+    hello = {"received": 0, "owner": "this"}
+    owner = Connection(tmp_path / "host").say(Kind.HELLO, **hello, connection=2)
+    assert owner.hears(Kind.WELCOME)
+    others = [Connection(tmp_path / "host") for _ in range(20)]
+    assert not Connection(tmp_path / "host").say(Kind.PING).hears(Kind.PONG)
+    assert not Connection(tmp_path / "host").say(Kind.HELLO, **hello, connection=1).hears(Kind.WELCOME)
+    assert owner.say(Kind.PING).hears(Kind.PONG)
+    assert Connection(tmp_path / "host").say(Kind.HELLO, **{**hello, "owner": "next"}, connection=1).hears(Kind.WELCOME)
+    assert not owner.hears(Kind.PONG)
+    for each in (owner, *others):
+        each.socket.close()
+    far.attach_again()
+    far.end()
 
 
 @pytest.fixture
