@@ -109,7 +109,7 @@ class GpuNoun(Noun[SessionRecord]):
 
     def spent_usd(self, record: Record[SessionRecord]) -> float:
         """A rented session is paid by its machines."""
-        return sessions.observe_all([record])[0].spent_usd if record.body.is_rented else super().spent_usd(record)
+        return sessions.rented_usd(record) if record.body.is_rented else super().spent_usd(record)
 
     def spans(self) -> Sequence[Span]:
         found = sessions.observe_all(open_store().list(SessionRecord, skip_unreadable=True))
@@ -165,7 +165,7 @@ def _spans(found: sessions.ObservedSession) -> list[Span]:
     """This start and the earlier ones. What cannot be asked counts as if it went on: it may cost money."""
     uri, body = found.record.uri, found.record.body
     rented = [
-        Span(uri, each.requested_at, each.ended_at or time.time(), each.is_open, each.usd_per_hour, False)
+        Span(uri, each.paid_from, each.paid_from + each.paid_s(time.time()), each.is_open, each.usd_per_hour, False)
         for each in found.machines
         if each.instance or each.is_open
     ]
