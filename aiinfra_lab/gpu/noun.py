@@ -28,6 +28,7 @@ class GpuNoun(Noun[SessionRecord]):
         "aws_environment": "the environment of infra/terraform whose networks `--on aws` uses, found by its tag",
         "aws_image": "the image of its machines, with drivers: an id, or a pattern of names of which the newest counts",
         "aws_instance_profile": "their role; aiinfra-ENVIRONMENT-host when it is not set",
+        "aws_one_shot": "true: a schedule of AWS's ends each machine at its deadline too, see infra/README.md",
         "aws_python": "the Python there, which has ipykernel; without it each machine makes itself one",
         "aws_regions": "where machines are rented, e.g. us-east-1, us-west-2; the usual region when it is not set",
         "aws_root_gib": "the size of their volumes, in GiB; 100, or the image's, when it is not set",
