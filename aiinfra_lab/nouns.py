@@ -497,8 +497,12 @@ class Noun(Generic[B]):
         living = store.list(self.kind, is_open=True, skip_unreadable=True)
         over = store.list(self.kind, is_open=False, limit=_ENDED_LOOKED_AT, order="written", skip_unreadable=True)
         recent = [record for record in over if record.updated_at >= time.time() - 86_400]
-        found = (_budget(record, self.spent_usd) for record in [*living, *recent])
+        found = map(self.budget, [*living, *recent])
         return [each for each in found if each is not None]
+
+    def budget(self, record: Record[Any]) -> Budget | None:
+        """That of a thing whose record `HasBudget`; None when it has none, or something else ended it."""
+        return _budget(record, self.spent_usd)
 
     def spent_usd(self, record: Record[Any]) -> float:
         """What this start of a thing that `HasBudget` has cost so far; by default what its record says of that."""

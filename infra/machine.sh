@@ -1,10 +1,16 @@
 # User data of every GPU machine. Whoever launches one puts a first line `#!/bin/sh` and these variables before it:
 # expires_at (RFC 3339), and, empty where there are none: mig (profiles), ssh_keys (a line each) and their user.
-# Who has made the key by which ssh knows the machine gives it as host_key, the private one.
+# Who has made the key by which ssh knows the machine gives it as host_key, the private one. Who rents it by the time
+# gives the seconds as lasts_s too: their clock may show another time than this one.
 
 # Before anything that could fail or take long: the end. Shutting down ends the machine for good, see its launch.
 at=$(date -ud "$expires_at" +%s) || at=0
-left=$((at - $(date +%s)))
+now=$(date +%s)
+if [ "${lasts_s:-0}" -gt 0 ]; then
+    # What is sooner, but for a time that had passed when the machine began.
+    [ "$at" -gt "$now" ] && [ "$at" -lt $((now + lasts_s)) ] || at=$((now + lasts_s))
+fi
+left=$((at - now))
 [ "$left" -gt 0 ] || left=0
 shutdown -h "+$(((left + 59) / 60))"
 

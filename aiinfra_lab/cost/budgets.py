@@ -83,11 +83,14 @@ def look() -> Sequence[Budget]:
     is sent where the store takes no writes.
     """
     found = list(budgets())
-    store = open_store()
     for each in found:
-        if level(each):
-            _warn(store, each)
+        warn(each)
     return found
+
+
+def warn(budget: Budget) -> str:
+    """Send the warning that is due of one budget, as whoever keeps its thing does; its text, empty where none is."""
+    return _warn(open_store(), budget) if level(budget) else ""
 
 
 def notices(found: Sequence[Budget]) -> list[Notice]:
@@ -104,18 +107,19 @@ def _text(budget: Budget) -> str:
     return f"{used(budget.spent_usd, budget.budget_usd)}, {whose}, is spent"
 
 
-def _warn(store: Store, budget: Budget) -> None:
+def _warn(store: Store, budget: Budget) -> str:
     name = budget.uri.replace(":", "-").replace("@", "-")
     before, reached = store.get(BudgetWarning, name), level(budget)
     if before and _is_of(before.body, budget) and before.body.level >= reached:
-        return
+        return ""
     body = BudgetWarning(subject=budget.uri, started_at=budget.started_at, budget_usd=budget.budget_usd, level=reached)
     warning = Record(BudgetWarning.kind, name, body, before.rev if before else 0)
     try:
         # In one transaction: whoever loses the race for the one sends not the other.
         store.commit([warning, signal_records.record(store, budget.uri, _text(budget), budget.fix)])
     except LabError:
-        return  # somebody else was faster, or nothing can be written now: whoever looks next sends it
+        return ""  # somebody else was faster, or nothing can be written now: whoever looks next sends it
+    return _text(budget)
 
 
 def _is_of(warned: BudgetWarning, budget: Budget) -> bool:

@@ -18,7 +18,7 @@ from ..show import Card, Listing, Result, Table, moment, working
 from ..units import Duration, Usd, counted, number
 from ..uris import Uri, check_name
 from ..verbs import Choices, Code, Destination, Inputs, Live, Name, Outputs, Suggested, verb
-from . import cards, reaping, running, sessions, starting
+from . import cards, metering, reaping, running, sessions, starting
 from . import offers as offering
 from .base import AcceleratorUse, Gauged, KernelHost, Machines, Offer, Paced, Plan, Status
 from .record import SessionRecord
@@ -50,8 +50,8 @@ class Session(Result):
     hourly_usd: its price. spot: whether it may be taken away. spent_usd: of this start. idle_s: the time without use
     that ends it; use: what it is used for now, empty while nobody does, and used_at: until when it was. ends_by:
     `budget` when that ends it before its time does. step: what it waits for while it starts. machine: which one was
-    rented for it, as its provider calls it; type: of which kind. accelerator: how much that is used, where it can be
-    told.
+    rented for it, as its provider calls it; type: of which kind, and where: in which zone, region or partition. count:
+    of accelerators, a share of one where it has less. accelerator: how much that is used, where it can be told.
     """
 
     kind = "Session"
@@ -77,6 +77,8 @@ class Session(Result):
     step: str = ""
     machine: str = ""
     type: str = ""
+    where: str = ""
+    count: float = 1.0
     accelerator: AcceleratorUse | None = None
 
     def card(self) -> Card:
@@ -124,7 +126,7 @@ def start(
     label = check_name(Uri.parse(name, noun="gpu").label)  # a version, which a session has not, is no name either
     wanted = offering.asked_for(gpu, mig) or None
     request = starting.SessionRequest(label, wanted, spot, number(for_), number(budget), on, number(idle))
-    with working(Session.kind, str(Uri("gpu", label)), "waits for its machine"):
+    with working(Session.kind, str(Uri("gpu", label)), "waits for its machine", metering.meter(label)):
         record, notes = starting.bring_up(request)
     return _session(sessions.observe(record), notes)
 
@@ -565,7 +567,9 @@ def _session(
         ends_by=body.deadline_by if is_live else "",
         step=found.step,
         machine=next((each.instance for each in reversed(found.machines) if each.job == body.handle), ""),
-        type=body.device if body.is_rented else "",
+        type=body.type or (body.device if body.is_rented else ""),  # an older record has no type
+        where=body.where,
+        count=body.count or 1.0,
         accelerator=accelerator,
     )
 

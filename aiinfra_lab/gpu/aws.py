@@ -7,6 +7,7 @@ armed in the call that creates it. It is reached by the OpenSSH client with keys
 from __future__ import annotations
 
 import subprocess
+import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
@@ -39,6 +40,7 @@ from .aws_launch import (
     request,
     time_text,
 )
+from .aws_one_shot import OneShots
 from .base import NoCapacity, Offer
 from .renting import Instance, LaunchSpec, RentingMachines
 from .ssh import ssh_command
@@ -93,7 +95,9 @@ class AwsMachines(RentingMachines):
         self._commands = where.get("gpu.aws_setup", "")
         self._ssh_config = where.get("gpu.aws_ssh_config", "")
         self._calls = Calls()
+        self._one_shots = OneShots(self._calls, self._environment) if where.get("gpu.aws_one_shot", False) else None
         self._region_of: dict[str, str] = {}
+        self._begun_at: dict[str, float] = {}  # by token, as AWS's clock has it
 
     # ---- what there is ----
 
@@ -172,6 +176,12 @@ class AwsMachines(RentingMachines):
     # ---- one machine ----
 
     def launch(self, spec: LaunchSpec) -> str:
+        instance = self._launched(spec)
+        if self._one_shots is not None:
+            self._arm(self._one_shots, instance, spec)
+        return instance
+
+    def _launched(self, spec: LaunchSpec) -> str:
         kind = MachineKind.parse(spec.offer.device)
         if known := self._of_token(kind.region, spec.token):
             return known
@@ -182,7 +192,23 @@ class AwsMachines(RentingMachines):
             if known := self._of_token(kind.region, spec.token):
                 return known
             raise _refusal(refused, kind, spec.offer) from refused
-        return self._known(spec.token, kind.region, answer["Instances"][0]["InstanceId"])
+        made = answer["Instances"][0]
+        self._begun_at[spec.token] = made["LaunchTime"].timestamp()
+        return self._known(spec.token, kind.region, made["InstanceId"])
+
+    def _arm(self, one_shots: OneShots, instance: str, spec: LaunchSpec) -> None:
+        """Have AWS end it too. Whoever wants that, and does not get it, gets no machine."""
+        region, _, name = instance.partition("/")
+        at = spec.deadline_at
+        if spec.lasts_s is not None and spec.token in self._begun_at:
+            at = self._begun_at[spec.token] + spec.lasts_s
+        try:
+            one_shots.arm(region, name, spec.token, at)
+        except Unavailable:
+            raise
+        except LabError:
+            self.end(instance)
+            raise
 
     def instances(self, token: str = "") -> Sequence[Instance]:
         if not token:
@@ -217,11 +243,16 @@ class AwsMachines(RentingMachines):
             raise Unavailable(f"AWS does not end {instance_id}: {refused.message}", fix) from refused
         except Denied as problem:
             raise _untold(problem) from problem
+        if self._one_shots is not None:
+            self._one_shots.forget(region, name)
 
     def move_end(self, instance_id: str, deadline_at: float) -> None:
         region, _, name = instance_id.partition("/")
+        tags = listed({EXPIRES: time_text(deadline_at)})
         try:
-            self._calls.ask(region, "create_tags", Resources=[name], Tags=listed({EXPIRES: time_text(deadline_at)}))
+            answer = self._calls.ask(region, "create_tags", Resources=[name], Tags=tags)
+            if self._one_shots is not None:
+                self._one_shots.move(region, name, deadline_at - time.time(), answer)
         except RefusedError as refused:
             if not refused.code.startswith("InvalidInstanceID"):
                 what = f"AWS does not move the deadline of {instance_id}: {refused.message}"
@@ -350,7 +381,11 @@ class AwsMachines(RentingMachines):
     def _of_token(self, region: str, token: str) -> str:
         """The id of the machine of that token in a region, be it gone; empty when none is known there."""
         found = self._instances_in(region, token)
-        return self._known(token, region, found[0].id.partition("/")[2]) if found else ""
+        if not found:
+            return ""
+        if found[0].created_at is not None:
+            self._begun_at[token] = found[0].created_at
+        return self._known(token, region, found[0].id.partition("/")[2])
 
     def _instances_in(self, region: str, token: str) -> list[Instance]:
         about = {f"tag:{OWNER}": [make_home_id(self._home)]}

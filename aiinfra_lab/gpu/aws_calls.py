@@ -1,4 +1,4 @@
-"""Calls of EC2: in any region, tried again where that helps, with what it refuses told apart.
+"""Calls of EC2, and of what helps it: in any region, tried again where that helps, with what it refuses told apart.
 
 Each call here may be repeated: it looks, it carries a token, or it says how something shall be. So one that got no
 answer is asked again, up to `ATTEMPTS` times with pauses of about 0.5, 1 and 2 s; an attempt takes up to 5 s to connect
@@ -30,7 +30,14 @@ _MOST_AT_ONCE = 16
 
 _AGAIN = {
     *("RequestLimitExceeded", "Throttling", "ThrottlingException", "RequestThrottled"),
-    *("InternalError", "InternalFailure", "Unavailable", "ServiceUnavailable", "RequestTimeout"),
+    *(
+        "InternalError",
+        "InternalFailure",
+        "InternalServerException",
+        "Unavailable",
+        "ServiceUnavailable",
+        "RequestTimeout",
+    ),
 }
 _CREDENTIALS = {
     *("AuthFailure", "ExpiredToken", "ExpiredTokenException", "IncompleteSignature", "InvalidClientTokenId"),
@@ -61,11 +68,11 @@ class Calls:
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._session: Any = None
-        self._clients: dict[str, Any] = {}
+        self._clients: dict[tuple[str, str], Any] = {}
         self._regions: tuple[float, tuple[str, ...]] = (0.0, ())
 
-    def ask(self, region: str, operation: str, **parameters: Any) -> Any:
-        """The answer, of all pages where there are several, as boto3 has it.
+    def ask(self, region: str, operation: str, of: str = "ec2", **parameters: Any) -> Any:
+        """The answer, of all pages where there are several, as boto3 has it. of: the service, as boto3 calls it.
 
         RefusedError for what EC2 refuses, but Denied where it does not know or does not let in whoever asks;
         Unavailable when there was no answer, and it is not known whether it was done.
@@ -75,7 +82,7 @@ class Calls:
             if attempt:
                 time.sleep(PAUSE_S * 2 ** (attempt - 1) * random.uniform(0.75, 1.25))  # noqa: S311  # no secret
             try:
-                return self._once(region, operation, parameters)
+                return self._once(region, operation, parameters, of)
             except RefusedError as problem:
                 if problem.code not in _AGAIN:
                     raise
@@ -121,11 +128,11 @@ class Calls:
         except BotoCoreError as problem:  # a profile that is not there
             raise Denied(f"AWS was not asked: {_short(problem)}", _GIVE) from problem
 
-    def _once(self, region: str, operation: str, parameters: Mapping[str, Any]) -> Any:
+    def _once(self, region: str, operation: str, parameters: Mapping[str, Any], service: str) -> Any:
         from botocore import exceptions as of
 
         try:
-            client = self._client(region)
+            client = self._client(region, service)
             if client.can_paginate(operation):
                 return client.get_paginator(operation).paginate(**parameters).build_full_result()
             return getattr(client, operation)(**parameters)
@@ -154,14 +161,15 @@ class Calls:
             return Denied(f"AWS has not let this account in to {region} yet: {message}", "ask AWS Support, or wait")
         return RefusedError(code, message, region)
 
-    def _client(self, region: str) -> Any:
+    def _client(self, region: str, service: str) -> Any:
         from botocore.config import Config
 
         with self._lock:  # only making one needs it
-            if region not in self._clients:
+            if (region, service) not in self._clients:
                 bounds = Config(connect_timeout=CONNECT_S, read_timeout=READ_S, retries={"total_max_attempts": 1})
-                self._clients[region] = self._opened().client("ec2", region_name=region, config=bounds)
-            return self._clients[region]
+                made = self._opened().client(service, region_name=region, config=bounds)
+                self._clients[region, service] = made
+            return self._clients[region, service]
 
     def _opened(self) -> Any:
         import boto3

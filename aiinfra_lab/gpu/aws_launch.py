@@ -98,8 +98,8 @@ class MachineSetup:
     slices: Sequence[str] = ()
     commands: str = ""
 
-    def user_data(self, expires_at: str) -> str:
-        """The script that the machine begins with; it arms the deadline first."""
+    def user_data(self, expires_at: str, lasts_s: float | None = None) -> str:
+        """The script that the machine begins with; it arms the deadline first. lasts_s: until then, at most."""
         variables = {
             "expires_at": expires_at,
             "mig": ",".join(self.slices),
@@ -107,6 +107,8 @@ class MachineSetup:
             "ssh_keys": self.login_key,
             "host_key": self.host_key,
         }
+        if lasts_s is not None:
+            variables["lasts_s"] = f"{math.ceil(lasts_s)}"
         if wrong := next((name for name, value in variables.items() if "'" in value), ""):
             raise UsageProblem(f"a quote has no place in {wrong} of a machine", "correct aws_user in [gpu]")
         lines = "".join(f"{name}='{value}'\n" for name, value in variables.items())
@@ -134,7 +136,7 @@ def request(spec: LaunchSpec, target: LaunchTarget, setup: MachineSetup) -> dict
         "SubnetId": target.subnet,
         "SecurityGroupIds": list(target.security_groups),
         "InstanceInitiatedShutdownBehavior": "terminate",
-        "UserData": setup.user_data(expires_at),
+        "UserData": setup.user_data(expires_at, spec.lasts_s),
         "TagSpecifications": [{"ResourceType": each, "Tags": listed(tags)} for each in tagged],
         # With the tags in it, the machine needs no credentials to know what it is.
         "MetadataOptions": {

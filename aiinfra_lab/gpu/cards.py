@@ -144,12 +144,17 @@ def _first(found: Offers) -> str:
 
 def _offer_row(one: Offered) -> tuple[Cell, ...]:
     memory = f", {one.memory_gib:g} GiB" if one.memory_gib else ""
-    count = f"{Fraction(one.count).limit_denominator(1000)} × " if one.count != 1 else ""
     worst = one.worst_hourly_usd if one.worst_case_usd is None else one.worst_case_usd
     market = "spot" if one.spot else "on demand" if one.hourly_usd else ""
     to_know = "; ".join(filter(None, [one.risk, one.note]))
     machine = " ".join(filter(None, [one.on, one.type]))
-    return machine, one.where, f"{count}{one.gpu}{memory}", show_usd(one.hourly_usd), show_usd(worst), market, to_know
+    accelerator = f"{_counted(one.gpu, one.count)}{memory}"
+    return machine, one.where, accelerator, show_usd(one.hourly_usd), show_usd(worst), market, to_know
+
+
+def _counted(gpu: str, count: float) -> str:
+    """An accelerator and how many of it: `2 × A100`, `1/4 × L4`."""
+    return gpu if count == 1 else f"{Fraction(count).limit_denominator(1000)} × {gpu}"
 
 
 def export_card(done: ExportedSession) -> Card:
@@ -171,7 +176,7 @@ def export_card(done: ExportedSession) -> Card:
 def _row(session: Session) -> tuple[Cell, ...]:
     mark, why = _mark(session)
     state: Cell = (mark, f"({why})") if why else mark
-    machine = f"{session.gpu} on {session.on}"
+    machine = _machine(session)
     money = show_usd(session.hourly_usd), show_usd(session.spent_usd)
     return session.uri, state, machine, *money, moment(session.started_at), _ends(session)
 
@@ -215,10 +220,15 @@ def _lead(session: Session, why: str) -> str:
 
 
 def _facts(session: Session) -> list[tuple[str, str]]:
-    facts = [("machine", " ".join(filter(None, [f"{session.gpu} on {session.on}", session.type])))]
+    facts = [("machine", _machine(session))]
+    facts += [("in", session.where)] if session.where else []
     facts += [("called", session.machine)] if session.machine else []
     facts += [("spot", "it may be taken away")] if session.spot else []
     return facts + ([("kernel", session.kernel)] if session.kernel else [])
+
+
+def _machine(session: Session) -> str:
+    return " ".join(filter(None, [f"{_counted(session.gpu, session.count)} on {session.on}", session.type]))
 
 
 def _price(session: Session) -> str:

@@ -17,6 +17,7 @@ from pathlib import Path
 
 _LOOK_S = 0.2
 _LATE_S = 10.0  # after the deadline, which the core keeps by itself
+_WRONG_S = 60.0  # for an owner by whose clock the deadline had passed when the pod began: who comes lives, and counts
 _LINGER_S = 60.0  # so long a core that has ended can be asked for what it has left
 _IN_ORDER_S = 15.0  # for a core to end its kernel, and for its owner to hear why
 
@@ -80,12 +81,23 @@ class Pod:
                 self.lease = written
 
 
+def limits(left_s: float, by_clock_s: float, begin_s: float) -> tuple[float, float]:
+    """Until the deadline, and for a core to begin, given both of what `main` is.
+
+    One that has passed may be so because the pod waited, and then nobody comes; or the clocks of cluster and owner show
+    other times, and then the owner comes at once.
+    """
+    if by_clock_s > 0:
+        return min(left_s, by_clock_s), begin_s
+    return left_s, min(begin_s, _WRONG_S)
+
+
 def main(folder: str, left_s: str, deadline_at: str, begin_s: str, grace_s: str) -> None:
     """Live until there is a reason to end, which is written to the pod's log.
 
     left_s: until the deadline, when this was written; deadline_at: the same by the clock, since a pod may have waited
     """
-    pod = Pod(folder, min(float(left_s), float(deadline_at) - time.time()), float(begin_s), float(grace_s))
+    pod = Pod(folder, *limits(float(left_s), float(deadline_at) - time.time(), float(begin_s)), float(grace_s))
     signal.signal(signal.SIGTERM, pod.ask)
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     while not (why := pod.why_over()):

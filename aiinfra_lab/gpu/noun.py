@@ -28,6 +28,7 @@ class GpuNoun(Noun[SessionRecord]):
         "aws_environment": "the environment of infra/terraform whose networks `--on aws` uses, found by its tag",
         "aws_image": "the image of its machines, with drivers: an id, or a pattern of names of which the newest counts",
         "aws_instance_profile": "their role; aiinfra-ENVIRONMENT-host when it is not set",
+        "aws_one_shot": "true: a schedule of AWS's ends each machine at its deadline too, see infra/README.md",
         "aws_python": "the Python there, which has ipykernel; without it each machine makes itself one",
         "aws_regions": "where machines are rented, e.g. us-east-1, us-west-2; the usual region when it is not set",
         "aws_root_gib": "the size of their volumes, in GiB; 100, or the image's, when it is not set",
@@ -109,7 +110,7 @@ class GpuNoun(Noun[SessionRecord]):
 
     def spent_usd(self, record: Record[SessionRecord]) -> float:
         """A rented session is paid by its machines."""
-        return sessions.observe_all([record])[0].spent_usd if record.body.is_rented else super().spent_usd(record)
+        return sessions.rented_usd(record) if record.body.is_rented else super().spent_usd(record)
 
     def spans(self) -> Sequence[Span]:
         found = sessions.observe_all(open_store().list(SessionRecord, skip_unreadable=True))
@@ -165,7 +166,7 @@ def _spans(found: sessions.ObservedSession) -> list[Span]:
     """This start and the earlier ones. What cannot be asked counts as if it went on: it may cost money."""
     uri, body = found.record.uri, found.record.body
     rented = [
-        Span(uri, each.requested_at, each.ended_at or time.time(), each.is_open, each.usd_per_hour, False)
+        Span(uri, each.paid_from, each.paid_from + each.paid_s(time.time()), each.is_open, each.usd_per_hour, False)
         for each in found.machines
         if each.instance or each.is_open
     ]

@@ -13,13 +13,15 @@ import sys
 from msgspec.structs import replace
 
 from .. import jobs, logs, modes
+from ..cost import budgets
 from ..errors import LabError
 from ..kernels import KeptKernel, KernelState, Lease, keeper
 from ..providers import make
-from ..store import open_store, update
+from ..store import Record, open_store, update
 from ..uris import Uri
 from . import sessions
 from .keeping import KeepingMachines, read_offer
+from .noun import NOUN
 from .record import SessionRecord
 
 _log = logging.getLogger("aiinfra_lab.gpu.owner")  # __name__ is __main__ here
@@ -48,6 +50,8 @@ class SessionOwner:
                 reason = session.body.deadline_by if session else ""
                 idle_s = session.body.idle_s if session else None
                 self._lease = Lease(job.body.deadline_at, reason or "deadline", idle_s)
+            if session is not None and session.body.handle in (None, self._job):
+                _warn(session)
         return self._lease
 
     def ended(self, state: KernelState) -> None:
@@ -55,7 +59,14 @@ class SessionOwner:
             record = sessions.get(self._name)
             # Without a handle it is ours as well: whoever started it has not written down yet which machine it got.
             if record is not None and record.body.handle in (None, self._job):
-                sessions.close(record, state.why, state.at, state.exit_code)
+                _warn(sessions.close(record, state.why, state.at, state.exit_code))
+
+
+def _warn(session: Record[SessionRecord]) -> None:
+    """Have its budget warned of while nobody looks: a notebook that runs a long cell, or none at all."""
+    budget = NOUN.budget(session)
+    if budget is not None and (text := budgets.warn(budget)):
+        _log.warning("%s", text)
 
 
 def main(subject: str, provider: str, offer: str) -> int:

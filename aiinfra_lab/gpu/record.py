@@ -1,19 +1,16 @@
-"""A session's record: one start of it, from the intent to the end, and what its earlier starts cost."""
+"""What is remembered of a session: one start of it, what its earlier starts cost, and its machines."""
 
 from __future__ import annotations
 
-import math
 import time
 from typing import ClassVar, Literal
 
 import msgspec
 
+from ..cost.billing import PER_SECOND
 from ..errors import UsageProblem
 from ..store import Body
 from ..units import show_usd
-
-# Clouds bill each second that was begun, and a minute of each start at least.
-LEAST_S = 60.0
 
 
 class Limits(msgspec.Struct, frozen=True, kw_only=True):
@@ -64,21 +61,26 @@ class SessionRecord(Body, frozen=True, kw_only=True):
     """One start of a session.
 
     provider: who has its machine. handle: how the provider calls the machine; None while there is only the intent.
-    device: the provider's name of the accelerator. shown_as: what people read in JupyterLab's launcher. context: what
-    started it, as `config.context` says. is_rented: whether it is paid by its machines, see `MachineRecord`, and not
-    from its start on. stop_requested_at: when somebody asked for its end, before its machine was.
-    ended_by: why it ended, in a few words. The fields of `Limits` say when it ends by itself.
+    device: the provider's name of the accelerator. count, type, where: as it was offered; an earlier version wrote no
+    count. shown_as: what people read in JupyterLab's launcher. context: what started it, as `config.context` says.
+    is_rented: whether it is paid by its machines, see `MachineRecord`, and not from its start on. stop_requested_at:
+    when somebody asked for its end, before its machine was. ended_by: why it ended, in a few words. The fields of
+    `Limits` say when it ends by itself.
     """
 
     kind: ClassVar[str] = "gpu"
-    # Version 1 lacked `context` and `stop_requested_at`, version 2 `idle_s`, version 3 `is_rented`.
-    schema_version: ClassVar[int] = 4
+    # Version 1 lacked `context` and `stop_requested_at`, version 2 `idle_s`, version 3 `is_rented`, version 4 `count`,
+    # `type` and `where`.
+    schema_version: ClassVar[int] = 5
 
     provider: str
     gpu: str
     started_at: float
     usd_per_hour: float
     device: str = ""
+    count: float | None = None
+    type: str = ""
+    where: str = ""
     spot: bool = False
     shown_as: str = ""
     context: str = ""
@@ -131,14 +133,17 @@ class SessionRecord(Body, frozen=True, kw_only=True):
 class MachineRecord(Body, frozen=True, kw_only=True):
     """One attempt to get a machine that costs money, named by its token; written before it is asked for.
 
-    session, job: whose it is, and the job of its keeper. provider, gpu, device, spot, worst_usd_per_hour: as it was
-    offered; so is usd_per_hour, until its provider says what it costs. requested_at: when it was asked for first, and
-    asked_at last, where the outcome was not known. deadline_at: when it ends by itself, as its provider was told.
-    instance: what its provider calls it; empty until that is known. began_at: from when on it is paid, where its
-    provider says so. ended_at, ended_by: when and why it was gone, or that there never was one.
+    session, job: whose it is, and the job of its keeper. provider, gpu, device, count, type, where, spot,
+    worst_usd_per_hour: as it was offered; an earlier version wrote no count. So is usd_per_hour, until its provider
+    says what it costs. requested_at: when it was asked for first, and asked_at last, where the outcome was not known.
+    deadline_at: when it ends by itself, as its provider was told. instance: what its provider calls it; empty until
+    that is known. began_at: from when on it is paid, where its provider says so. ended_at, ended_by: when and why it
+    was gone, or that there never was one.
     """
 
     kind: ClassVar[str] = "gpu.machine"
+    # Version 1 lacked `count`, `type` and `where`.
+    schema_version: ClassVar[int] = 2
 
     session: str
     job: str
@@ -147,6 +152,9 @@ class MachineRecord(Body, frozen=True, kw_only=True):
     usd_per_hour: float
     requested_at: float
     device: str = ""
+    count: float | None = None
+    type: str = ""
+    where: str = ""
     spot: bool = False
     worst_usd_per_hour: float | None = None
     asked_at: float = 0.0
@@ -164,9 +172,17 @@ class MachineRecord(Body, frozen=True, kw_only=True):
     def is_open(self) -> bool:
         return self.ended_at is None
 
-    def spent_usd(self, at: float) -> float:
-        """The money until then; nothing where there never was a machine."""
+    @property
+    def paid_from(self) -> float:
+        """From when on it is paid, as far as that is known."""
+        return self.began_at or self.requested_at
+
+    def paid_s(self, at: float) -> float:
+        """The seconds that are billed until then; none where there never was a machine."""
         if not self.instance and not self.is_open:
             return 0.0
-        lasted_s = (self.ended_at or at) - (self.began_at or self.requested_at)
-        return max(LEAST_S, math.ceil(lasted_s)) / 3600 * self.usd_per_hour
+        return PER_SECOND.billed_s((self.ended_at or at) - self.paid_from)
+
+    def spent_usd(self, at: float) -> float:
+        """The money until then."""
+        return self.paid_s(at) * self.usd_per_hour / 3600

@@ -22,22 +22,24 @@ from msgspec.structs import replace
 
 from .. import jobs
 from ..config import Settings, settings
+from ..cost.billing import PER_SECOND, SpendingMeter
 from ..errors import Failed, LabError, NotFound, Unavailable
 from ..files import make_private_folder
 from ..jobs.home import make_home_id
 from ..kernels import KeptKernel, Loss, MachineSource, Place
 from ..store import Record, open_store, update
-from ..units import parse_duration, show_usd
+from ..units import parse_duration, show_duration, show_usd
 from .base import NoCapacity, Offer, Plan, Status
 from .keeping import KeepingMachines
 from .offers import no_room, offers_of
-from .record import LEAST_S, MachineRecord, SessionRecord
+from .record import MachineRecord, SessionRecord
 
 LOOK_S = 1.0
 # A machine that was asked for may be missing from its provider's lists for so long.
 LISTED_S = 30.0
 _GONE_S = 60.0
 _LATE_S = 300.0  # after its deadline, within which somebody who waits for its end sees it
+_EARLY_S = 60.0  # before it was asked for, by its provider's clock
 _LONGEST = "12h"
 
 
@@ -56,7 +58,8 @@ class LaunchSpec:
 
     owner: this workspace's id, which its machines carry. token: of this attempt, at most 63 of a-z, 0-9 and -.
     deadline_at: when it has to end itself, in epoch seconds; it travels in the creating call. folder: the keeper's, for
-    keys that belong to this machine.
+    keys that belong to this machine. lasts_s: how long after the request that is, whatever a clock says: that of the
+    machine may show another time than the one here. The same each time that one is asked for with that token.
     """
 
     session: str
@@ -65,6 +68,7 @@ class LaunchSpec:
     offer: Offer
     deadline_at: float
     folder: Path
+    lasts_s: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -182,6 +186,7 @@ class Rental:
         self._is_over = False
         self._instance = ""  # the last one that is known, for when the store cannot be asked
         self._missing_since: dict[str, float] = {}
+        self._running_since: dict[str, float] = {}
 
     def obtain(self, report: Callable[[str], None]) -> Place:
         tried: list[tuple[Offer, str]] = []
@@ -234,6 +239,9 @@ class Rental:
             provider=self._machines.name,
             gpu=offer.gpu,
             device=offer.device,
+            count=offer.count,
+            type=offer.type,
+            where=offer.where,
             spot=offer.spot,
             usd_per_hour=offer.usd_per_hour,
             worst_usd_per_hour=offer.worst_usd_per_hour,
@@ -262,14 +270,14 @@ class Rental:
         if budget is None or not offer.dearest_usd_per_hour:
             return deadline_at
         left_usd = budget - sum(each.spent_usd(now) for each in earlier)
-        left_s = left_usd / offer.dearest_usd_per_hour * 3600
-        if left_s < LEAST_S:
-            minute = show_usd(offer.dearest_usd_per_hour * LEAST_S / 3600)
+        until = SpendingMeter(now, offer.usd_per_hour).spent_at(left_usd, offer.dearest_usd_per_hour)
+        if until <= now:
+            minute = show_usd(offer.dearest_usd_per_hour * PER_SECOND.least_s / 3600)
             left = show_usd(max(0.0, left_usd))
             raise Failed(
                 f"of its budget of {show_usd(budget)} are left {left}, and a minute costs {minute}", self._again()
             )
-        until = now + left_s - 1.0
+        until -= 1.0
         if until >= deadline_at:
             return deadline_at
         update(open_store(), jobs.JobRecord, self._job, lambda body: replace(body, deadline_at=until))
@@ -312,6 +320,7 @@ class Rental:
             offer=offer,
             deadline_at=deadline_at,  # as it was the first time: a token stands for one request
             folder=self._folder,
+            lasts_s=deadline_at - record.body.requested_at,
         )
         try:
             if now >= deadline_at:
@@ -342,12 +351,25 @@ class Rental:
                 raise NoCapacity(why, "start it again")
             if found.state == "running":
                 record = self._updated(record, found)
+                self._check_patience(record)
                 report(f"waits until {record.body.instance} answers")
                 with contextlib.suppress(Unavailable):
                     return self._machines.place_on(found, self._folder)
             else:
                 report(found.why if found.state == "ending" and found.why else self._machines.progress(found))
             self._clock.sleep(LOOK_S)
+
+    def _check_patience(self, record: Record[MachineRecord]) -> None:
+        """Failed when a machine has run for long and no kernel could be begun on it: it costs as much as another one.
+
+        As this process counts it, since clocks are set. One that had a kernel is kept: that may live, and its network
+        be cut.
+        """
+        now, within_s = self._clock.monotonic(), self._machines.ready_within_s()
+        ran_s = now - self._running_since.setdefault(record.name, now)
+        if ran_s > within_s and not self._kernel.state().machine:
+            what = f"{record.body.instance} has run for {show_duration(within_s)}, and did not answer: it is ended"
+            raise Failed(what, f"see that it can be reached from here; then {self._again()}")
 
     def _updated(self, record: Record[MachineRecord], found: Instance) -> Record[MachineRecord]:
         """Its price is written down, and its end moved where the session's was moved while it began."""
@@ -478,11 +500,14 @@ def update_end(
         ended_at = max(body.requested_at, body.deadline_at if is_late and body.deadline_at else at)
         if found is None:
             return replace(body, ended_at=ended_at, ended_by=why)
+        # Its provider's clock and this one may differ: a time between both would be neither's.
+        since = found.created_at or 0.0
+        is_same_clock = found.ended_at is not None or body.requested_at - _EARLY_S <= since <= ended_at
         return replace(
             body,
             instance=found.id,
             usd_per_hour=body.usd_per_hour if found.usd_per_hour is None else found.usd_per_hour,
-            began_at=found.created_at,
+            began_at=found.created_at if is_same_clock else None,
             ended_at=found.ended_at or ended_at,
             ended_by=why,
         )
@@ -518,5 +543,8 @@ def _offer_of(record: Record[MachineRecord]) -> Offer:
         body.usd_per_hour,
         device=body.device,
         spot=body.spot,
+        type=body.type,
+        where=body.where,
+        count=1.0 if body.count is None else body.count,
         worst_usd_per_hour=body.worst_usd_per_hour,
     )

@@ -10,9 +10,9 @@ from typing import Any
 from .. import kernels
 from ..config import settings
 from ..kernels import CellFailed, cells
-from ..show import Card, Result, in_notebook
+from ..show import Card, Result, in_notebook, working
 from ..units import show_bytes, show_duration
-from . import sessions
+from . import metering, sessions
 
 
 @dataclass(frozen=True)
@@ -50,7 +50,8 @@ def run(session: object, code: str, inputs: Mapping[str, object], outputs: Seque
     most_bytes = settings().get("gpu.value_bytes", cells.MOST_BYTES)
     began = time.monotonic()
     try:
-        done = cells.run_cell(kernel, code, inputs, outputs, kernels.republish, most_bytes)
+        with working("Session", str(kernel.uri), "runs the cell", metering.meter(kernel.name)):
+            done = cells.run_cell(kernel, code, inputs, outputs, kernels.republish, most_bytes)
     except CellFailed as problem:
         if not in_notebook():  # there it is what the cell shows
             error = {"traceback": [*problem.trace]}

@@ -49,7 +49,7 @@ class ObservedSession:
         body = self.record.body
         if not body.is_rented:
             return body.spent_usd(self.at)
-        return sum(each.spent_usd(time.time()) for each in self.machines if each.job == body.handle)
+        return _sum_usd(self.record, self.machines)
 
     @property
     def is_live(self) -> bool:
@@ -163,9 +163,19 @@ def _rented(records: Sequence[Record[SessionRecord]]) -> dict[str, list[MachineR
     """The machines of each session, asked for once."""
     found: dict[str, list[MachineRecord]] = {record.name: [] for record in records}
     if any(record.body.is_rented for record in records):
-        for machine in open_store().list(MachineRecord, skip_unreadable=True):
+        about = records[0].uri if len(records) == 1 else None
+        for machine in open_store().list(MachineRecord, about=about, skip_unreadable=True):
             found.get(machine.body.session, []).append(machine.body)
     return found
+
+
+def rented_usd(record: Record[SessionRecord]) -> float:
+    """What the machines of a rented session's start have cost so far, as they are written down: nobody is asked."""
+    return _sum_usd(record, _rented([record])[record.name])
+
+
+def _sum_usd(record: Record[SessionRecord], machines: Sequence[MachineRecord]) -> float:
+    return sum(each.spent_usd(time.time()) for each in machines if each.job == record.body.handle)
 
 
 def kernel_of(session: object) -> KeptKernel:
@@ -216,6 +226,9 @@ def intend(
         provider=provider,
         gpu=offer.gpu,
         device=offer.device,
+        count=offer.count,
+        type=offer.type,
+        where=offer.where,
         spot=offer.spot,
         usd_per_hour=offer.usd_per_hour,
         shown_as=_shown_as(name, offer),

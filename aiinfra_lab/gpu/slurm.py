@@ -194,13 +194,15 @@ class SlurmMachines(RentingMachines):
         job = self._client.job(instance_id)
         if job is None or job.limit_s is None or job.is_over:
             return
-        begins_at = job.begins_at if job.node and job.begins_at else time.time()
-        minutes = math.ceil((deadline_at - begins_at) / 60)
+        # What it has run is known by the controller's clock, and what it is to run by the one here.
+        left_s = job.limit_s if job.left_s is None else job.left_s
+        now = time.time()
+        minutes = math.ceil((job.limit_s - left_s + deadline_at - now) / 60)
         if minutes * 60 <= job.limit_s:
             return
         done = self._client.run("scontrol", "update", f"JobId={instance_id}", f"TimeLimit={minutes}")
         if done.returncode:
-            at = time.strftime("%H:%M", time.localtime(begins_at + job.limit_s))
+            at = time.strftime("%H:%M", time.localtime(now + left_s))
             what = f"Slurm ends job {instance_id} at {at} all the same: {problem_of(done)}"
             ask = f"ask an operator of the cluster: `scontrol update JobId={instance_id} TimeLimit={minutes}`"
             raise Denied(what, f"start another one for the time after that, or {ask}")

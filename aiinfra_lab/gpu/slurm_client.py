@@ -38,14 +38,15 @@ ENDS = {
     "TIMEOUT": ("its time in Slurm is over", False),
 }
 _NAME_LOGIN = 'name a login node of the cluster: `slurm_login = "HOST"` below `[gpu]` in aiinfra.toml'
-_JOB_FIELDS = "%i|%j|%T|%B|%V|%S|%e|%l|%r|%k"
+_JOB_FIELDS = "%i|%j|%T|%B|%V|%S|%e|%l|%L|%r|%k"
 
 
 @dataclass(frozen=True, slots=True)
 class SlurmJob:
     """A job as the controller lists it. state: Slurm's word; node: where its script runs, empty before it does.
 
-    begins_at: when it began, or is expected to. limit_s: its time limit, None without one. reason: why it waits
+    begins_at: when it began, or is expected to. limit_s: its time limit, None without one, and left_s what is left of
+    it. reason: why it waits
     """
 
     id: str
@@ -56,6 +57,7 @@ class SlurmJob:
     begins_at: float | None
     ends_at: float | None
     limit_s: float | None
+    left_s: float | None
     reason: str
     comment: str
 
@@ -133,8 +135,8 @@ class SlurmClient:
     def jobs(self, *filters: str) -> list[SlurmJob]:
         """This user's jobs that the controller remembers, those that have ended a short while ago too."""
         printed = self.ask("squeue", "--me", "--noheader", "--states=all", f"--format={_JOB_FIELDS}", *filters)
-        fields = [line.split(_SEPARATOR, 9) for line in printed.splitlines()]
-        return [_job(each) for each in fields if len(each) == 10]
+        fields = [line.split(_SEPARATOR, 10) for line in printed.splitlines()]
+        return [_job(each) for each in fields if len(each) == 11]
 
     def job(self, number: str) -> SlurmJob | None:
         """One of them; None when the controller knows none of that number."""
@@ -143,8 +145,8 @@ class SlurmClient:
             return None
         if done.returncode:
             raise unavailable(done, "squeue")
-        fields = [line.split(_SEPARATOR, 9) for line in done.stdout.splitlines()]
-        return next((_job(each) for each in fields if len(each) == 10), None)
+        fields = [line.split(_SEPARATOR, 10) for line in done.stdout.splitlines()]
+        return next((_job(each) for each in fields if len(each) == 11), None)
 
     def exit_code(self, number: str) -> int | None:
         """Of a job's script, as long as the controller remembers it."""
@@ -188,7 +190,7 @@ def is_unknown_job(done: subprocess.CompletedProcess[str]) -> bool:
 
 
 def _job(fields: Sequence[str]) -> SlurmJob:
-    number, name, state, node, asked, begins, ends, limit, reason, comment = fields
+    number, name, state, node, asked, begins, ends, limit, left, reason, comment = fields
     return SlurmJob(
         id=number,
         name=name,
@@ -198,6 +200,7 @@ def _job(fields: Sequence[str]) -> SlurmJob:
         begins_at=_time(begins),
         ends_at=_time(ends),
         limit_s=duration_s(limit),
+        left_s=duration_s(left),
         reason="" if reason == "None" else reason,
         comment="" if comment == "(null)" else comment,
     )

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from ..cost import prices
+from ..cost.accelerators import Alternative
 from ..cost.choice import MachineRequest
 from ..cost.wanted import Wanted
 from ..errors import Conflict, Failed, Interrupted, LabError, Unavailable
@@ -168,18 +169,22 @@ def _paid(record: Stored) -> tuple[float, float]:
 def _keeps_its_machine(request: SessionRequest, body: SessionRecord) -> None:
     """Conflict when another machine is asked for than that of the session, and there is such a one."""
     name, on = request.name, request.on or body.provider
-    is_other = request.gpu is not None and not _is_of(body.gpu, request.wanted.wanted)
+    is_other = request.gpu is not None and not _is_of(body, request.wanted.wanted)
     if on == body.provider and not is_other:
         return
     # Whoever ends a session for a machine that nobody has would have lost it for nothing.
     _choose(offers.offers_of(make("gpu.machines", on), request.gpu or offers.CPU), request, on)
-    where = f"on {body.provider}, not on {on}" if on != body.provider else f"with {body.gpu}, not with {request.gpu}"
+    has = Alternative(body.gpu, body.count or 1.0)
+    where = f"on {body.provider}, not on {on}" if on != body.provider else f"with {has}, not with {request.gpu}"
     fix = f"first: `%gpu stop {name}`, which ends its kernel; or give the other one a name of its own"
     raise Conflict(f"gpu:{name} lives {where}", fix)
 
 
-def _is_of(gpu: str, wanted: Wanted | None) -> bool:
-    return wanted is not None and wanted.needs(gpu) is not None
+def _is_of(body: SessionRecord, wanted: Wanted | None) -> bool:
+    """Whether a session has what is asked for, and enough of it; how much that is an older record does not tell."""
+    if wanted is None or wanted.needs(body.gpu) is None:
+        return False
+    return body.count is None or any(each.fits(body.gpu, body.count) for each in wanted.alternatives)
 
 
 def _choose(found: Sequence[Offer], request: SessionRequest, provider: str) -> Offer:

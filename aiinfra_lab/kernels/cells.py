@@ -128,7 +128,7 @@ class _Cell:
 
     def run(self, code: str, **content: Any) -> CellRun:
         """Run it; CellFailed when it fails."""
-        with connected(self._kernel) as client:
+        with working("Session", str(self._kernel.uri), "runs the cell"), connected(self._kernel) as client:
             if self._kernel.state().incarnation != self._incarnation:
                 what = f"the kernel of {self._kernel.uri} was restarted before the cell began; its variables are gone"
                 raise Failed(what, "run again what it needs, from its first cell on")

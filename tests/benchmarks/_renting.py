@@ -212,10 +212,11 @@ def _keep(machines: QuietMachines, offer: Offer, job: str, name: str, dice: rand
     """As a keeper does; one of ten is killed at some time, and nobody starts it again."""
     time, rental = machines.time, machines.source(KeptKernel.of(f"gpu:{name}"), offer, job)
     dies_at = time.at + dice.uniform(0, 7200) if dice.random() < 0.1 else math.inf
+    place: Place | None = None
     with contextlib.suppress(LabError):
         while time.at < min(_deadline(job), dies_at):
             try:
-                place = rental.obtain(lambda what: _check(time.at, job))
+                place = place or rental.obtain(lambda what: _check(time.at, job))
                 machine = next(each for each in machines.cloud.machines() if each.id == place.name)
                 time.at = max(time.at, min(machine.gone_at(), _deadline(job), dies_at))
                 if time.at >= min(_deadline(job), dies_at):
@@ -225,6 +226,7 @@ def _keep(machines: QuietMachines, offer: Offer, job: str, name: str, dice: rand
                     time.sleep(5.0)
                 if not loss.may_replace:
                     break
+                place = None
             except Unavailable:  # asking in between would tell no more
                 time.at = min(machines.outages.over_at(time.at) + 5.0, max(time.at, dies_at) + 1.0)
     until = time.at + 600

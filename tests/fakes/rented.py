@@ -6,6 +6,7 @@ the ways in which calls fail; `Faults` says which one does.
 """
 
 import contextlib
+import math
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
@@ -146,7 +147,7 @@ class FakeCloud:
             created_at=now,
             listed_at=now + self.lag_s,
             runs_at=now + self.boot_s,
-            expires_at=spec.deadline_at,
+            expires_at=_end_of(spec, now),
             taken_at=now + self.takes_after_s.pop(0) if self.takes_after_s else None,
         )
         self.machines.append(made)
@@ -159,6 +160,12 @@ class FakeCloud:
     def known(self, instance_id: str) -> Rented | None:
         """One that is not listed yet is not known either."""
         return next((each for each in self.machines if each.id == instance_id and each.listed_at <= self.time.at), None)
+
+
+def _end_of(spec: LaunchSpec, now: float) -> float:
+    """As a machine of EC2 has it (`infra/machine.sh`): whoever rents it may have a clock that is wrong."""
+    last_at = math.inf if spec.lasts_s is None else now + spec.lasts_s
+    return spec.deadline_at if now < spec.deadline_at < last_at or last_at == math.inf else last_at
 
 
 OFFERS = tuple(Offer("T4", 0.5, device=f"t4/zone-{place}") for place in range(3))

@@ -220,8 +220,17 @@ def test_its_first_commands_arm_the_deadline(ec2: Ec2, machines: AwsMachines, sp
     script = base64.b64decode(launch_of(ec2).get("UserData")).decode()
     assert script.startswith(f"#!/bin/sh\nexpires_at='{time.strftime('%Y-%m-%dT%H:%M:%SZ', time.gmtime(DEADLINE_AT))}'")
     commands = [line for line in script.partition("\n# Before anything")[2].splitlines()[1:] if line[:1] != "#"]
-    assert commands[3] == 'shutdown -h "+$(((left + 59) / 60))"'
+    assert next(line for line in commands if line.startswith("shutdown")) == 'shutdown -h "+$(((left + 59) / 60))"'
+    assert not [line for line in commands[: commands.index("")] if line.startswith(("apt", "curl", "systemctl"))]
     assert len(script) < 16_384
+
+
+@pytest.mark.parametrize("ahead_s", [7200.0, -7200.0])
+def test_its_script_says_how_long_it_lasts_whatever_the_clock_here_shows(
+    ec2: Ec2, machines: AwsMachines, spec: LaunchSpec, ahead_s: float
+) -> None:
+    machines.launch(replace(spec, deadline_at=time.time() + ahead_s + 600, lasts_s=600.0))
+    assert "\nlasts_s='600'\n" in base64.b64decode(launch_of(ec2).get("UserData")).decode()
 
 
 def test_a_spot_machine_has_the_worst_price_for_its_limit(ec2: Ec2, machines: AwsMachines, spec: LaunchSpec) -> None:

@@ -117,10 +117,21 @@ def test_it_runs_by_its_text_alone(tmp_path):
         process.kill()
 
 
-def test_a_pod_that_waited_beyond_its_deadline_ends_at_once(tmp_path):
-    text = Path(kubernetes_pod.__file__).read_text()
-    words = [sys.executable, "-c", text, str(tmp_path), "3600", str(time.time() - 1), "900", "1"]
-    assert subprocess.run(words, capture_output=True, check=True).stdout == b"its deadline has come\n"
+def test_a_pod_that_waited_beyond_its_deadline_ends_when_nobody_comes_at_once(tmp_path, clock):
+    assert kubernetes_pod.limits(3600, -1, 900) == (3600, 60)
+    pod = Pod(str(tmp_path), *kubernetes_pod.limits(3600, -1, 900), 1)
+    clock.now += 61
+    assert pod.why_over() == "no session began in it"
+
+
+@pytest.mark.parametrize("ahead_s", [7200.0, -7200.0])
+def test_an_owner_whose_clock_is_wrong_has_a_pod_for_as_long_as_it_was_to_be(tmp_path, clock, ahead_s):
+    pod = Pod(str(tmp_path), *kubernetes_pod.limits(3600, 3600 + ahead_s, 900), 1)
+    write(tmp_path)
+    clock.now += 3590
+    assert pod.why_over() == ""
+    clock.now += 21
+    assert pod.why_over() == "its deadline has come"
 
 
 def hears(pid: int, number: int) -> bool:

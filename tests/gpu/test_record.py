@@ -6,8 +6,9 @@ from contextlib import closing
 import pytest
 
 from aiinfra_lab import gpu
+from aiinfra_lab.cost.billing import MachineTime, PriceChange, bill
 from aiinfra_lab.errors import UsageProblem
-from aiinfra_lab.gpu.record import EarlierStart, Limits, SessionRecord
+from aiinfra_lab.gpu.record import EarlierStart, Limits, MachineRecord, SessionRecord
 from aiinfra_lab.store import Record, open_store
 from aiinfra_lab.store.base import decode, encode
 
@@ -36,8 +37,9 @@ def body(**fields) -> SessionRecord:
     return SessionRecord(**{"provider": "local", "gpu": "cpu", "started_at": 100.0, "usd_per_hour": 3600.0, **fields})
 
 
-# What versions 2 to 4 have besides.
+# What versions 2 to 5 have besides.
 NEW = {"context": "", "stop_requested_at": None, "idle_s": None, "is_rented": False}
+NEW |= {"count": None, "type": "", "where": ""}
 
 
 def test_a_record_of_the_version_before_reads_and_keeps_all_that_it_had():
@@ -111,3 +113,40 @@ def test_what_ends_it_is_said_with_what_it_will_have_cost():
     record = Record.new("a", body(started_at=now, deadline_at=now + 60, deadline_by="budget"))
     text = gpu.sessions.limit_text(gpu.sessions.ObservedSession(record, "running"))
     assert text == "in 1 min, when its budget is spent; it will have cost at most 60.00 USD"
+
+
+# ---- machines ----
+
+OLD_MACHINE = {
+    "session": "far",
+    "job": "gpu-far-0a1b2c3d",
+    "provider": "aws",
+    "gpu": "A10G",
+    "usd_per_hour": 1.006,
+    "requested_at": 100.0,
+    "device": "g5.xlarge/us-east-1/us-east-1a",
+    "spot": False,
+    "worst_usd_per_hour": None,
+    "asked_at": 0.0,
+    "deadline_at": 7300.0,
+    "instance": "us-east-1/i-1",
+    "began_at": 101.0,
+    "ended_at": 200.0,
+    "ended_by": "deadline",
+}
+
+
+def test_a_machine_of_the_version_before_reads_and_does_not_say_how_many_accelerators_it_had():
+    found = decode(MachineRecord, "far-1", json.dumps(OLD_MACHINE), 1)
+    assert json.loads(encode(found)) == {**OLD_MACHINE, "count": None, "type": "", "where": ""}
+
+
+@pytest.mark.parametrize("lasted_s", [0.2, 59.9, 60.0, 60.1, 3599.5, 7200.0])
+def test_a_machine_costs_what_is_billed(lasted_s):
+    found = MachineRecord(**{**OLD_MACHINE, "ended_at": 101.0 + lasted_s})
+    billed = bill([MachineTime(101.0, 101.0 + lasted_s, (PriceChange(101.0, 1.006),))])
+    assert found.spent_usd(1e6) == pytest.approx(float(billed), abs=1e-12)
+
+
+def test_what_never_was_a_machine_costs_nothing():
+    assert MachineRecord(**{**OLD_MACHINE, "instance": ""}).spent_usd(1e6) == 0.0

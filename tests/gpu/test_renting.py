@@ -1,6 +1,7 @@
 """Whatever fails while a machine is got, kept and ended: none is left over or there twice, and none of others ends."""
 
 import contextlib
+import math
 import random
 import threading
 from dataclasses import replace
@@ -12,9 +13,10 @@ from aiinfra_lab.errors import Denied, Failed, LabError, StoreUnavailable, Unava
 from aiinfra_lab.gpu import Offer, reaping, renting
 from aiinfra_lab.gpu.record import MachineRecord, SessionRecord
 from aiinfra_lab.jobs import JobRecord
+from aiinfra_lab.kernels.kept import KernelState
 from aiinfra_lab.store import Record, open_store, update
 from tests.fakes.rented import OFFERS
-from tests.fakes.rented_life import ASK_AGAIN_S, Life, drawn, end_job, singles, write_job
+from tests.fakes.rented_life import ASK_AGAIN_S, Course, Life, drawn, end_job, singles, write_job
 
 
 @pytest.fixture
@@ -172,6 +174,49 @@ def test_two_keepers_of_one_job_have_one_machine(life):
     obtain(life)
     obtain(life)
     assert len(own(life)) == 1
+
+
+@pytest.mark.parametrize("ahead_s", [0.0, 7200.0, -7200.0])
+def test_how_long_it_lasts_goes_along_whatever_the_clock_here_shows(workspace, monkeypatch, ahead_s):
+    life = Life(course=Course(ahead_s=ahead_s))
+    specs, launch = [], life.machines.launch
+    monkeypatch.setattr(life.machines, "launch", lambda spec: specs.append(spec) or launch(spec))
+    failing(life, launch=["lost answer", "error before"])
+    obtain(life)
+    assert len(specs) == 3
+    [lasts_s] = {each.lasts_s for each in specs}
+    assert lasts_s == pytest.approx(7200 - 60, abs=5)  # a token stands for one request, whenever that is sent
+
+
+# ---- one that does not answer ----
+
+
+def test_a_machine_that_runs_and_never_answers_is_ended_and_that_is_said(life):
+    life.machines.answers_after_s, life.cloud.lag_s = math.inf, 0.0
+    rental, began_at = source(life), life.time.at
+    with pytest.raises(Failed, match="has run for 15 min, and did not answer: it is ended"):
+        rental.obtain(lambda what: None)
+    assert life.time.at - began_at < 1000
+    rental.release()
+    assert life.left == []
+
+
+def test_a_machine_on_which_no_kernel_can_be_begun_is_none_for_long_either(life):
+    rental = obtain(life)
+    for _ in range(18):
+        rental.obtain(lambda what: None)
+        life.time.sleep(50)
+    with pytest.raises(Failed, match="did not answer"):
+        rental.obtain(lambda what: None)
+
+
+def test_a_machine_that_had_a_kernel_is_kept_though_it_cannot_be_reached(life):
+    obtain(life)
+    life.kernel.folder.mkdir(parents=True, exist_ok=True)
+    life.kernel.write_state(KernelState(phase="ready", machine=own(life)[0].id))
+    life.machines.answers_after_s = 3000.0
+    obtain(life, source(life))
+    assert life.left == [own(life)[0].id]
 
 
 # ---- its end ----

@@ -454,6 +454,18 @@ def test_an_end_is_moved_to_later_where_slurm_lets_it_be(one, cluster, tmp_path,
     assert "TimeLimit=" in problem.value.fix
 
 
+@pytest.mark.parametrize("ahead_s", [7200.0, -7200.0])
+def test_an_end_is_as_far_away_whatever_the_clock_here_shows(one, monkeypatch, ahead_s):
+    right = time.time
+    with monkeypatch.context() as patch:
+        patch.setattr(time, "time", lambda: right() + ahead_s)
+        number = one.launch(for_s=600)
+        one.becomes("running")
+        assert abs(one.found().expires_at - right() - 600) < 90
+        one.machines.move_end(number, time.time() + 3600)
+    assert abs(one.found().expires_at - time.time() - 3600) < 90
+
+
 def refuses(folder: Path, name: str, words: str, monkeypatch: pytest.MonkeyPatch) -> None:
     folder.mkdir(exist_ok=True)
     (folder / name).write_text(f"#!/bin/sh\necho '{words}' >&2\nexit 1\n")

@@ -1,5 +1,6 @@
 """Which offer a request takes, and what is said when none fits: without a machine."""
 
+import contextlib
 import re
 from dataclasses import replace
 from types import SimpleNamespace
@@ -120,3 +121,22 @@ def test_a_provider_without_offers_says_so(workspace):
 @pytest.mark.parametrize(("asked", "is_spot", "notes"), [(True, True, 0), (True, False, 1), (False, False, 0)])
 def test_a_spot_machine_that_is_not_to_be_had_is_a_note(asked, is_spot, notes):
     assert len(starting._spot_note(request(spot=asked), is_spot, "cloud")) == notes
+
+
+@pytest.mark.parametrize(
+    ("count", "asked", "is_other"),
+    [
+        (1.0, "2x A100", True),
+        (2.0, "2x A100", False),
+        (8.0, "2x A100", False),
+        (None, "2x A100", False),  # an earlier version did not write it
+        (0.25, "A100", True),
+        (0.25, "1/4 A100", False),
+    ],
+)
+def test_a_session_that_lives_has_as_many_as_are_asked_for(monkeypatch, count, asked, is_other):
+    offers = [Offer("A100-40GB", 6.0, count=2.0), Offer("A100-40GB", 3.0)]
+    monkeypatch.setattr(starting, "make", lambda *_: SimpleNamespace(offers=lambda: offers))
+    body = SessionRecord(started_at=0.0, gpu="A100-40GB", count=count, provider="cloud", usd_per_hour=0.0)
+    with pytest.raises(Conflict, match=f"not with {asked}") if is_other else contextlib.nullcontext():
+        starting._keeps_its_machine(request(asked), body)

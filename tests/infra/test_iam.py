@@ -120,6 +120,7 @@ VERBS: dict[str, dict[str, Verb]] = {
         ),
         "end": lambda client, account: client.terminate_instances(InstanceIds=[account.ours]),
     },
+    "one-shot-role": {"end": lambda client, account: client.terminate_instances(InstanceIds=[account.ours])},
     "reaper": {**LOOKS, "end": lambda client, account: client.terminate_instances(InstanceIds=[account.ours])},
 }
 
@@ -220,10 +221,11 @@ def test_a_launcher_may_do_nothing_else(name: str, account: Account) -> None:
     assert set(account.ec2.living()) == {account.ours, account.theirs}
 
 
+@pytest.mark.parametrize("role", ["one-shot-role", "reaper"])
 @pytest.mark.parametrize("name", ["rent", *(it for it in FORBIDDEN if not it.startswith("rent"))])
-def test_a_reaper_may_do_nothing_else(name: str, account: Account) -> None:
+def test_who_ends_machines_may_do_nothing_else(name: str, role: str, account: Account) -> None:
     verb = {**VERBS["launcher"], **FORBIDDEN}[name]
-    assert is_denied(account.client("reaper", statements("reaper")), verb, account)
+    assert is_denied(account.client(role, statements(role)), verb, account)
 
 
 def test_a_host_may_do_nothing_and_reads_its_own_tags(account: Account) -> None:

@@ -84,6 +84,23 @@ def test_the_timer_outlives_a_reboot_and_is_exact(tmp_path: Path) -> None:
     assert "ExecStart=/usr/bin/env systemctl poweroff" in (units / "aiinfra-deadline.service").read_text()
 
 
+def text(at: float) -> str:
+    return time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(at))
+
+
+@pytest.mark.parametrize("ahead_s", [0, 7200, -7200])
+def test_whoever_rents_it_by_a_clock_that_is_wrong_has_it_for_as_long(tmp_path: Path, ahead_s: int) -> None:
+    first, *_ = calls(tmp_path, expires_at=text(time.time() + 3_590 + ahead_s), lasts_s="3590")
+    assert first in ("shutdown -h +60", "shutdown -h +59")
+    timer = (tmp_path / "etc" / "systemd" / "system" / "aiinfra-deadline.timer").read_text()
+    assert 3_570 <= float(timer.partition("OnActiveSec=")[2].partition("\n")[0]) <= 3_591
+
+
+def test_what_was_asked_for_again_late_ends_with_the_first_request(tmp_path: Path) -> None:
+    first, *_ = calls(tmp_path, expires_at=text(time.time() + 600), lasts_s="3600")
+    assert first in ("shutdown -h +10", "shutdown -h +9")
+
+
 @pytest.mark.parametrize("expires_at", ["2001-01-31T18:00:00Z", "never", ""])
 def test_a_deadline_that_has_passed_or_cannot_be_read_ends_it_at_once(tmp_path: Path, expires_at: str) -> None:
     assert calls(tmp_path, expires_at=expires_at)[0] == "shutdown -h +0"

@@ -1,0 +1,61 @@
+"""What the keeper of a session does for it besides its kernel: warnings of its budget, while nobody looks."""
+
+import time
+
+import pytest
+
+from aiinfra_lab import signal_records
+from aiinfra_lab.gpu.owner import SessionOwner
+from aiinfra_lab.gpu.record import MachineRecord, SessionRecord
+from aiinfra_lab.kernels import KernelState
+from aiinfra_lab.store import Record, open_store
+from tests.fakes.rented_life import write_job
+
+JOB = "gpu-far-0a1b2c3d"
+
+
+@pytest.fixture
+def owner(workspace) -> SessionOwner:
+    write_job(JOB, "far", None)
+    now = time.time()
+    fields = {"provider": "sim", "gpu": "L4", "usd_per_hour": 1.0, "is_rented": True, "handle": JOB}
+    open_store().commit([Record.new("far", SessionRecord(started_at=now, budget_usd=4.0, **fields))])
+    return SessionOwner("far", JOB)
+
+
+def spend(usd: float, name: str = "far-1", job: str = JOB) -> None:
+    """A machine that has cost so much, at a dollar an hour."""
+    fields = {"provider": "sim", "gpu": "L4", "usd_per_hour": 1.0, "instance": "i-1"}
+    body = MachineRecord(session="far", job=job, requested_at=time.time() - usd * 3600, **fields)
+    before = open_store().get(MachineRecord, name)
+    open_store().commit([before.of(body) if before else Record.new(name, body)])
+
+
+def sent() -> list[str]:
+    return [each.body.what.partition(", ")[0] for each in signal_records.since(open_store(), 0)]
+
+
+def test_each_level_of_the_budget_is_sent_and_logged_once(owner, caplog):
+    for usd in (1.0, 2.1, 2.2, 3.3, 3.4):
+        spend(usd)
+        owner.lease()
+    assert [each.partition(" ")[0] for each in caplog.messages] == ["53", "83"]
+    assert [each.partition(" ")[0] for each in sent()] == ["83"]  # a thing has one signal, its newest
+
+
+def test_money_of_an_earlier_start_is_none_of_this_budget(owner, caplog):
+    spend(3.0, job="gpu-far-ffffffff")
+    owner.lease()
+    assert caplog.messages == []
+
+
+def test_the_end_by_its_budget_is_said(owner, caplog):
+    spend(4.0)
+    owner.ended(KernelState(phase="ended", why="budget", at=time.time()))
+    assert [each[:18] for each in caplog.messages] == ["100 % of 4.00 USD,"]
+
+
+def test_a_keeper_that_was_replaced_by_another_start_says_nothing(owner, caplog):
+    spend(3.0)
+    SessionOwner("far", "gpu-far-ffffffff").lease()
+    assert caplog.messages == []
