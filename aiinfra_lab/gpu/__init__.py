@@ -18,7 +18,7 @@ from ..show import Card, Listing, Result, Table, moment, working
 from ..units import Duration, Usd, counted, number
 from ..uris import Uri, check_name
 from ..verbs import Choices, Code, Destination, Inputs, Live, Name, Outputs, Suggested, verb
-from . import cards, reaping, running, sessions, starting
+from . import booting, cards, reaping, running, sessions, starting
 from . import offers as offering
 from .base import AcceleratorUse, Gauged, KernelHost, Machines, Offer, Paced, Plan, Status
 from .record import SessionRecord
@@ -124,7 +124,8 @@ def start(
     label = check_name(Uri.parse(name, noun="gpu").label)  # a version, which a session has not, is no name either
     wanted = offering.asked_for(gpu, mig) or None
     request = starting.SessionRequest(label, wanted, spot, number(for_), number(budget), on, number(idle))
-    with working(Session.kind, str(Uri("gpu", label)), "waits for its machine"):
+    steps = booting.StartSteps(label)
+    with working(Session.kind, str(Uri("gpu", label)), "waits for its machine", steps.parts):
         record, notes = starting.bring_up(request)
     return _session(sessions.observe(record), notes)
 
@@ -564,7 +565,7 @@ def _session(
         used_at=kernel.used_at or None,
         ends_by=body.deadline_by if is_live else "",
         step=found.step,
-        machine=next((each.instance for each in reversed(found.machines) if each.job == body.handle), ""),
+        machine=next((each.instance for each in found.machines if each.job == body.handle), ""),
         type=body.device if body.is_rented else "",
         accelerator=accelerator,
     )

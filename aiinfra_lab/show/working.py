@@ -5,10 +5,10 @@ from __future__ import annotations
 import contextlib
 import contextvars
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 
 from ..units import show_duration
-from .card import Card
+from .card import Card, Part
 from .live import TickingFrame, in_notebook
 from .states import mark_of
 
@@ -18,12 +18,14 @@ _OUTER: contextvars.ContextVar[Callable[[str], None] | None] = contextvars.Conte
 
 
 @contextlib.contextmanager
-def working(kind: str, uri: str, first: str) -> Iterator[Callable[[str], None]]:
+def working(
+    kind: str, uri: str, first: str, parts: Callable[[], Sequence[Part]] = tuple
+) -> Iterator[Callable[[str], None]]:
     """Show in the cell, once it takes longer, at which step a verb is and for how long it has been at work.
 
     What it gives says that the next step begins. At the end, also with an error, the frame is taken away: what follows
     says all. Outside a notebook it does nothing. Within another one it only says the next step of that. Begin it before
-    what takes long to import.
+    what takes long to import. parts: what stands below it, asked for anew for each frame.
     """
     if outer := _OUTER.get():
         outer(first)
@@ -39,7 +41,7 @@ def working(kind: str, uri: str, first: str) -> Iterator[Callable[[str], None]]:
 
     def draw() -> Card:
         lead = f"It {step[0]}, {show_duration(time.monotonic() - began)} so far."
-        return Card(kind=kind, uri=uri, state=mark_of("running"), lead=lead)
+        return Card(kind=kind, uri=uri, state=mark_of("running"), lead=lead, parts=list(parts()))
 
     frame = TickingFrame(draw, SHOWN_AFTER_S)
     token = _OUTER.set(begin)
