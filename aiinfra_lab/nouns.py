@@ -9,7 +9,7 @@ from __future__ import annotations
 import importlib
 import time
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Generic, Protocol, TypeVar, runtime_checkable
 
@@ -59,7 +59,8 @@ class Action:
     """A verb that somebody may choose for a thing with one key press, and what is asked before it is called.
 
     title: what the button says, with the verb in it. question: what is asked. consequence: what ends, for whom, and
-    what stays. instead: the verb of another action of the same thing that may be what is really wanted.
+    what stays. instead: the verb of another action of the same thing that may be what is really wanted. flags: what the
+    verb is called with besides the thing.
     """
 
     verb: str
@@ -67,6 +68,7 @@ class Action:
     question: str
     consequence: str
     instead: str = ""
+    flags: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,6 +133,7 @@ class Details:
 
     problem, fix: why it failed and what helps. arms: what an endpoint serves. url, example: where it answers, and a
     command line that asks it. picture: an SVG text; picture_alt: the same in words. log: the last lines it printed.
+    code: a line for a notebook that shows its outputs.
     """
 
     facts: tuple[Fact, ...] = ()
@@ -143,6 +146,7 @@ class Details:
     picture: str = ""
     picture_alt: str = ""
     log: str = ""
+    code: str = ""
 
 
 LOG_LINES = 12

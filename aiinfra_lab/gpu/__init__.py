@@ -18,7 +18,7 @@ from ..show import Card, Listing, Result, Table, moment, working
 from ..units import Duration, Usd, counted, number
 from ..uris import Uri, check_name
 from ..verbs import Choices, Code, Destination, Inputs, Live, Name, Outputs, Suggested, verb
-from . import cards, metering, reaping, running, sessions, starting
+from . import booting, cards, metering, reaping, running, sessions, starting
 from . import offers as offering
 from .base import AcceleratorUse, Gauged, KernelHost, Machines, Offer, Paced, Plan, Status
 from .record import SessionRecord
@@ -126,7 +126,8 @@ def start(
     label = check_name(Uri.parse(name, noun="gpu").label)  # a version, which a session has not, is no name either
     wanted = offering.asked_for(gpu, mig) or None
     request = starting.SessionRequest(label, wanted, spot, number(for_), number(budget), on, number(idle))
-    with working(Session.kind, str(Uri("gpu", label)), "waits for its machine", metering.meter(label)):
+    steps, meter = booting.StartSteps(label), metering.meter(label)
+    with working(Session.kind, str(Uri("gpu", label)), "waits for its machine", lambda: [*steps.parts(), *meter()]):
         record, notes = starting.bring_up(request)
     return _session(sessions.observe(record), notes)
 

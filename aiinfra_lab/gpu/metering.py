@@ -8,21 +8,23 @@ from collections.abc import Callable, Iterator
 from ..cost import budgets
 from ..errors import LabError
 from ..nouns import Budget
+from ..show import Sentence
 from ..store import Record
 from ..units import show_duration, show_share, show_usd
 from . import sessions
 from .record import SessionRecord
 
 
-def meter(name: str) -> Callable[[], str]:
-    """Gives the line of a session now, `0.12 of 5.00 USD · 0.46 USD/h · ends in 1 h 52 min`; empty without any."""
+def meter(name: str) -> Callable[[], list[Sentence]]:
+    """Gives the line of a session now, `0.12 of 5.00 USD · 0.46 USD/h · ends in 1 h 52 min`; none without any."""
 
-    def line() -> str:
+    def line() -> list[Sentence]:
         try:
             record = sessions.get(name)
         except LabError:  # a store that is away for a moment
-            return ""
-        return " · ".join(_parts(record)) if record is not None and record.body.is_open else ""
+            return []
+        text = " · ".join(_parts(record)) if record is not None and record.body.is_open else ""
+        return [Sentence(text)] if text else []
 
     return line
 

@@ -8,13 +8,18 @@ from typing import ClassVar
 
 from .. import jobs
 from ..errors import NotFound
-from ..nouns import STATE_DETAILS, Details, Fact, Notice, Noun, Observation, Span, is_overdue
+from ..kernels import KeptKernel, KernelState
+from ..nouns import STATE_DETAILS, Action, Details, Fact, Notice, Noun, Observation, Span, is_overdue
 from ..resolve import resolve
+from ..show import moment
 from ..store import Record, open_store
 from ..units import show_duration, show_usd
 from ..uris import Uri
 from . import sessions, starting
 from .record import MachineRecord, SessionRecord
+
+# So much more is offered to a session that would end before.
+_MORE, _MORE_S = "2h", 7200.0
 
 
 class GpuNoun(Noun[SessionRecord]):
@@ -90,7 +95,8 @@ class GpuNoun(Noun[SessionRecord]):
             return super().details(uri)
         [found] = sessions.observe_all([record])
         log = super().details(uri).log if jobs.find(uri) else ""
-        return Details(tuple(_facts(found)), problem=found.why if found.state == "cannot tell" else "", log=log)
+        problem = found.why if found.state == "cannot tell" else ""
+        return Details(tuple(_facts(found)), problem=problem, log=log, code=f"%gpu get {record.name}")
 
     def stop(self, uri: str) -> Sequence[str]:
         record = resolve(uri, SessionRecord)
@@ -122,6 +128,7 @@ NOUN = GpuNoun()
 
 def _observation(found: sessions.ObservedSession) -> Observation:
     body, is_live = found.record.body, found.is_live
+    kernel = KeptKernel.of(found.record.uri).state() if found.state == "running" else KernelState()
     return Observation(
         found.record.uri,
         found.label,
@@ -129,19 +136,44 @@ def _observation(found: sessions.ObservedSession) -> Observation:
         started_at=body.started_at,
         ended_at=found.at,
         deadline_at=body.deadline_at if is_live else None,
-        detail=found.why if found.state == "cannot tell" else STATE_DETAILS.get(found.state, ""),
+        detail=_detail(found, kernel),
         can_stop=is_live and (found.state != "stopping" or is_overdue(body.stop_requested_at)),
-        job=body.handle or "" if body.is_on_this_machine else "",
+        job=body.handle or "",  # of a keeper here; what other machines call theirs is no job's id
         context=body.context,
         figure=f"{body.usd_per_hour:.2f} USD/h" if is_live and body.usd_per_hour else "",
         facts=(_machine(body),),
         usd_per_hour=body.usd_per_hour,
         on_machine=body.is_on_this_machine,
+        actions=tuple(_extensions(found)),
     )
 
 
+def _detail(found: sessions.ObservedSession, kernel: KernelState) -> str:
+    if found.state == "cannot tell":
+        return found.why
+    if kernel.unreached_at:
+        return f"its host has not been reached since {moment(kernel.unreached_at)}"
+    return found.step or STATE_DETAILS.get(found.state, "")
+
+
+def _extensions(found: sessions.ObservedSession) -> Iterator[Action]:
+    """More time, or more money, for one that would end within that time."""
+    body, name = found.record.body, found.record.name
+    if found.state != "running" or body.deadline_at is None or body.deadline_at - time.time() > _MORE_S:
+        return
+    costs = f" It costs {show_usd(body.usd_per_hour)} an hour." if body.usd_per_hour else ""
+    if body.deadline_by == "budget" and body.budget_usd:
+        more = 2 * body.budget_usd
+        question, flags = f"Give {name} a budget of {show_usd(more)}?", {"budget": f"{more:g}"}
+        yield Action("start", "Double its budget", question, f"It ends when that is spent.{costs}", flags=flags)
+    else:
+        question, flags = f"Let {name} live for {_MORE} from now?", {"for": _MORE}
+        yield Action("start", f"Give it {_MORE}", question, f"It ends by itself after that.{costs}", flags=flags)
+
+
 def _machine(body: SessionRecord) -> str:
-    name = f"{body.device or body.gpu}{' spot' if body.spot else ''}"
+    kind = body.gpu if body.is_rented else body.device or body.gpu
+    name = f"{kind}{' spot' if body.spot else ''}"
     return f"{name} here" if body.is_on_this_machine else f"{body.provider} {name}"
 
 
@@ -154,12 +186,23 @@ def _facts(found: sessions.ObservedSession) -> Iterator[Fact]:
         yield Fact("spent", f"{show_usd(found.spent_usd)}{budget}")
     if is_live:
         yield Fact("ends", sessions.limit_text(found))
+        yield from _use(found)
     elif found.at is not None:
         yield Fact("lived", show_duration(max(0.0, found.at - body.started_at)))
     if found.state == "ended" and found.why:
         yield Fact("ended", found.why)
     if body.context:
         yield Fact("started by", body.context)
+
+
+def _use(found: sessions.ObservedSession) -> Iterator[Fact]:
+    """What its kernel is called and used for."""
+    kernel = KeptKernel.of(found.record.uri).state() if found.state == "running" else KernelState()
+    if found.record.body.idle_s is not None and (kernel.use or kernel.used_at):
+        unused = f"for {show_duration(max(1.0, time.time() - kernel.used_at))}"
+        yield Fact("idle", f"no: {kernel.use}" if kernel.use else unused)
+    if kernel.kernel:
+        yield Fact("kernel", kernel.kernel)
 
 
 def _spans(found: sessions.ObservedSession) -> list[Span]:

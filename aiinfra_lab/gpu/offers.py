@@ -188,7 +188,7 @@ def risk(each: ProviderOffer, table: Iterable[Price] | None = None) -> str:
     )
     known = next((row for row in rows if row.spot_high_usd is not None), None)
     if known is None:
-        return "may be taken away; how often is not known"
+        return "may be taken; how often is unknown"
     below = 1 - offer.usd_per_hour / known.usd_per_hour
     return f"may be taken away; {show_share(round(below, 2))} below the price on demand, as of {known.as_of}"
 

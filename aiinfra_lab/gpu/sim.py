@@ -46,19 +46,25 @@ _END_S = 0.3  # from a request to the end of a machine
 
 
 class SimType(msgspec.Struct, frozen=True):
-    """A kind of machine, and what an hour of it costs on demand; about what clouds asked in 2025."""
+    """A kind of machine, and what an hour of it costs on demand; about what clouds asked in 2025.
+
+    count: of accelerators, a share of one where it has less.
+    """
 
     name: str
     gpu: str
     memory_gib: float | None
     usd_per_hour: float
+    count: float = 1.0
 
 
 TYPES = (
     SimType("sim.cpu", "cpu", None, 0.04),
     SimType("sim.t4", "T4", 16.0, 0.53),
+    SimType("sim.l4.quarter", "L4", 6.0, 0.22, 0.25),
     SimType("sim.l4", "L4", 24.0, 0.80),
     SimType("sim.a10g", "A10G", 24.0, 1.01),
+    SimType("sim.a100.1g", "A100-80GB-1g.10gb", 10.0, 0.56),
     SimType("sim.a100", "A100-80GB", 80.0, 3.43),
     SimType("sim.h100", "H100", 80.0, 6.88),
 )
@@ -225,6 +231,7 @@ class SimMachines(RentingMachines):
                 kind.gpu,
                 self.cloud.usd_per_hour(kind, zone, spot=spot),
                 kind.memory_gib,
+                count=kind.count,
                 device=f"{kind.name}/{zone}",
                 type=kind.name,
                 where=zone,

@@ -150,7 +150,8 @@ class _Keeper:
     def _why_over(self) -> str:
         """Why it has ended; empty while it goes on."""
         if self.host is not None and self.host.phase == "ended" and not self._is_machine_going(self.host):
-            return self.host.why
+            # Machine and session may have one deadline: why that is over is what counts.
+            return self.why if self.why and self.host.why == MACHINE_ENDS else self.host.why
         if self.place is None:  # there is no kernel yet
             return self.why
         if self.bridge.link.is_over and not self._is_machine_going(self.host):
@@ -274,7 +275,7 @@ class _Keeper:
         if loss is not None and loss.may_replace:
             self._replace(loss.why)
         elif loss is not None:
-            self.why, self.place = loss.why, None
+            self.why, self.place = self._reason_to_end() or loss.why, None
 
     def _replace(self, how: str) -> None:
         """The machine is gone, and its kernel with it: the next one goes on."""

@@ -5,10 +5,10 @@ from __future__ import annotations
 import contextlib
 import contextvars
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 
 from ..units import show_duration
-from .card import Card
+from .card import Card, Part
 from .live import TickingFrame, in_notebook
 from .states import mark_of
 
@@ -19,13 +19,13 @@ _OUTER: contextvars.ContextVar[Callable[[str], None] | None] = contextvars.Conte
 
 @contextlib.contextmanager
 def working(
-    kind: str, uri: str, first: str, beside: Callable[[], str] | None = None
+    kind: str, uri: str, first: str, parts: Callable[[], Sequence[Part]] = tuple
 ) -> Iterator[Callable[[str], None]]:
     """Show in the cell, once it takes longer, at which step a verb is and for how long it has been at work.
 
-    What it gives says that the next step begins. beside: gives a line that is drawn below, each time anew. At the end,
-    also with an error, the frame is taken away: what follows says all. Outside a notebook it does nothing. Within
-    another one it only says the next step of that. Begin it before what takes long to import.
+    What it gives says that the next step begins. At the end, also with an error, the frame is taken away: what follows
+    says all. Outside a notebook it does nothing. Within another one it only says the next step of that. Begin it before
+    what takes long to import. parts: what stands below it, asked for anew for each frame.
     """
     if outer := _OUTER.get():
         outer(first)
@@ -41,8 +41,7 @@ def working(
 
     def draw() -> Card:
         lead = f"It {step[0]}, {show_duration(time.monotonic() - began)} so far."
-        notes = [line] if beside and (line := beside()) else []
-        return Card(kind=kind, uri=uri, state=mark_of("running"), lead=lead, notes=notes)
+        return Card(kind=kind, uri=uri, state=mark_of("running"), lead=lead, parts=list(parts()))
 
     frame = TickingFrame(draw, SHOWN_AFTER_S)
     token = _OUTER.set(begin)

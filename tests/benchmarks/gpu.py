@@ -8,10 +8,11 @@ from collections.abc import Iterator
 from aiinfra_lab.cost.choice import choose
 from aiinfra_lab.cost.prices import SHIPPED, Catalogue, read
 
-from . import _choice, _cut_links, _ends, _feels_local, _idle, _many, _renting, _sync
+from . import _anywhere, _choice, _cut_links, _ends, _feels_local, _idle, _many, _renting, _sync
 from .rows import Figure, at_least, at_most, exactly, row
 
 __all__ = [
+    "_anywhere",
     "_cut_links",
     "_ends",
     "_feels_local",
@@ -20,8 +21,6 @@ __all__ = [
     "_renting",
     "_sync",
 ]  # whose rows are registered by the import
-
-__all__ = ["_renting", "_sync"]  # whose rows are registered by the import
 ROWS, REQUESTS, SEED = 50_000, 1000, 8
 
 

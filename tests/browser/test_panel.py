@@ -231,7 +231,8 @@ def test_a_stop_whose_answer_is_lost_ends_the_thing_and_is_no_trouble(in_lab: La
 
 
 def test_an_act_whose_answer_is_lost_is_found_again_and_its_error_told(in_lab: Lab) -> None:
-    act = {"verb": "check", "title": "Check", "question": "Check it?", "consequence": "It is read.", "instead": ""}
+    act = {"verb": "check", "title": "Check", "question": "Check it?", "consequence": "It is read."}
+    act |= {"instead": "", "flags": {}}
     jobs.start("data:theirs@1", SLEEP)
 
     def add_the_act(route: Route) -> None:

@@ -19,6 +19,7 @@ MILDER = [
         "question": "Promote the canary of delay?",
         "consequence": "models:delay@8 then answers every request and becomes the champion of its model.",
         "instead": "",
+        "flags": {},
     },
     {
         "verb": "rollback",
@@ -26,6 +27,7 @@ MILDER = [
         "question": "Roll back the canary of delay?",
         "consequence": "models:delay@8 then answers no request. Both models stay.",
         "instead": "",
+        "flags": {},
     },
 ]
 

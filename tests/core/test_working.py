@@ -3,7 +3,7 @@ import threading
 
 import pytest
 
-from aiinfra_lab.show import Card, TickingFrame, live, working
+from aiinfra_lab.show import Card, Sentence, TickingFrame, live, working
 
 
 @pytest.fixture
@@ -50,12 +50,12 @@ def test_a_verb_that_takes_long_says_what_it_does_and_the_frame_is_taken_away(fr
 
 def test_what_stands_beside_is_drawn_anew_each_time(frames):
     made, is_shown = frames
-    lines = iter(["", "0.12 USD", *["0.13 USD"] * 10_000])
+    lines = iter([[], [Sentence("0.12 USD")], *[[Sentence("0.13 USD")]] * 10_000])
     with working("Session", "gpu:trainer", "waits", lambda: next(lines)):
         assert is_shown.wait(10)
         while len(made) < 3:
             is_shown.wait(0.01)
-    assert [list(card.notes) for card in made[:3]] == [[], ["0.12 USD"], ["0.13 USD"]]
+    assert [[part.text for part in card.parts] for card in made[:3]] == [[], ["0.12 USD"], ["0.13 USD"]]
 
 
 def test_the_frame_goes_also_when_the_verb_fails(frames):

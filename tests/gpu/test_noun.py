@@ -7,10 +7,13 @@ import pytest
 from aiinfra_lab import files, gpu, jobs, nouns, resolve
 from aiinfra_lab.completion import complete
 from aiinfra_lab.errors import Denied, NotFound, UsageProblem
-from aiinfra_lab.gpu import local, sessions
+from aiinfra_lab.gpu import local, sessions, sim_faults
+from aiinfra_lab.gpu.booting import StartSteps
 from aiinfra_lab.gpu.local import LocalMachines
 from aiinfra_lab.gpu.record import Limits, SessionRecord
-from aiinfra_lab.nouns import Observation
+from aiinfra_lab.jupyter import items
+from aiinfra_lab.kernels import KeptKernel
+from aiinfra_lab.nouns import Action, Observation
 from aiinfra_lab.store import Record, open_store
 
 NOUN = nouns.find("gpu")
@@ -58,6 +61,11 @@ def test_a_name_with_a_version_is_not_started(workspace):
         gpu.start("trainer@2")
 
 
+MORE_TIME = Action(
+    "start", "Give it 2h", "Let trainer live for 2h from now?", "It ends by itself after that.", flags={"for": "2h"}
+)
+
+
 def test_what_lives_is_observed_with_its_deadline_and_its_job(workspace):
     made = gpu.start("trainer", for_="1h")
     (seen,) = NOUN.watched()
@@ -71,6 +79,7 @@ def test_what_lives_is_observed_with_its_deadline_and_its_job(workspace):
         job=jobs.find("gpu:trainer").id,
         facts=("cpu here",),
         usd_per_hour=0.0,
+        actions=(MORE_TIME,),
     )
 
 
@@ -271,3 +280,39 @@ def test_a_stop_that_was_asked_for_long_ago_may_be_asked_for_again(workspace):
     session("old", started_at=time.time(), stop_requested_at=time.time() - 600)
     seen = {one.uri: (one.state, one.can_stop) for one in NOUN.watched()}
     assert seen == {"gpu:new": ("stopping", False), "gpu:old": ("stopping", True)}
+
+
+def test_a_rented_session_is_one_row_and_names_the_machine_that_it_has_now(workspace):
+    gpu.start("trainer", on="sim", gpu="L4", spot=True, budget=0.1)
+    [row] = items.current()
+    assert (row.uri, row.figure != "", row.facts) == ("gpu:trainer", True, ("sim L4 spot",))
+    [more] = [action for action in row.actions if action.verb == "start"]
+    assert (more.title, more.flags) == ("Double its budget", {"budget": "0.2"})
+    before = gpu.show("trainer").machine
+    sim_faults.take("trainer")
+    gpu.run("trainer", "pass")
+    now = gpu.show("trainer")
+    assert now.machine not in ("", before)
+    assert now.machine == KeptKernel.of("gpu:trainer").state().machine
+    details = NOUN.details("gpu:trainer")
+    assert details.code == "%gpu get trainer"
+    assert {"machine", "price", "spent", "ends", "kernel"} <= {fact.label for fact in details.facts}
+
+
+def test_more_time_is_offered_to_what_would_end_before_that(workspace):
+    gpu.start("long", for_="5h")
+    gpu.start("endless")
+    assert [action for item in items.current() for action in item.actions] == []
+
+
+def test_whoever_waits_for_a_start_sees_its_steps_with_their_times(workspace):
+    steps = StartSteps("trainer")
+    assert steps.parts() == []
+    gpu.start("trainer", on="sim")
+    [table] = steps.parts()
+    marks, texts, times = zip(*table.rows, strict=True)
+    assert texts[-1] == "starts its kernel"
+    assert texts[0].startswith("asks sim for")
+    assert [mark.word for mark in marks] == ["done"] * (len(marks) - 1) + ["now"]
+    assert all(times)
+    assert StartSteps("trainer").parts() == []  # those of an earlier start are none of the next

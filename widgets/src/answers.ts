@@ -1,12 +1,13 @@
 // What the server answers, and how an answer of ours is told from what somebody in between answers.
 
-/** What is asked about before it is done: the answer calls `verb`. `instead`: the verb of a milder action. */
+/** What is asked about before it is done: the answer calls `verb`, with `flags`. `instead`: the verb of a milder action. */
 export interface Action {
   verb: string;
   title: string;
   question: string;
   consequence: string;
   instead: string;
+  flags: Record<string, string>;
 }
 
 /** How a state looks; only the server knows which state looks how. */
@@ -85,6 +86,7 @@ export interface Details {
   picture: string;
   picture_alt: string;
   log: string;
+  code?: string;
 }
 
 /** How a verb that was called goes on, and what went wrong with it. */
@@ -97,7 +99,7 @@ type Like<T> = Record<keyof T, unknown>;
 
 // By what an answer is known: a value of the kind of each part; null stands for any.
 const MARK = { word: '', glyph: '', tone: '' } satisfies Like<Mark>;
-const ACTION = { verb: '', title: '', question: '', consequence: '', instead: '' } satisfies Like<Action>;
+const ACTION = { verb: '', title: '', question: '', consequence: '', instead: '', flags: {} } satisfies Like<Action>;
 const ITEM = {
   ...{ ...MARK, uri: '', noun: '', name: '', state: '', is_live: true, since: 0, detail: '', figure: '' },
   ...{ facts: [''], progress: null, stoppable: true, deadline: null, job: '', actions: [ACTION] }

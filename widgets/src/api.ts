@@ -56,10 +56,11 @@ export class Api {
   async act(item: Item, verb: string, onDoubt: (isInDoubt: boolean) => void): Promise<void> {
     const id = crypto.getRandomValues(new Uint32Array(4)).join('');
     const path = `jobs/lab:call-${item.noun}-${verb}.${id}`;
+    const flags = item.actions.find(action => action.verb === verb)?.flags ?? {};
     const begunBy = Date.now() + BEGIN_MS;
     let lost: ApiError | undefined;
     try {
-      await this.post(item, verb, isBegun, { id });
+      await this.post(item, verb, isBegun, { id, flags });
     } catch (error) {
       if (!(error instanceof ApiError && isAway(error))) {
         throw error;

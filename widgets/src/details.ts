@@ -7,6 +7,8 @@ import { button, copy, element, paragraph, put } from './dom';
 export interface Doing {
   /** Ask about an action, or do what need not be asked about. */
   act(verb: string, pressed: HTMLElement): void;
+  /** Put a line into the open notebook, or copy it where there is none. */
+  insert(code: string, pressed: HTMLButtonElement): void;
 }
 
 /** A button below what is told. */
@@ -24,6 +26,7 @@ export class Opened {
   private shown = '';
   private readonly buttons = new Map<string, HTMLButtonElement>();
   private example = '';
+  private code = '';
 
   constructor(private readonly doing: Doing) {
     this.told.append(element('p', 'aiinfra-Item-wait', 'Looks closer …'));
@@ -41,6 +44,7 @@ export class Opened {
       const isLogOpen = this.told.querySelector('details')?.open ?? !item.is_live;
       this.shown = text;
       this.example = details.example;
+      this.code = details.code ?? '';
       this.told.replaceChildren(...parts(item, details, isLogOpen));
     }
     this.offer(item);
@@ -60,9 +64,11 @@ export class Opened {
       press: pressed => this.doing.act(verb, pressed)
     });
     const copied: Offered = { key: 'copy', text: 'Copy curl', press: pressed => void copy(this.example, pressed) };
+    const inserted: Offered = { key: 'insert', text: 'Get outputs', press: pressed => this.doing.insert(this.code, pressed) };
     const stop = item.actions.some(action => action.verb === 'stop') ? 'Stop…' : 'Stop';
     const offered = [
       ...(this.example ? [copied] : []),
+      ...(this.code ? [inserted] : []),
       ...item.actions.filter(action => action.verb !== 'stop').map(action => act(action.verb, `${action.title}…`)),
       ...(item.stoppable ? [act('stop', stop, true)] : [])
     ];

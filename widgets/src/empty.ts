@@ -8,6 +8,8 @@ export interface Host {
   /** Put a line into a new cell of the open notebook; false when none is open. */
   insert(code: string): Promise<boolean>;
   open(path: string): Promise<void>;
+  /** Have the launcher list the kernels that there are now. */
+  listKernels(): void;
   /** Tell the user of something that happened by itself, wherever he works. */
   notify(signal: Signal): void;
 }
@@ -60,10 +62,15 @@ export class Empty {
   }
 
   private async insert(code: string, pressed: HTMLButtonElement): Promise<void> {
-    if (await this.host.insert(code)) {
-      flash(pressed, 'Inserted');
-    } else {
-      await copy(code, pressed);
-    }
+    await insert(this.host, code, pressed);
+  }
+}
+
+/** Put a line into a new cell of the open notebook, or copy it where there is none. */
+export async function insert(host: Host, code: string, pressed: HTMLButtonElement): Promise<void> {
+  if (await host.insert(code)) {
+    flash(pressed, 'Inserted');
+  } else {
+    await copy(code, pressed);
   }
 }

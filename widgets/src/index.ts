@@ -57,7 +57,10 @@ function activate(
 }
 
 /** What the panel needs of JupyterLab, by JupyterLab's own commands. */
-function host({ commands }: JupyterFrontEnd): Host {
+function host({ commands, serviceManager, shell }: JupyterFrontEnd): Host {
+  const listKernels = (): void => void serviceManager.kernelspecs.refreshSpecs();
+  // A session may have been started meanwhile, by a cell or in a shell: whoever comes to the launcher sees it there.
+  shell.currentChanged?.connect(listKernels);
   return {
     async insert(code) {
       if (!commands.hasCommand('notebook:insert-cell-below') || !commands.isEnabled('notebook:insert-cell-below')) {
@@ -70,6 +73,7 @@ function host({ commands }: JupyterFrontEnd): Host {
     async open(path) {
       await commands.execute('docmanager:open', { path });
     },
+    listKernels,
     notify({ subject, what, fix }) {
       const show = { label: 'Show', callback: () => void commands.execute(OPEN) };
       Notification.warning(`${subject}: ${what}. ${fix}`, { autoClose: false, actions: [show] });

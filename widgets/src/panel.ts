@@ -18,7 +18,7 @@ import { Widget } from '@lumino/widgets';
 import type { Item, Items } from './answers';
 import { type Api, ApiError, isAway } from './api';
 import { copy, element } from './dom';
-import { Empty, type Host } from './empty';
+import { Empty, type Host, insert } from './empty';
 import { clock, duration } from './format';
 import { Head } from './head';
 import { asPerhapsStopping, asStopping, kind } from './item';
@@ -122,6 +122,10 @@ export class Panel extends Widget {
     void (verb === 'stop' ? this.stop(row) : this.act(row, verb));
   }
 
+  insert(code: string, pressed: HTMLButtonElement): void {
+    void insert(this.host, code, pressed);
+  }
+
   // ---- looking ----
 
   protected override onAfterShow(): void {
@@ -163,6 +167,9 @@ export class Panel extends Widget {
     const isEverything = this.rev === 0 || answer.rev < this.rev;
     this.clock = answer.now === undefined ? 0 : answer.now - Date.now() / 1000;
     const fresh = this.list.take(answer.items, answer.gone ?? [], isEverything);
+    if (answer.items.some(item => item.noun === 'gpu')) {
+      this.host.listKernels(); // it would ask only once a minute
+    }
     answer.signals?.forEach(signal => this.host.notify(signal));
     this.feed = answer.feed;
     this.rev = answer.rev;

@@ -15,6 +15,8 @@ export interface Keeper {
   asks(row: Row): void;
   /** Call a verb for the row's item. */
   call(row: Row, verb: string): void;
+  /** Put a line into the open notebook. */
+  insert(code: string, pressed: HTMLButtonElement): void;
 }
 
 export class Row {
@@ -125,7 +127,10 @@ export class Row {
 
   open(isOpen: boolean): void {
     if (isOpen && !this.opened) {
-      this.opened = new Opened({ act: (verb, pressed) => this.act(verb, pressed) });
+      this.opened = new Opened({
+        act: (verb, pressed) => this.act(verb, pressed),
+        insert: (code, pressed) => this.keeper.insert(code, pressed)
+      });
       this.opened.offer(this.offered);
       this.node.append(this.opened.node);
     } else if (!isOpen) {
