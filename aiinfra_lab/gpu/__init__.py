@@ -124,8 +124,8 @@ def start(
     label = check_name(Uri.parse(name, noun="gpu").label)  # a version, which a session has not, is no name either
     wanted = offering.asked_for(gpu, mig) or None
     request = starting.SessionRequest(label, wanted, spot, number(for_), number(budget), on, number(idle))
-    with working(Session.kind, str(Uri("gpu", label)), "waits for its machine"):
-        record, notes = starting.bring_up(request)
+    with working(Session.kind, str(Uri("gpu", label)), "waits for its machine", "starting") as step:
+        record, notes = starting.bring_up(request, step)
     return _session(sessions.observe(record), notes)
 
 
@@ -527,7 +527,7 @@ def stop(name: Annotated[Name, Live("gpu", "live")] | None = None, *, orphans: b
         return _check(replace(asked, orphans=left), len(asked.orphans) - len(left))
     found = sessions.observe(sessions.find(name))
     if found.is_live or sessions.has_machine(found.record):
-        with working(Session.kind, found.record.uri, "waits for the end of its kernel and its processes"):
+        with working(Session.kind, found.record.uri, "waits for the end of its kernel and its processes", "stopping"):
             found = sessions.observe(starting.bring_down(sessions.request_stop(found.record)))
     return _session(found)
 

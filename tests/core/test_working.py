@@ -48,6 +48,13 @@ def test_a_verb_that_takes_long_says_what_it_does_and_the_frame_is_taken_away(fr
     assert made[-1] is None
 
 
+def test_what_only_becomes_what_it_is_does_not_run_yet(frames):
+    made, is_shown = frames
+    with working("Session", "gpu:a", "waits for its machine", "starting"):
+        assert is_shown.wait(10)
+    assert str(made[0].state) == "◐ starting"
+
+
 def test_the_frame_goes_also_when_the_verb_fails(frames):
     with pytest.raises(ValueError):  # noqa: PT011
         fail(frames[1])

@@ -9,6 +9,7 @@ import pytest
 from aiinfra_lab.errors import Conflict, Denied, NotFound, Unavailable
 from aiinfra_lab.gpu import Offer, starting
 from aiinfra_lab.gpu.record import SessionRecord
+from aiinfra_lab.store import Record
 
 OFFERS = (
     Offer("cpu", 0.1),
@@ -120,3 +121,16 @@ def test_a_provider_without_offers_says_so(workspace):
 @pytest.mark.parametrize(("asked", "is_spot", "notes"), [(True, True, 0), (True, False, 1), (False, False, 0)])
 def test_a_spot_machine_that_is_not_to_be_had_is_a_note(asked, is_spot, notes):
     assert len(starting._spot_note(request(spot=asked), is_spot, "cloud")) == notes
+
+
+@pytest.mark.parametrize(
+    ("why", "what", "fix"),
+    [
+        ("budget", "its budget was spent before", "give it more: `%gpu start t --gpu A10G --on sim --budget 5`"),
+        ("its keeper was killed", "its keeper was killed", "start it again: `%gpu start t --gpu A10G --on sim`"),
+    ],
+)
+def test_what_did_not_become_ready_is_started_again_as_it_was(why, what, fix):
+    body = SessionRecord(started_at=0.0, gpu="A10G", provider="sim", usd_per_hour=1.0, budget_usd=2.5)
+    problem = starting._ended_early(Record.new("t", body), why, "")
+    assert (problem.what, problem.fix) == (f"gpu:t did not become ready: {what}", fix)
