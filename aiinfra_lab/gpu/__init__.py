@@ -127,8 +127,14 @@ def start(
     wanted = offering.asked_for(gpu, mig) or None
     request = starting.SessionRequest(label, wanted, spot, number(for_), number(budget), on, number(idle))
     steps, meter = booting.StartSteps(label), metering.meter(label)
-    with working(Session.kind, str(Uri("gpu", label)), "waits for its machine", lambda: [*steps.parts(), *meter()]):
-        record, notes = starting.bring_up(request)
+    with working(
+        Session.kind,
+        str(Uri("gpu", label)),
+        "waits for its machine",
+        lambda: [*steps.parts(), *meter()],
+        state="starting",
+    ) as step:
+        record, notes = starting.bring_up(request, step)
     return _session(sessions.observe(record), notes)
 
 
@@ -530,7 +536,8 @@ def stop(name: Annotated[Name, Live("gpu", "live")] | None = None, *, orphans: b
         return _check(replace(asked, orphans=left), len(asked.orphans) - len(left))
     found = sessions.observe(sessions.find(name))
     if found.is_live or sessions.has_machine(found.record):
-        with working(Session.kind, found.record.uri, "waits for the end of its kernel and its processes"):
+        uri, waits = found.record.uri, "waits for the end of its kernel and its processes"
+        with working(Session.kind, uri, waits, state="stopping"):
             found = sessions.observe(starting.bring_down(sessions.request_stop(found.record)))
     return _session(found)
 

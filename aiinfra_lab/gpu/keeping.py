@@ -210,6 +210,9 @@ def _how(job: jobs.Job) -> str:
     if job.state == "failed":
         problem = logs.last_problem(jobs.log(job.id, lines=3))
         return f"its keeper failed: {problem}" if problem else f"its keeper failed with exit code {job.exit_code}"
+    if job.ended_by == "deadline":  # before there was anything to keep: the keeper says itself what ends a kernel
+        record = open_store().get(SessionRecord, Uri.parse(job.subject).name)
+        return (record.body.deadline_by if record else "") or "deadline"
     return job.state
 
 

@@ -138,7 +138,7 @@ def _observation(found: sessions.ObservedSession) -> Observation:
         deadline_at=body.deadline_at if is_live else None,
         detail=_detail(found, kernel),
         can_stop=is_live and (found.state != "stopping" or is_overdue(body.stop_requested_at)),
-        job=body.handle or "",  # of a keeper here; what other machines call theirs is no job's id
+        job=body.handle or "",  # its keeper's, wherever its machine is; where a provider keeps none it is no job's id
         context=body.context,
         figure=f"{body.usd_per_hour:.2f} USD/h" if is_live and body.usd_per_hour else "",
         facts=(_machine(body),),

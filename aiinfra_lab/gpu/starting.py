@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -47,8 +47,11 @@ class SessionRequest:
         return offers.request(self.gpu or offers.CPU, spot=self.spot, for_s=self.for_s, budget_usd=self.budget_usd)
 
 
-def bring_up(request: SessionRequest) -> Started:
-    """The ready session. A session of that name that lives gets the new limits."""
+def bring_up(request: SessionRequest, say: Callable[[str], None] = lambda _: None) -> Started:
+    """The ready session. A session of that name that lives gets the new limits.
+
+    say: is told what its machine waits for, as often as it is asked
+    """
 
     def step() -> Started:
         found = sessions.get(request.name)
@@ -58,10 +61,10 @@ def bring_up(request: SessionRequest) -> Started:
             bring_down(found)  # whoever asked for the end may have died before its machine was asked
             raise _OvertakenError
         if found and state != "ended":
-            return _change_limits(found, request)
+            return _change_limits(found, request, say)
         if found:
             _close(found)
-        return _create(request)
+        return _create(request, say)
 
     # Whoever starts the same name at this moment was first: theirs is used.
     problem = Conflict(f"gpu:{request.name} is started and stopped too often", "repeat in a moment")
@@ -95,7 +98,7 @@ def _close(record: Record[SessionRecord]) -> Record[SessionRecord]:
     return sessions.close(record, now.why, now.at)
 
 
-def _create(request: SessionRequest) -> Started:
+def _create(request: SessionRequest, say: Callable[[str], None]) -> Started:
     name, provider = request.name, request.on or chosen("gpu.machines")
     machines: Machines = make("gpu.machines", provider)
     offer = _choose(offers.offers_of(machines, request.gpu or offers.CPU), request, provider)
@@ -114,7 +117,7 @@ def _create(request: SessionRequest) -> Started:
     notes = [*_spot_note(request, offer.spot, provider), *_idle_note(request, machines, provider)]
     if for_s and for_s != request.for_s:
         notes.append(f"none is rented without an end: it lives {show_duration(for_s)}, unless `--for` says otherwise")
-    return _await(record, "ready", machines), notes
+    return _await(record, "ready", machines, say), notes
 
 
 def _create_machine(machines: Machines, record: Record[SessionRecord], plan: Plan) -> Record[SessionRecord]:
@@ -139,7 +142,7 @@ def _create_machine(machines: Machines, record: Record[SessionRecord], plan: Pla
     return record
 
 
-def _change_limits(found: Record[SessionRecord], request: SessionRequest) -> Started:
+def _change_limits(found: Record[SessionRecord], request: SessionRequest, say: Callable[[str], None]) -> Started:
     """Change when a living session ends, and nothing else of it."""
     body, machines = found.body, sessions.machines(found)
     _keeps_its_machine(request, body)
@@ -153,7 +156,7 @@ def _change_limits(found: Record[SessionRecord], request: SessionRequest) -> Sta
         if handle := found.body.handle:
             machines.renew(handle, found.body.deadline_at)
         notes = ["it lived already; when it ends was set anew"]
-    return _await(found, "ready", machines), [*notes, *_spot_note(request, body.spot, body.provider)]
+    return _await(found, "ready", machines, say), [*notes, *_spot_note(request, body.spot, body.provider)]
 
 
 def _paid(record: Stored) -> tuple[float, float]:
@@ -229,7 +232,12 @@ def _idle_note(request: SessionRequest, machines: Machines, provider: str) -> li
     return []
 
 
-def _await(record: Stored, state: Literal["ready", "ended"], machines: Machines) -> Stored:
+def _await(
+    record: Stored,
+    state: Literal["ready", "ended"],
+    machines: Machines,
+    say: Callable[[str], None] = lambda _: None,
+) -> Stored:
     """The record once its machine is in that state; Failed when it ended instead."""
     name, on, patience = record.name, record.body.provider, Patience.of(machines, state, PATIENCE_S[state])
 
@@ -241,9 +249,9 @@ def _await(record: Stored, state: Literal["ready", "ended"], machines: Machines)
             return record
         if now.state == "ended":
             sessions.close(record, now.why, now.at)
-            raise Failed(
-                f"gpu:{name} did not become {state}: {now.why}", now.fix or f"start it again: `%gpu start {name}`"
-            )
+            raise _ended_early(record, now.why, now.fix)
+        if now.step:
+            say(now.step)
         # Read again: meanwhile another process may have bound its machine, or written its end.
         record = sessions.find(name)
         return None
@@ -256,6 +264,21 @@ def _await(record: Stored, state: Literal["ready", "ended"], machines: Machines)
         return until(reached, problem, **patience._asdict())
     except KeyboardInterrupt:
         raise _interrupted(name) from None
+
+
+def _ended_early(record: Stored, why: str, fix: str) -> Failed:
+    """That a session ended before it was ready, with what starts the same once more."""
+    name, body = record.name, record.body
+    gpu = f'"{body.gpu}"' if " " in body.gpu else body.gpu
+    flags = [*(["--gpu", gpu] if body.gpu != offers.CPU else []), *(["--spot"] if body.spot else [])]
+    again = " ".join(["%gpu start", name, *flags, "--on", body.provider])
+    if why == "deadline":
+        what, fix = "its time was over before", f"give it longer: `{again} --for 1h`"
+    elif why == "budget" and body.budget_usd is not None:
+        what, fix = "its budget was spent before", f"give it more: `{again} --budget {2 * body.budget_usd:g}`"
+    else:
+        what, fix = why, fix or f"start it again: `{again}`"
+    return Failed(f"gpu:{name} did not become ready: {what}", fix)
 
 
 def _interrupted(name: str) -> Interrupted:

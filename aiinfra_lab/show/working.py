@@ -19,13 +19,16 @@ _OUTER: contextvars.ContextVar[Callable[[str], None] | None] = contextvars.Conte
 
 @contextlib.contextmanager
 def working(
-    kind: str, uri: str, first: str, parts: Callable[[], Sequence[Part]] = tuple
+    kind: str, uri: str, first: str, parts: Callable[[], Sequence[Part]] = tuple, *, state: str = "running"
 ) -> Iterator[Callable[[str], None]]:
     """Show in the cell, once it takes longer, at which step a verb is and for how long it has been at work.
 
     What it gives says that the next step begins. At the end, also with an error, the frame is taken away: what follows
     says all. Outside a notebook it does nothing. Within another one it only says the next step of that. Begin it before
-    what takes long to import. parts: what stands below it, asked for anew for each frame.
+    what takes long to import.
+
+    parts: what stands below it, asked for anew for each frame. state: in the words of the thing, where `running` would
+    say that it is what it only becomes
     """
     if outer := _OUTER.get():
         outer(first)
@@ -41,7 +44,7 @@ def working(
 
     def draw() -> Card:
         lead = f"It {step[0]}, {show_duration(time.monotonic() - began)} so far."
-        return Card(kind=kind, uri=uri, state=mark_of("running"), lead=lead, parts=list(parts()))
+        return Card(kind=kind, uri=uri, state=mark_of(state), lead=lead, parts=list(parts()))
 
     frame = TickingFrame(draw, SHOWN_AFTER_S)
     token = _OUTER.set(begin)

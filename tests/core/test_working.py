@@ -58,6 +58,13 @@ def test_what_stands_beside_is_drawn_anew_each_time(frames):
     assert [[part.text for part in card.parts] for card in made[:3]] == [[], ["0.12 USD"], ["0.13 USD"]]
 
 
+def test_what_only_becomes_what_it_is_does_not_run_yet(frames):
+    made, is_shown = frames
+    with working("Session", "gpu:a", "waits for its machine", state="starting"):
+        assert is_shown.wait(10)
+    assert str(made[0].state) == "◐ starting"
+
+
 def test_the_frame_goes_also_when_the_verb_fails(frames):
     with pytest.raises(ValueError):  # noqa: PT011
         fail(frames[1])

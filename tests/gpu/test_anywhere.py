@@ -46,12 +46,12 @@ _plain: list[Outputs] = []  # what a kernel of no session shows, once it is know
 
 
 @pytest.fixture(params=PROVIDERS)
-def kernel(request: pytest.FixtureRequest) -> str:
+def kernel(request: pytest.FixtureRequest) -> Iterator[str]:
     """The name by which Jupyter knows the kernel of a session there."""
     fixture, wanted = PROVIDERS[request.param]
     request.getfixturevalue(fixture)
-    request.addfinalizer(lambda: gpu.stop("anywhere"))
-    return gpu.start("anywhere", on=request.param, **wanted).kernel
+    yield gpu.start("anywhere", on=request.param, **wanted).kernel
+    gpu.stop("anywhere")
 
 
 def test_the_same_notebook_shows_the_same_wherever_its_kernel_is(kernel: str, workspace: Path) -> None:
@@ -82,11 +82,9 @@ def on_a_page(path: Path, kernel: str) -> Outputs:
 
         async def run() -> list[list[nbformat.NotebookNode]]:
             async with server.page(kernel_id) as page:
-                outputs: list[list[nbformat.NotebookNode]] = []
                 displays: dict[str, list[nbformat.NotebookNode]] = {}
-                for cell in nbformat.read(path, 4).cells:
-                    outputs.append(await cell_outputs(page, cell.source, displays))
-                return outputs
+                cells = nbformat.read(path, 4).cells
+                return [await cell_outputs(page, cell.source, displays) for cell in cells]
 
         return [joined(each) for each in asyncio.run(run())]
 

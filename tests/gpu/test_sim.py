@@ -11,7 +11,7 @@ from jupyter_client.kernelspec import get_kernel_spec
 from aiinfra_lab import gpu, kernels
 from aiinfra_lab.config import settings
 from aiinfra_lab.errors import LabError
-from aiinfra_lab.gpu import Offer, Plan, sim_faults
+from aiinfra_lab.gpu import Offer, Plan, sim_faults, starting
 from aiinfra_lab.gpu.record import MachineRecord
 from aiinfra_lab.gpu.sim import SimMachines
 from aiinfra_lab.kernels import KeptKernel
@@ -116,6 +116,22 @@ def test_what_is_asked_while_it_boots_waits_for_it(machines, workspace):
     assert reply["content"]["status"] == "ok"
     assert [each["content"]["text"] for each in printed if each["msg_type"] == "stream"] == ["42\n"]
     assert [step.what for step in kernel.state().steps][:2] == ["asks sim for sim.cpu/sim-1a", "boots"]
+
+
+def test_who_waits_for_a_machine_is_told_each_step(machines, workspace):
+    (workspace / "aiinfra.toml").write_text('[gpu]\nsim_boot = "6s"\n')
+    told: list[str] = []
+    starting.bring_up(starting.SessionRequest("far", None, False, 3600.0, None, "sim"), told.append)
+    steps = list(dict.fromkeys(told))
+    assert steps[:2] == ["asks sim for sim.cpu/sim-1a", "boots"]
+
+
+def test_what_ends_before_its_machine_has_booted_says_what_ended_it(machines, workspace):
+    (workspace / "aiinfra.toml").write_text('[gpu]\nsim_boot = "60s"\n')
+    with pytest.raises(LabError, match="gpu:far did not become ready: its time was over before") as problem:
+        gpu.start("far", gpu="T4", on="sim", spot=True, for_="2s")
+    assert problem.value.fix == "give it longer: `%gpu start far --gpu T4 --spot --on sim --for 1h`"
+    assert gpu.show("far").state == "ended (deadline)"
 
 
 def test_a_stop_while_it_boots_leaves_no_machine(machines, workspace):

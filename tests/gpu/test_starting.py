@@ -10,6 +10,7 @@ import pytest
 from aiinfra_lab.errors import Conflict, Denied, NotFound, Unavailable
 from aiinfra_lab.gpu import Offer, starting
 from aiinfra_lab.gpu.record import SessionRecord
+from aiinfra_lab.store import Record
 
 OFFERS = (
     Offer("cpu", 0.1),
@@ -140,3 +141,16 @@ def test_a_session_that_lives_has_as_many_as_are_asked_for(monkeypatch, count, a
     body = SessionRecord(started_at=0.0, gpu="A100-40GB", count=count, provider="cloud", usd_per_hour=0.0)
     with pytest.raises(Conflict, match=f"not with {asked}") if is_other else contextlib.nullcontext():
         starting._keeps_its_machine(request(asked), body)
+
+
+@pytest.mark.parametrize(
+    ("why", "what", "fix"),
+    [
+        ("budget", "its budget was spent before", "give it more: `%gpu start t --gpu A10G --on sim --budget 5`"),
+        ("its keeper was killed", "its keeper was killed", "start it again: `%gpu start t --gpu A10G --on sim`"),
+    ],
+)
+def test_what_did_not_become_ready_is_started_again_as_it_was(why, what, fix):
+    body = SessionRecord(started_at=0.0, gpu="A10G", provider="sim", usd_per_hour=1.0, budget_usd=2.5)
+    problem = starting._ended_early(Record.new("t", body), why, "")
+    assert (problem.what, problem.fix) == (f"gpu:t did not become ready: {what}", fix)

@@ -47,6 +47,13 @@ def test_a_session_that_starts_is_not_said_to_run(store: Store) -> None:
     assert (job.state, listed(store)["gpu:trainer"].state) == ("running", "starting")
 
 
+def test_a_rented_session_is_one_row_while_it_lives_and_when_it_has_ended(store: Store) -> None:
+    gpu.start("far", on="sim", for_="1h")
+    assert [(item.uri, item.figure) for item in ItemFeed(store).look()] == [("gpu:far", "0.04 USD/h")]
+    gpu.stop("far")
+    assert [(item.uri, item.state) for item in ItemFeed(store).look()] == [("gpu:far", "ended (stopped)")]
+
+
 def running(subject: str) -> jobs.Job:
     job = jobs.start(subject, ["sleep", "600"])
     until(lambda: jobs.poll(job.id).state == "running")
