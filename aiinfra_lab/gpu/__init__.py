@@ -18,16 +18,17 @@ from ..show import Card, Listing, Result, Table, moment, working
 from ..units import Duration, Usd, counted, number
 from ..uris import Uri, check_name
 from ..verbs import Choices, Code, Destination, Inputs, Live, Name, Outputs, Suggested, verb
-from . import booting, cards, metering, reaping, running, sessions, starting
+from . import booting, cards, metering, pool_cards, pools, reaping, running, sessions, starting
 from . import offers as offering
 from .base import AcceleratorUse, Gauged, KernelHost, Machines, Offer, Paced, Plan, Status
+from .pools import Pool
 from .record import SessionRecord
 from .running import SessionRun
 from .sim import SimMachines
 
 __all__ = [
     "AcceleratorUse", "ExportedSession", "Gauged", "KernelHost", "MachineCheck", "Machines", "Offer", "Offered",
-    "Offers", "Paced", "Plan", "Session", "SessionOutput", "SessionRecord", "SessionRun", "Sessions", "Status",
+    "Offers", "Paced", "Plan", "Pool", "Session", "SessionOutput", "SessionRecord", "SessionRun", "Sessions", "Status",
     "check", "export", "get", "ls", "run", "show", "start", "stop",
 ]  # fmt: skip
 
@@ -87,10 +88,10 @@ class Session(Result):
 
 @dataclass(frozen=True, repr=False)
 class Sessions(Listing):
-    """Sessions, the last started first."""
+    """Pools, each with its sessions below it, and sessions, the last started first."""
 
     def table(self) -> Table:
-        return cards.table(self.items)
+        return pool_cards.table(self.items)
 
 
 @verb("gpu")
@@ -104,11 +105,14 @@ def start(
     budget: Usd | None = None,
     idle: Duration | None = None,
     on: Annotated[str, Choices(_providers)] | None = None,
-) -> Session:
-    """Start a session: a machine that is a kernel, which notebooks can leave and come back to.
+    min_: int | None = None,
+    max_: int | None = None,
+    queue: int | None = None,
+) -> Session | Pool:
+    """Start a session: a machine that is a kernel, which notebooks can leave and come back to; or a pool of them.
 
     It ends by itself at what comes first: its time, its budget, or the time without use. On a name that lives, what is
-    given is set anew.
+    given is set anew. A pool has as many sessions as the work that waits for one needs, and all limits together.
 
     name: what to call the session
     gpu: accelerator, e.g. A10G, `A10G or L4`, `2x A100` or `1/4 L4`; cpu when left out
@@ -119,6 +123,9 @@ def start(
     idle: end it after so long without use, e.g. 20m. A cell or a thread that runs, a busy accelerator, and on a rented
         machine a copy of files or somebody at a terminal are use; a page that is open is none
     on: the provider of the machine; `gpu.machines` of the settings when left out, which is local unless set
+    min: start a pool, of at least so many sessions; 0 when left out, with the first one when there is work
+    max: start a pool, of at most so many sessions
+    queue: how much work, waiting or running, one session of a pool is to have; 1 when left out
 
     Example:
         %gpu start trainer --for 2h --budget 5 --idle 20m
@@ -126,6 +133,8 @@ def start(
     label = check_name(Uri.parse(name, noun="gpu").label)  # a version, which a session has not, is no name either
     wanted = offering.asked_for(gpu, mig) or None
     request = starting.SessionRequest(label, wanted, spot, number(for_), number(budget), on, number(idle))
+    if pools.concerns(pool := pools.PoolRequest(request, min_, max_, queue)):
+        return pools.start(pool)
     steps, meter = booting.StartSteps(label), metering.meter(label)
     with working(
         Session.kind,
@@ -210,9 +219,8 @@ def ls(
         raise UsageProblem(f"{flag} says which offers to list", f"`%gpu ls --offers` with {flag} lists them")
     header = ("uri", "state", "gpu", "on", "started_at", "deadline_at", "ended_at", "hourly_usd", "spent_usd")
     empty = "there is none yet: `%gpu start NAME` makes one"
-    return Sessions(
-        "gpu", tuple(map(_session, sessions.observe_all(sessions.records()))), header, empty, title="Sessions"
-    )
+    found = sessions.observe_all(sessions.records())
+    return Sessions("gpu", tuple(pools.among(found, _session)), header, empty, title="Sessions")
 
 
 def _offers(request: MachineRequest, text: str, on: str | None) -> Offers:
@@ -260,14 +268,16 @@ def _offered(each: offering.ProviderOffer, request: MachineRequest) -> Offered:
 
 
 @verb("gpu")
-def show(name: Annotated[Name, Live("gpu")]) -> Session:
-    """Show one session in full.
+def show(name: Annotated[Name, Live("gpu")]) -> Session | Pool:
+    """Show one session, or one pool of them, in full.
 
     name: the session
 
     Example:
         %gpu show trainer
     """
+    if pool := pools.find(name):
+        return pools.observe(pool)
     found = sessions.observe(sessions.find(name))
     return _session(found, accelerator=_use(found))
 
@@ -296,7 +306,7 @@ def run(
     Variables are copies. Arrays, tensors and tables go by their own form, anything else as a pickle, for which the
     packages must be the same on both sides: that is compared before the cell runs.
 
-    name: the session
+    name: the session; of a pool the next free one, for which it waits, first come, first served
     code: the cell, or a file of Python: `%gpu run trainer train.py`
     inputs: a variable of this notebook that the cell gets, under its name; several as -i a -i b or -i a,b
     outputs: a variable that the cell sets, and that is brought back into this notebook
@@ -307,7 +317,8 @@ def run(
 
         model = LogisticRegression().fit(trips[["distance"]], trips["late"])
     """
-    return running.run(name, code, inputs or {}, outputs)
+    with pools.member(name) as session:
+        return running.run(session, code, inputs or {}, outputs)
 
 
 @dataclass(frozen=True)
@@ -514,10 +525,12 @@ def _check(found: reaping.Findings, ended: int = 0) -> MachineCheck:
 
 
 @verb("gpu")
-def stop(name: Annotated[Name, Live("gpu", "live")] | None = None, *, orphans: bool = False) -> Session | MachineCheck:
+def stop(
+    name: Annotated[Name, Live("gpu", "live")] | None = None, *, orphans: bool = False
+) -> Session | Pool | MachineCheck:
     """End a session: its kernel, every process that it started, and its machine where that was rented.
 
-    One that has ended stays as it is.
+    Of a pool all of them, and the pool. One that has ended stays as it is.
 
     name: the session
     orphans: end the rented machines of this workspace that no session keeps, instead; see `%gpu check`
@@ -534,6 +547,8 @@ def stop(name: Annotated[Name, Live("gpu", "live")] | None = None, *, orphans: b
             asked = reaping.look()
             left = reaping.end(asked.orphans)
         return _check(replace(asked, orphans=left), len(asked.orphans) - len(left))
+    if pool := pools.find(name):
+        return pools.stop(pool)
     found = sessions.observe(sessions.find(name))
     if found.is_live or sessions.has_machine(found.record):
         uri, waits = found.record.uri, "waits for the end of its kernel and its processes"

@@ -16,6 +16,7 @@ from ..store import Record, open_store
 from ..units import show_duration, show_usd
 from ..uris import Uri
 from . import sessions, starting
+from .pool_record import PoolRecord
 from .record import MachineRecord, SessionRecord
 
 # So much more is offered to a session that would end before.
@@ -28,7 +29,7 @@ class GpuNoun(Noun[SessionRecord]):
     name = "gpu"
     kind = SessionRecord
     plural = "sessions"
-    more_kinds = (MachineRecord,)
+    more_kinds = (MachineRecord, PoolRecord)
     settings: ClassVar = {
         "aws_environment": "the environment of infra/terraform whose networks `--on aws` uses, found by its tag",
         "aws_image": "the image of its machines, with drivers: an id, or a pattern of names of which the newest counts",

@@ -72,7 +72,7 @@ def run(
     columns: of data, those to learn from; every other one that is numbers, texts or truth values when left out
     timestamp: of data, the time of a row, if it has one: `run.split()` then holds out the latest rows
     params: values for the code, read there as run.params.NAME
-    on: where to run, e.g. gpu:trainer; this very kernel when left out
+    on: where to run, e.g. gpu:trainer; of a pool the next free session; this very kernel when left out
     seed: what Python's, NumPy's and torch's random generators start from
     resume: go on from the last checkpoint of the newest run of that name; if that is of the last epoch, the code has
         nothing left to train, and a run that measures nothing takes over the metrics measured up to the checkpoint
@@ -109,32 +109,32 @@ def run(
         raise UsageProblem(f"--seed {seed} is no seed", "give a whole number from 0 to 4294967295")
     values = parameters.read(params or {})
     _code.compiled(code, f"<train:{name}>")
-    session = remote.session(str(on) if on is not None else None)
     source = _source(name, str(from_) if from_ else None) if resume or from_ else None
     handle = _open_rows(rows, name)
     table = plain.described(handle, label, columns, timestamp)
     # The tracking server is behind when a run was killed or the server was down: the next run is when that matters.
     sync.catch_up(at_most=sync.BEFORE_A_RUN)
-    requested = TrainingRun(
-        state="starting",
-        params=values,
-        seed=seed,
-        code=code,
-        code_digest=_code.digest(code),
-        rows=handle.uri,
-        rows_digest=handle.digest,
-        machine=record.machine(),
-        on=session,
-        resumed_from=source.uri if source else "",
-        table=table,
-        is_timeless=Uri.parse(handle.uri).noun == "features" and not handle.timestamp,
-    )
-    planned = record.plan(name, requested, (handle.uri, *([source.uri] if source else [])))
-    if session:
-        # The session's process writes the record from here on; this one waits, and may be interrupted.
-        planned = remote.execute_on_any(planned, session)
-    else:
-        worker.execute(planned.uri)
+    with remote.session(str(on) if on is not None else None) as session:
+        requested = TrainingRun(
+            state="starting",
+            params=values,
+            seed=seed,
+            code=code,
+            code_digest=_code.digest(code),
+            rows=handle.uri,
+            rows_digest=handle.digest,
+            machine=record.machine(),
+            on=session,
+            resumed_from=source.uri if source else "",
+            table=table,
+            is_timeless=Uri.parse(handle.uri).noun == "features" and not handle.timestamp,
+        )
+        planned = record.plan(name, requested, (handle.uri, *([source.uri] if source else [])))
+        if session:
+            # The session's process writes the record from here on; this one waits, and may be interrupted.
+            planned = remote.execute_on_any(planned, session)
+        else:
+            worker.execute(planned.uri)
     return run_of(find(planned.uri))
 
 

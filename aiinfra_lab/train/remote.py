@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import contextlib
 import time
+from collections.abc import Iterator
 from typing import Any
 
 from msgspec.structs import replace
 
 from .. import kernels
 from ..errors import Failed, Interrupted, LabError, Unavailable
-from ..gpu import sessions
+from ..gpu import pools, sessions
 from ..store import Record, open_store, patiently, update
 from ..uris import Uri
 from . import checkpoint, record, worker
@@ -19,11 +20,18 @@ from .observing import find
 from .record import RunProblem, TrainingRun
 
 
-def session(on: str | None) -> str:
-    """The session's URI, or nothing for this process."""
+@contextlib.contextmanager
+def session(on: str | None) -> Iterator[str]:
+    """The session's URI, or nothing for this process; of a pool the next free one, which nobody else gets meanwhile."""
     if on is None or on == "local":
-        return ""
-    kernel = sessions.kernel_of(on)
+        yield ""
+        return
+    with pools.member(on) as name:
+        yield _reachable(name)
+
+
+def _reachable(name: str) -> str:
+    kernel = sessions.kernel_of(name)
     if not sessions.has_our_files(kernel.name):
         raise Unavailable(
             f"{kernel.uri} is on a machine that has not the records of this workspace, so it cannot train here",

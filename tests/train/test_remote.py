@@ -16,7 +16,8 @@ def put(**fields) -> Record:
 
 @pytest.mark.parametrize("on", [None, "local"])
 def test_this_process_is_no_session(workspace, on):
-    assert remote.session(on) == ""
+    with remote.session(on) as session:
+        assert session == ""
 
 
 def test_an_error_of_the_code_comes_with_its_lines(workspace):
