@@ -80,10 +80,12 @@ class HostFiles:
         return frame(Kind.PIECE, 0, pack_piece(data, name=path.name, at=at, size=size))
 
     def keep(self, names: Collection[str]) -> None:
-        """Remove what belongs to none of these exchanges: it is over, or whoever began it has ended."""
+        """Remove what belongs to none of these exchanges: it is over, or whoever began it has ended. NAME_PART
+        belongs to NAME too, whoever has made it."""
         with contextlib.suppress(OSError):
             for path in self.folder.iterdir():
-                if path.name.partition(".")[0] not in names:
+                name = path.name.partition(".")[0]
+                if name not in names and name.partition("_")[0] not in names:
                     path.unlink()
 
 

@@ -105,13 +105,7 @@ class _Cell:
             exchange.note = note
 
             def run(code: str, expression: str = "None") -> Any:
-                running = RunningCode(self._kernel, client, lambda _: None, None)
-                content: dict[str, Any] = {
-                    "silent": True,
-                    "store_history": False,
-                    "user_expressions": {"it": expression},
-                }
-                return _value(running.run(code, interrupt=False, **content))
+                return ask(self._kernel, client, code, expression)
 
             ask = f"__import__('json').dumps(__import__('aiinfra_values').installed({[*needs]}))"
             is_there = f"getattr(__import__('sys').modules.get('aiinfra_values'), 'DIGEST', '') == {sent.digest()!r}"
@@ -207,6 +201,13 @@ class _Cell:
         has = f"it made {', '.join(made)}" if made else "it made nothing"
         fix = did_you_mean(missing[0], made, "set it in the cell")
         return NotFound(f"the cell in {self._kernel.uri} made no {names}; {has}", fix)
+
+
+def ask(kernel: KeptKernel, client: Any, code: str, expression: str = "None") -> Any:
+    """Run code of ours that nobody sees, after what the kernel runs now; what the expression gives then."""
+    running = RunningCode(kernel, client, lambda _: None, None)
+    content: dict[str, Any] = {"silent": True, "store_history": False, "user_expressions": {"it": expression}}
+    return _value(running.run(code, interrupt=False, **content))
 
 
 def _value(reply: Mapping[str, Any]) -> Any:

@@ -40,8 +40,20 @@ class Exchange:
         found: dict[str, str] = json.loads(self._await("paths").read_text())
         return found
 
+    def paths_of_parts(self) -> dict[str, str]:
+        """The same of an exchange NAME_PART, which lives as long as this one; `{part}` is in the place of its name."""
+        name, found = self._folder.name, self.paths
+        ends = {way: f"{name}{path[-len(way) - 1]}{way}" for way, path in found.items()}  # by a dot, or a slash here
+        return {way: path.removesuffix(ends[way]) + ends[way].replace(name, "{part}") for way, path in found.items()}
+
+    def keep(self) -> None:
+        """Have it not be over for some minutes when this process is killed: another one will go on with it."""
+        (self._folder / "kept").touch(modes.OWNER_ONLY)
+
     def send(self, pieces: Iterable[bytes | memoryview]) -> None:
-        """Bring these bytes there; returns when they are. Unavailable when they cannot be."""
+        """Bring these bytes there, unless that was done; returns when they are. Unavailable when they cannot be."""
+        if (self._folder / "sent").exists():
+            return
         with open(self._folder / "in", "wb", opener=modes.opener) as file:
             for piece in pieces:
                 file.write(piece)
@@ -54,12 +66,16 @@ class Exchange:
 
     def fetch(self, size: int) -> bytearray:
         """What code there has put at `out`, which has that size. Unavailable when it cannot come."""
-        files.write(self._folder / "wanted", str(size), flush=False)
-        self._await("come")
         data = bytearray(size)  # memory that becomes that of the values
-        with (self._folder / "out").open("rb") as file:
+        with self.fetch_file(size).open("rb") as file:
             file.readinto(data)
         return data
+
+    def fetch_file(self, size: int) -> Path:
+        """The same as a file, which goes with the exchange."""
+        files.write(self._folder / "wanted", str(size), flush=False)
+        self._await("come")
+        return self._folder / "out"
 
     def _await(self, name: str) -> Path:
         path, asked_at, began = self._folder / name, -_ASK_S, time.monotonic()
@@ -86,9 +102,12 @@ class Exchange:
 
 
 @contextmanager
-def exchanging(kernel: KeptKernel) -> Iterator[Exchange]:
-    """Exchange files with the code of a kernel; all of them are removed at the end."""
-    folder = kernel.folder / FOLDER / secrets.token_hex(8)
+def exchanging(kernel: KeptKernel, name: str = "") -> Iterator[Exchange]:
+    """Exchange files with the code of a kernel; all of them are removed at the end.
+
+    name: of one that a killed process has left, see `keep`, or NAME_PART for a part of one
+    """
+    folder = kernel.folder / FOLDER / (name or secrets.token_hex(8))
     files.make_private_folder(folder)
     owner = files.take_lock(folder / "owner")
     try:

@@ -3,6 +3,7 @@
 An exchange is a folder of files in the kernel's own folder, so that a keeper that was killed goes on with it:
 
     owner         locked by the process that began it; when it is not any more, the exchange is over
+    kept          touched now and then by a process that is started again when it is killed: that long it is not over
     paths         where code there finds what came, and puts what is to come back
     in, send      what is to go there, and that it is written; `sent`: it is there
     wanted, out   the size of what is to be fetched, and that as far as it is here; `come`: it is
@@ -32,6 +33,7 @@ FOLDER = "exchange"
 WINDOW_BYTES = 16 * PIECE_BYTES
 _LOOK_S = 5.0  # between two looks whether whoever began an exchange still lives
 _LOCKED_AFTER_S = 60.0
+_KEPT_S = 600.0
 
 
 class Exchanges:
@@ -220,6 +222,9 @@ def _is_left(folder: Path) -> bool:
     """Whether whoever began an exchange has ended; between making the folder and locking it nobody takes a minute."""
     if files.is_locked(folder / "owner"):
         return False
+    with contextlib.suppress(OSError):  # a part of one, NAME_PART, goes with it
+        if time.time() - (folder.with_name(folder.name.partition("_")[0]) / "kept").stat().st_mtime < _KEPT_S:
+            return False
     with contextlib.suppress(OSError):
         return time.time() - folder.stat().st_mtime > _LOCKED_AFTER_S
     return False

@@ -5,7 +5,9 @@ Whoever finds that out writes it down, so that nobody has to look at that run ag
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
+import subprocess
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -13,7 +15,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from .. import jobs
-from ..errors import Conflict, Denied, Unavailable
+from ..errors import Conflict, Denied, LabError, Unavailable
 from ..jobs import JobRecord, process
 from ..resolve import resolve
 from ..store import Record, open_store
@@ -108,11 +110,26 @@ def _open_jobs(runs: Sequence[Record[TrainingRun]]) -> Mapping[str, Record[JobRe
 def _observed(run: Record[TrainingRun], job: Record[JobRecord] | None) -> ObservedTraining:
     if not run.body.is_live:
         return ObservedTraining(run, run.body.state)
-    if job is not None and jobs.observe(job).live:
-        return ObservedTraining(run, "stopping" if job.body.stop_requested_at else "running", job)
+    if job is not None and _lives(job):
+        return ObservedTraining(run, "stopping" if job.body.stop_requested_at else _written(run), job)
     # Between the plan and its job lies the wait for a busy session; then only whoever planned it can be looked at.
     waits = job is None and run.body.state == "starting" and process.alive(*run.body.planned_by)
     return ObservedTraining(run, "starting" if waits else "killed")
+
+
+def _lives(job: Record[JobRecord]) -> bool:
+    """Whether the job goes on. One that follows a run elsewhere and was killed is started again, and goes on there."""
+    if jobs.observe(job).live:
+        return True
+    if not job.body.restart or job.body.stop_requested_at is not None:
+        return False
+    with contextlib.suppress(LabError, OSError, subprocess.SubprocessError):
+        jobs.launch()  # the supervisor may have been killed too
+    return jobs.is_watched()
+
+
+def _written(run: Record[TrainingRun]) -> Literal["starting", "running"]:
+    return "starting" if run.body.state == "starting" else "running"
 
 
 def _as_killed(runs: Sequence[Record[TrainingRun]]) -> list[Record[Any]]:

@@ -10,11 +10,11 @@ from typing import Any
 from msgspec.structs import replace
 
 from .. import kernels
-from ..errors import Failed, Interrupted, LabError, Unavailable
+from ..errors import Failed, Interrupted, LabError
 from ..gpu import pools, sessions
 from ..store import Record, open_store, patiently, update
 from ..uris import Uri
-from . import checkpoint, record, worker
+from . import checkpoint, far, record, worker
 from .code import CodeFailed
 from .observing import find
 from .record import RunProblem, TrainingRun
@@ -22,7 +22,8 @@ from .record import RunProblem, TrainingRun
 
 @contextlib.contextmanager
 def session(on: str | None) -> Iterator[str]:
-    """The session's URI, or nothing for this process; of a pool the next free one, which nobody else gets meanwhile."""
+    """The session's URI, or nothing for this process; of a pool the next free one, which nobody else gets meanwhile.
+    Missing for one that lacks what training needs."""
     if on is None or on == "local":
         yield ""
         return
@@ -33,10 +34,7 @@ def session(on: str | None) -> Iterator[str]:
 def _reachable(name: str) -> str:
     kernel = sessions.kernel_of(name)
     if not sessions.has_our_files(kernel.name):
-        raise Unavailable(
-            f"{kernel.uri} is on a machine that has not the records of this workspace, so it cannot train here",
-            f"leave --on out; or run plain code there with variables: `%%gpu run {kernel.name} -i rows -o model`",
-        )
+        far.check(kernel)
     return str(kernel.uri)
 
 
@@ -65,25 +63,26 @@ def execute(planned: Record[TrainingRun], session: str) -> None:
 def execute_on_any(planned: Record[TrainingRun], session: str) -> Record[TrainingRun]:
     """Run it there; where its machine is taken away, go on from its last checkpoint on the next one, as a run of its
     own. The run that came to the end."""
+    if not sessions.has_our_files(Uri.parse(session).name):
+        last = far.execute(planned)
+        _raise_its_end(last.uri, "")
+        return last
     while True:
         try:
             execute(planned, session)
         except kernels.MachineLost as lost:
-            planned = _goes_on(planned, session, lost)
+            planned = goes_on(planned)
+            far.tell(planned, lost.what)
         else:
             return planned
 
 
-def _goes_on(run: Record[TrainingRun], session: str, lost: kernels.MachineLost) -> Record[TrainingRun]:
+def goes_on(run: Record[TrainingRun]) -> Record[TrainingRun]:
     """The run that takes its place, from its last checkpoint or, when it has none yet, from where it began."""
-    epoch = checkpoint.epoch(record.folder(run.name) / checkpoint.FILE)
-    source = run.body.resumed_from if epoch is None else run.uri
+    is_kept = checkpoint.epoch(record.folder(run.name) / checkpoint.FILE) is not None
+    source = run.uri if is_kept else run.body.resumed_from
     requested = replace(run.body, state="starting", resumed_from=source)
-    planned = record.plan(Uri.parse(run.uri).name, requested, (run.body.rows, *([source] if source else [])))
-    since = "from its beginning" if epoch is None else f"from its checkpoint after epoch {epoch + 1}"
-    text = f"{session}: {lost.what.partition(' in the middle')[0]}; {planned.uri} goes on {since}\n"
-    kernels.republish({"msg_type": "stream", "content": {"name": "stderr", "text": text}, "metadata": {}})
-    return planned
+    return record.plan(Uri.parse(run.uri).name, requested, (run.body.rows, *([source] if source else [])))
 
 
 def _fail_unless_begun(planned: Record[TrainingRun], problem: RunProblem) -> None:
