@@ -60,9 +60,13 @@ def month_began_at() -> float:
 
 def level(budget: Budget) -> float:
     """The highest of the levels that was reached; 0 for none."""
+    return reached(budget.spent_usd, budget.budget_usd)
+
+
+def reached(spent_usd: float, budget_usd: float) -> float:
+    """The same of an amount and a budget."""
     # A sum of floats may be off by its last digit.
-    reached = [each for each in LEVELS if budget.spent_usd >= each * budget.budget_usd * (1 - 1e-9)]
-    return max(reached, default=0.0)
+    return max((each for each in LEVELS if spent_usd >= each * budget_usd * (1 - 1e-9)), default=0.0)
 
 
 def used(spent_usd: float, budget_usd: float) -> str:

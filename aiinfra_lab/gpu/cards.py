@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from fractions import Fraction
 from typing import TYPE_CHECKING
 
+from ..cost import budgets
 from ..nouns import ends_soon, soon_s
 from ..show import (
     Card,
@@ -268,7 +269,9 @@ def _budget(session: Session, budget_usd: float) -> tuple[Cell, ...]:
     used = min(1.0, session.spent_usd / budget_usd)
     meter = Meter(session.spent_usd, budget_usd, show_share(round(used, 2)), budget_usd - soon_usd)
     if session.ends_by != "budget" or left_usd > soon_usd:
-        return "budget", meter, words
+        reached = budgets.reached(session.spent_usd, budget_usd)
+        mark = StateMark("▲", f"over {show_share(reached)} is spent:", "warn")
+        return "budget", meter, (mark, words) if reached else words
     twice = f"%gpu start {_name(session)} --budget {2 * budget_usd:g}"
     return "budget", meter, (StateMark("▲", f"ends in {lasts}:", "warn"), Code(twice), "gives it more")
 

@@ -7,7 +7,6 @@ from collections.abc import Callable, Iterator
 
 from ..cost import budgets
 from ..errors import LabError
-from ..nouns import Budget
 from ..show import Sentence
 from ..store import Record
 from ..units import show_duration, show_share, show_usd
@@ -38,9 +37,7 @@ def _parts(record: Record[SessionRecord]) -> Iterator[str]:
             spent = f"{spent.removesuffix(' USD')} of {show_usd(body.budget_usd)}"
         yield spent
         yield f"{body.usd_per_hour:.2f} USD/h"
-        if body.budget_usd:
-            reached = budgets.level(Budget(record.uri, body.started_at, body.budget_usd, spent_usd, ""))
-            if reached:
-                yield f"▲ over {show_share(reached)} of its budget"
+        if body.budget_usd and (reached := budgets.reached(spent_usd, body.budget_usd)):
+            yield f"▲ over {show_share(reached)} of its budget"
     if body.deadline_at is not None:
         yield f"ends in {show_duration(max(0.0, body.deadline_at - time.time()))}"

@@ -108,3 +108,25 @@ def test_a_list_of_sessions_ends_in_no_number():
     assert [isinstance(title, Number) for title in table.titles] == [False, False, False, True, True, False, False]
     assert [str(table.rows[0][1]), table.rows[1][1]] == ["● running", (mark_of("ended"), "(budget)")]
     assert (table.rows[0][-1], table.rows[1][-1].startswith("ended ")) == ("when stopped", True)
+
+
+@pytest.mark.parametrize(("spent", "mark"), [(2.4, ""), (2.6, "over 50 % is spent:"), (4.1, "over 80 % is spent:")])
+def test_a_budget_that_has_reached_a_level_says_so(spent, mark):
+    text = session("running", budget_usd=5.0, spent_usd=spent, deadline_at=time.time() + 60_000).card().text()
+    assert mark in text
+    assert ("is spent:" in text) == bool(mark)
+
+
+@pytest.mark.parametrize(
+    ("fields", "text"),
+    [
+        ({}, "A10G on local"),
+        ({"on": "aws", "type": "g5.12xlarge", "where": "us-east-1a", "count": 4.0}, "4 × A10G on aws g5.12xlarge"),
+        ({"on": "kubernetes", "count": 0.25}, "1/4 × A10G on kubernetes"),
+    ],
+)
+def test_a_machine_is_named_with_how_many_accelerators_it_has(fields, text):
+    one = session("running", **fields)
+    facts = dict(one.card().facts)
+    assert (facts["machine"], facts.get("in", "")) == (text, fields.get("where", ""))
+    assert text in Sessions("gpu", (one,), ("uri",), "", title="Sessions").table().rows[0]

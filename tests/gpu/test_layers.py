@@ -1,6 +1,5 @@
-"""Nothing keeps costing money: eight layers, each alone. In each test all others are off, as far as they can be.
-
-Its machine is gone all the same.
+"""Nothing keeps costing money: eight layers, each alone. In each test all others are off, as far as they can be, and
+the machine is gone all the same.
 
 Off is: lists that never show a machine (tags), a cloud that takes each request for another one (token), a machine that
 ends at no time (it ends itself, its lease), nobody who looks (reaper), one question whose answer is lost (retries).
