@@ -21,6 +21,7 @@ from typing import Any
 from msgspec.structs import replace
 
 from .. import files, jobs, logs, modes
+from ..cost.billing import PER_SECOND
 from ..errors import Conflict, LabError, NotFound, UsageProblem
 from ..kernels import KeptKernel
 from ..kernels.errand import send_off
@@ -34,7 +35,7 @@ from .pool_members import PoolView
 from .pool_queue import PoolQueue
 from .pool_record import IDLE_S, PoolRecord, PoolState, folder_of, read_state, write_state
 from .pool_rules import Member
-from .record import LEAST_S, Limits, SessionRecord
+from .record import Limits, SessionRecord
 
 _log = logging.getLogger("aiinfra_lab.gpu.pool_job")  # __name__ is __main__ here
 
@@ -196,7 +197,7 @@ class PoolKeeper:
         """Begin to start these, as far as the money lasts; one alone while the last start has failed."""
         body = self.pool.body
         left_s = None if body.until_at is None else body.until_at - now
-        if left_s is not None and left_s < LEAST_S:
+        if left_s is not None and left_s < PER_SECOND.least_s:
             return
         for number in numbers[: 1 if self.state.retry.failures else None]:
             price, budget = 0.0, None
@@ -221,7 +222,7 @@ class PoolKeeper:
         body = self.pool.body
         if budget is not None and left_s is not None:
             # What may cost more in its time than its share is not taken; it is given more time with the next share.
-            left_s = min(left_s, max(LEAST_S, budget / price * 3600 // 60 * 60))
+            left_s = min(left_s, max(PER_SECOND.least_s, budget / price * 3600 // 60 * 60))
         name = pool_members.name_of(self.pool, number)
         return starting.SessionRequest(name, body.gpu, body.spot, left_s, budget, body.provider, self._idle_s())
 

@@ -11,8 +11,8 @@ from collections.abc import Container, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
+from ..cost.billing import PER_SECOND
 from ..scaling import Measurement
-from .record import LEAST_S
 
 # A session that is ended to the second may cost a second more, which its provider has begun.
 TICK_S = 2.0
@@ -94,7 +94,7 @@ def share_usd(budget_usd: float, gone_usd: float, members: Sequence[Member], mos
     free = budget_usd - gone_usd - sum(each.worst_usd for each in members)
     part = max(free / max(1, most - len(members)), usd_per_hour * TOP_UP_S / 3600)
     share = min(part, free) - _tick_usd(usd_per_hour)
-    return share if share >= usd_per_hour * LEAST_S / 3600 else 0.0
+    return share if share >= usd_per_hour * PER_SECOND.least_s / 3600 else 0.0
 
 
 def new_budgets(budget_usd: float, gone_usd: float, members: Sequence[Member], most: int) -> Mapping[int, float]:
@@ -116,7 +116,7 @@ def new_budgets(budget_usd: float, gone_usd: float, members: Sequence[Member], m
             continue
         part = max(free / max(1, most - len(members) + 1), each.usd_per_hour * TOP_UP_S / 3600)
         more = min(part, free)
-        if each.budget_usd is None or more >= each.usd_per_hour * LEAST_S / 3600:
+        if each.budget_usd is None or more >= each.usd_per_hour * PER_SECOND.least_s / 3600:
             changed[each.number] = max(each.spent_usd, each.budget_usd or 0.0) + more
             free -= more
     return changed

@@ -20,6 +20,7 @@ from msgspec.structs import asdict, replace
 
 from .. import files, jobs
 from ..config import context
+from ..cost.billing import PER_SECOND
 from ..errors import Conflict, Interrupted, LabError, NotFound, Unavailable, UsageProblem
 from ..providers import chosen, make
 from ..scaling import ScalingPolicy
@@ -32,7 +33,7 @@ from .pool_members import PoolView
 from .pool_queue import PoolClient, PoolPlace, PoolQueue
 from .pool_record import PoolRecord, PoolState, folder_of, read_state
 from .pool_rules import TICK_S
-from .record import LEAST_S, SessionRecord
+from .record import SessionRecord
 from .renting import RentingMachines
 
 _LOOK_S = 0.2
@@ -342,7 +343,7 @@ def _check_machine(session: starting.SessionRequest) -> None:
         if may_come:
             return
         raise
-    least = price * (LEAST_S + TICK_S) / 3600
+    least = price * (PER_SECOND.least_s + TICK_S) / 3600
     if session.budget_usd is not None and session.budget_usd < least:
         what = f"a budget of {show_usd(session.budget_usd)} does not last for the first minute of one session"
         raise UsageProblem(what, f"give it more than {show_usd(least)}; an hour of one costs {show_usd(price)}")
