@@ -104,7 +104,8 @@ class Core:
         if self.listener.fileno() in ready:
             self._accept()
         for stream in [each for each in self.streams if each.reads in ready]:
-            self._read(stream)
+            if stream in self.streams:  # another one has not just taken its place
+                self._read(stream)
         if self.kernel is not None:
             self._from_kernel(self.kernel, ready)
             self._watch(self.kernel)

@@ -104,7 +104,7 @@ class Link:
         if self._stream is None or self._is_doubtful(self._stream):
             due.append(now + self._connecting.due_s())
         elif self._asked_at > self._stream.moved_at:
-            due.append(self._asked_at + _DOUBT_S)
+            due.append(self._asked_at + self._doubt_s)
         else:
             due.append(self._stream.moved_at + self._ask_after_s())
         if self._stream is not None:
@@ -201,7 +201,12 @@ class Link:
 
     def _is_doubtful(self, stream: Stream) -> bool:
         """Whether it was asked for a sign of life, and has not given one yet."""
-        return self._asked_at > stream.moved_at and time.monotonic() - self._asked_at >= _DOUBT_S
+        return self._asked_at > stream.moved_at and time.monotonic() - self._asked_at >= self._doubt_s
+
+    @property
+    def _doubt_s(self) -> float:
+        """No sooner than another connection could be open: a slow host would be kept busy by those alone."""
+        return max(_DOUBT_S, self._connecting.took_s) if self._connecting is not None else _DOUBT_S
 
     def _connect(self, connecting: Connecting) -> None:
         """Take a connection when one is there; a doubtful one is kept until then."""

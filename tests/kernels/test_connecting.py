@@ -122,3 +122,19 @@ def test_who_waits_is_woken_when_an_attempt_is_over_and_after_the_end_nothing_is
     assert select.select([reads], [], [], 0.3)[0] == []
     os.close(reads)
     os.close(writes)
+
+
+def test_a_host_that_is_slow_gets_more_time_and_one_that_waited_for_its_link_does_not_count_for_much():
+    def slow() -> ByteStream:
+        time.sleep(1.2)
+        return Opened().stream
+
+    connecting = Connecting(Door([slow], attempts=1))
+    for longest_s in (1.0, 1.9):
+        until(connecting.take)
+        assert 1.0 <= connecting.took_s <= longest_s
+        connecting.failed("broken")
+    connecting.reach.answers = [lambda: Opened().stream]
+    until(connecting.take)
+    assert connecting.took_s < 1.0
+    connecting.close()

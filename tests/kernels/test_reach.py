@@ -3,6 +3,7 @@
 import contextlib
 import errno
 import json
+import re
 import socket
 import sys
 import time
@@ -62,6 +63,16 @@ def test_an_owner_that_comes_again_gets_what_it_missed_and_nothing_twice(far):
     far.execute("print('line 60')")
     far.until(lambda: len(far.replies) == 2)
     assert (far.lines(), far.gaps) == (list(range(61)), 0)
+
+
+def test_a_flood_of_output_is_written_down_and_takes_no_memory_of_the_core(tmp_path):
+    far = Far(LocalReach(tmp_path / "host"), tmp_path / "host", tmp_path / "here", alone_s=20.0)
+    far.execute("import os\nfor n in range(150): print(os.urandom(500_000).hex(), flush=True)\nprint('over')")
+    far.until(lambda: far.outputs and far.outputs[-1].get("text", "").endswith("over\n"))
+    assert far.printed.count("\n") == 151
+    status = Path(f"/proc/{far.state.core_pid}/status").read_text()
+    assert int(re.search(r"VmHWM:\s+(\d+) kB", status)[1]) < 100 * 1024
+    far.end()
 
 
 def test_what_it_is_used_for_is_told_from_the_beginning_and_when_that_changes(tmp_path):
