@@ -4,12 +4,12 @@ import time
 
 import pytest
 
-from aiinfra_lab import files, gpu, jobs, nouns, resolve
+from aiinfra_lab import cost, files, gpu, jobs, nouns, resolve
 from aiinfra_lab.completion import complete
 from aiinfra_lab.errors import Denied, NotFound, UsageProblem
 from aiinfra_lab.gpu import local, sessions
 from aiinfra_lab.gpu.local import LocalMachines
-from aiinfra_lab.gpu.record import Limits, SessionRecord
+from aiinfra_lab.gpu.record import Limits, MachineRecord, SessionRecord
 from aiinfra_lab.nouns import Observation
 from aiinfra_lab.store import Record, open_store
 
@@ -271,3 +271,15 @@ def test_a_stop_that_was_asked_for_long_ago_may_be_asked_for_again(workspace):
     session("old", started_at=time.time(), stop_requested_at=time.time() - 600)
     seen = {one.uri: (one.state, one.can_stop) for one in NOUN.watched()}
     assert seen == {"gpu:new": ("stopping", False), "gpu:old": ("stopping", True)}
+
+
+@pytest.mark.parametrize("lasted_s", [10.4, 3000.2])
+def test_a_rented_machine_costs_the_same_wherever_its_money_is_shown(workspace, lasted_s):
+    plain = {"provider": "sim", "gpu": "L4", "usd_per_hour": 0.8, "ended_at": 2000.0, "ended_by": "stopped"}
+    session = SessionRecord(started_at=1000.0, is_rented=True, handle="gpu-far-0", **plain)
+    fields = {**plain, "session": "far", "job": "gpu-far-0", "requested_at": 1000.0, "instance": "i-1"}
+    machine = MachineRecord(**{**fields, "began_at": 1002.0, "ended_at": 1002.0 + lasted_s})
+    open_store().commit([Record.new("far", session), Record.new("gpu-far-0-0", machine)])
+    [record] = open_store().list(SessionRecord)
+    assert NOUN.spent_usd(record) == pytest.approx(machine.spent_usd(1e9))
+    assert cost.show("gpu:far").spent_usd == pytest.approx(machine.spent_usd(1e9))
