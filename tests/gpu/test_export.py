@@ -14,9 +14,10 @@ from aiinfra_lab.errors import Conflict, Denied, NotFound, Unavailable, UsagePro
 from aiinfra_lab.gpu import Offer
 from aiinfra_lab.gpu.exports import FORMS, ec2, hcl
 from aiinfra_lab.gpu.exports.spec import spec_of
+from aiinfra_lab.gpu.record import SessionRecord
 from aiinfra_lab.gpu.renting import LaunchSpec
 from aiinfra_lab.gpu.starting import SessionRequest
-from aiinfra_lab.store import open_store
+from aiinfra_lab.store import Record, open_store
 from aiinfra_lab.uris import Uri
 from tests.terraform import needs_terraform
 
@@ -88,6 +89,15 @@ def test_a_session_that_lives_keeps_its_end(workspace):
         spec_of(request(gpu=None), ["aws"])
     made, _ = spec_of(request(), ["aws"])
     assert made.deadline_at == begun.deadline_at
+
+
+def test_a_session_with_several_accelerators_is_exported_with_as_many(workspace):
+    fields = {"provider": "slurm", "gpu": "A100-40GB", "usd_per_hour": 9.0, "started_at": 1.0, "ended_at": 2.0}
+    open_store().commit([Record.new("trainer", SessionRecord(**fields, count=8.0, device="gpu/gpu:a100:8"))])
+    made, _ = spec_of(request(gpu=None), ["aws"])
+    assert made.offer.count == 8
+    same, _ = spec_of(request(gpu=None), ["slurm"])
+    assert (same.offer.count, same.offer.device) == (8, "gpu/gpu:a100:8")
 
 
 def test_of_nothing_there_is_no_export(workspace):

@@ -4,13 +4,13 @@ import time
 
 import pytest
 
-from aiinfra_lab import files, gpu, jobs, nouns, resolve
+from aiinfra_lab import cost, files, gpu, jobs, nouns, resolve
 from aiinfra_lab.completion import complete
 from aiinfra_lab.errors import Denied, NotFound, UsageProblem
 from aiinfra_lab.gpu import local, sessions, sim_faults
 from aiinfra_lab.gpu.booting import StartSteps
 from aiinfra_lab.gpu.local import LocalMachines
-from aiinfra_lab.gpu.record import Limits, SessionRecord
+from aiinfra_lab.gpu.record import Limits, MachineRecord, SessionRecord
 from aiinfra_lab.jupyter import items
 from aiinfra_lab.kernels import KeptKernel
 from aiinfra_lab.nouns import Action, Observation
@@ -316,3 +316,15 @@ def test_whoever_waits_for_a_start_sees_its_steps_with_their_times(workspace):
     assert [mark.word for mark in marks] == ["done"] * (len(marks) - 1) + ["now"]
     assert all(times)
     assert StartSteps("trainer").parts() == []  # those of an earlier start are none of the next
+
+
+@pytest.mark.parametrize("lasted_s", [10.4, 3000.2])
+def test_a_rented_machine_costs_the_same_wherever_its_money_is_shown(workspace, lasted_s):
+    plain = {"provider": "sim", "gpu": "L4", "usd_per_hour": 0.8, "ended_at": 2000.0, "ended_by": "stopped"}
+    session = SessionRecord(started_at=1000.0, is_rented=True, handle="gpu-far-0", **plain)
+    fields = {**plain, "session": "far", "job": "gpu-far-0", "requested_at": 1000.0, "instance": "i-1"}
+    machine = MachineRecord(**{**fields, "began_at": 1002.0, "ended_at": 1002.0 + lasted_s})
+    open_store().commit([Record.new("far", session), Record.new("gpu-far-0-0", machine)])
+    [record] = open_store().list(SessionRecord)
+    assert NOUN.spent_usd(record) == pytest.approx(machine.spent_usd(1e9))
+    assert cost.show("gpu:far").spent_usd == pytest.approx(machine.spent_usd(1e9))

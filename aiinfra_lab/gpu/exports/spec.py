@@ -8,6 +8,7 @@ from dataclasses import replace
 
 from ...config import settings
 from ...cost import prices
+from ...cost.accelerators import Alternative
 from ...cost.choice import PricedOffer, choose
 from ...cost.wanted import Wanted
 from ...errors import NotFound
@@ -34,7 +35,7 @@ def spec_of(request: SessionRequest, providers: Collection[str]) -> tuple[Launch
     if body and request.gpu is None and body.provider in providers:
         offer, provider = _offer_of(body), body.provider
     else:
-        same = replace(request, gpu=body.gpu, spot=request.spot or body.spot) if body else request
+        same = replace(request, gpu=_gpu_of(body), spot=request.spot or body.spot) if body else request
         offer, provider = _chosen(same if request.gpu is None else request, providers)
     where = settings()
     spec = LaunchSpec(
@@ -95,7 +96,20 @@ def _offer_at(found: PricedOffer, wanted: Wanted | None) -> Offer:
 
 
 def _offer_of(body: SessionRecord) -> Offer:
-    return Offer(body.gpu, body.usd_per_hour, device=body.device, spot=body.spot)
+    return Offer(
+        body.gpu,
+        body.usd_per_hour,
+        device=body.device,
+        spot=body.spot,
+        type=body.type,
+        where=body.where,
+        count=body.count or 1.0,
+    )
+
+
+def _gpu_of(body: SessionRecord) -> str:
+    """What a session has, as it is asked for."""
+    return str(Alternative(body.gpu, body.count or 1.0))
 
 
 def _deadline_at(request: SessionRequest, body: SessionRecord | None, offer: Offer) -> float:
