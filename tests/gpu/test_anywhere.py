@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +22,7 @@ from tests.slurm import slurm_cluster
 
 pytest.importorskip("moto")
 
-from tests.gpu.test_aws_machines import cloud, plane  # noqa: E402  # its cloud is moto
+from tests.gpu.test_aws_machines import cloud, plane  # its cloud is moto
 
 __all__ = ["cloud", "cluster", "far", "kube", "one", "plane", "slurm_cluster"]  # fixtures
 pytestmark = pytest.mark.slow  # a machine of each provider, and a server and papermill for each
@@ -46,12 +47,12 @@ _plain: list[Outputs] = []  # what a kernel of no session shows, once it is know
 
 
 @pytest.fixture(params=PROVIDERS)
-def kernel(request: pytest.FixtureRequest) -> str:
+def kernel(request: pytest.FixtureRequest) -> Iterator[str]:
     """The name by which Jupyter knows the kernel of a session there."""
     fixture, wanted = PROVIDERS[request.param]
     request.getfixturevalue(fixture)
-    request.addfinalizer(lambda: gpu.stop("anywhere"))
-    return gpu.start("anywhere", on=request.param, **wanted).kernel
+    yield gpu.start("anywhere", on=request.param, **wanted).kernel
+    gpu.stop("anywhere")
 
 
 def test_the_same_notebook_shows_the_same_wherever_its_kernel_is(kernel: str, workspace: Path) -> None:
@@ -82,11 +83,8 @@ def on_a_page(path: Path, kernel: str) -> Outputs:
 
         async def run() -> list[list[nbformat.NotebookNode]]:
             async with server.page(kernel_id) as page:
-                outputs: list[list[nbformat.NotebookNode]] = []
                 displays: dict[str, list[nbformat.NotebookNode]] = {}
-                for cell in nbformat.read(path, 4).cells:
-                    outputs.append(await cell_outputs(page, cell.source, displays))
-                return outputs
+                return [await cell_outputs(page, cell.source, displays) for cell in nbformat.read(path, 4).cells]
 
         return [joined(each) for each in asyncio.run(run())]
 
