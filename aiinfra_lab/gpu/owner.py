@@ -41,7 +41,8 @@ class SessionOwner:
         return self._name
 
     def lease(self) -> Lease:
-        jobs.beat()
+        with contextlib.suppress(OSError):  # its folder may be gone with the workspace: then the kernel is to end
+            jobs.beat()
         with contextlib.suppress(LabError):  # a store out of reach changes no deadline that is known
             store = open_store()
             # The job's deadline counts, since that is what was renewed; the session knows what it stands for.

@@ -27,6 +27,7 @@ _CHECK_S = 0.25
 KEEPER_AGAIN_S = 30.0
 INTERRUPT_S = 10.0
 """For code that was interrupted to end."""
+_MEMORY = "a system that is short of memory ends what takes most of it so: take less, or a machine with more; then "
 
 
 def execute(
@@ -355,7 +356,7 @@ class RunningCode:
         if state.crashed >= self._incarnation > 0:
             raise (MachineLost if self._machine and state.machine != self._machine else Failed)(
                 f"{state.crash} in the middle of the code; {kernel.uri} goes on with a new one",
-                "run again what it needs, from its first cell on",
+                f"{_MEMORY if 'SIGKILL' in state.crash else ''}run again what it needs, from its first cell on",
             )
         if self._incarnation and state.incarnation != self._incarnation:
             raise Failed(f"the kernel of {kernel.uri} was restarted in the middle of the code", "run the code again")

@@ -185,7 +185,10 @@ class _Keeper:
             due = self._is_due_in()
             if due is not None and due <= 0:
                 return self.lease.reason
-        return "stopped" if self.asked_at else ""
+        if self.asked_at:
+            return "stopped"
+        # Nobody finds a kernel any more whose folder was deleted, and so nobody would end it.
+        return "" if self.kept.folder.is_dir() else "its folder was deleted"
 
     def _is_due_in(self) -> float | None:
         return None if self.lease.deadline_at is None else self.lease.deadline_at - time.time()

@@ -21,7 +21,7 @@ def anywhere(full: bool) -> Iterator[Figure]:
         report = Path(folder, "report.xml")
         command = [sys.executable, "-m", "pytest", "-n", "0", "-q", "-m", "slow", TEST, f"--junitxml={report}"]
         subprocess.run(command, check=False, stdout=sys.stderr)
-        cases = list(ET.parse(report).iter("testcase"))  # our own
+        cases = list(ET.parse(report).iter("testcase"))
     for case in cases:
         provider = case.get("name", "").partition("[")[2].rstrip("]")
         skipped = case.find("skipped")

@@ -84,8 +84,7 @@ def on_a_page(path: Path, kernel: str) -> Outputs:
         async def run() -> list[list[nbformat.NotebookNode]]:
             async with server.page(kernel_id) as page:
                 displays: dict[str, list[nbformat.NotebookNode]] = {}
-                cells = nbformat.read(path, 4).cells
-                return [await cell_outputs(page, cell.source, displays) for cell in cells]
+                return [await cell_outputs(page, cell.source, displays) for cell in nbformat.read(path, 4).cells]
 
         return [joined(each) for each in asyncio.run(run())]
 
