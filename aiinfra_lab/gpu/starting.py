@@ -207,7 +207,8 @@ def _alternative(found: Sequence[Offer], request: SessionRequest, nearest: offer
     if near := nearest.offer if nearest else next(iter(found), None):
         on = f" --on {request.on}" if request.on else ""
         use = f"use --gpu {near.gpu}: `%gpu start {request.name} --gpu {near.gpu}{on}`"
-    known = next(prices.having(str(request.wanted.wanted)), None)
+    having = list(prices.having(str(request.wanted.wanted)))
+    known = next((each for each in having if each.provider in names("gpu.machines")), next(iter(having), None))
     if known is None:
         return f"{use}; `%cost ls` lists the accelerators that clouds rent out"
     where = f"{known.provider} {known.type} has it for about {show_usd(known.usd_per_hour)} an hour"
