@@ -224,6 +224,8 @@ def _as(key: str, setting: Setting, default: T) -> T:
     value: Any = setting.value
     if kind.__name__ == "bool":
         value = _BOOLS.get(str(value).lower())
+    if kind is str and isinstance(value, list):
+        value = ", ".join(map(str, value))  # several names, as TOML writes them
     # To Python `true` is the number 1, and a number that was set to it is a mistake.
     if value is not None and not (isinstance(setting.value, bool) and kind.__name__ != "bool"):
         with contextlib.suppress(ValueError, TypeError):

@@ -569,6 +569,8 @@ def _session(
     if kernel.notice_at:
         taken = f"its machine will be taken away at {moment(kernel.notice_at)}; another one takes its place"
         problem = [*problem, taken]
+    if kernel.crash and kernel.crashed == kernel.incarnation - 1 and found.state == "running":
+        problem = [*problem, f"{kernel.crash}, and another one took its place: what it had in memory is lost"]
     return Session(
         uri=record.uri,
         state=found.label,

@@ -13,12 +13,12 @@ from dataclasses import dataclass
 from typing import Literal, NamedTuple
 
 from ..cost import prices
-from ..cost.accelerators import alternatives, spec
+from ..cost.accelerators import alternatives, fits, profile_of, spec
 from ..cost.choice import Choice, MachineRequest, PricedOffer
 from ..cost.prices import Price
 from ..cost.specs import ACCELERATORS
 from ..cost.wanted import Wanted
-from ..errors import Failed, LabError
+from ..errors import Failed, LabError, UsageProblem, did_you_mean
 from ..providers import make
 from ..units import show_share, show_usd
 from .asking import ASK_S, ask_each
@@ -58,11 +58,17 @@ class Answer:
 
 
 def asked_for(gpu: str | None, mig: str | None = None) -> str:
-    """The text of an accelerator and of a slice of it: one of any that can be cut so where no accelerator is named."""
+    """The text of an accelerator and of a slice of it: one of any that can be cut so where no accelerator is named.
+
+    `A10G, L4` is `A10G or L4`. UsageProblem for what is no name of a slice.
+    """
+    gpu = gpu and " or ".join(part.strip() for part in gpu.split(","))
     if gpu is not None and not alternatives(gpu):
         Wanted.parse(gpu)  # says how to write it
     if mig is None:
         return gpu or ""
+    if not profile_of(mig):
+        raise UsageProblem(f"{mig!r} is no MIG profile", did_you_mean(mig, mig_profiles()))
     if gpu is not None:
         return " or ".join(f"{one} {mig}" for one in alternatives(gpu))
     return " or ".join(f"{each.name} {mig}" for each in ACCELERATORS if each.profile(mig)) or f"A100 {mig}"
@@ -264,7 +270,9 @@ def _goal_gib(request: MachineRequest, refused: ProviderOffer | None) -> float |
     if refused is not None:
         return memory_gib(refused.offer)
     names = [each.name for each in request.wanted.alternatives] if request.wanted else []
-    return next((known.memory_gib for name in names if (known := spec(name))), None)
+    # Of a name that is several, as A100 is, the largest.
+    like = (max((one.memory_gib for one in ACCELERATORS if fits(name, one.name)), default=None) for name in names)
+    return next((gib for gib in like if gib is not None), None)
 
 
 def _priced(each: ProviderOffer, request: MachineRequest) -> PricedOffer:

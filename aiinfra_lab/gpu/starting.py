@@ -47,10 +47,10 @@ class SessionRequest:
         return offers.request(self.gpu or offers.CPU, spot=self.spot, for_s=self.for_s, budget_usd=self.budget_usd)
 
 
-def bring_up(request: SessionRequest, say: Callable[[str], None] = lambda _: None) -> Started:
+def bring_up(request: SessionRequest, report: Callable[[str], None] = lambda _: None) -> Started:
     """The ready session. A session of that name that lives gets the new limits.
 
-    say: is told what its machine waits for, as often as it is asked
+    report: is told what its machine waits for, as often as it is asked
     """
 
     def step() -> Started:
@@ -61,10 +61,10 @@ def bring_up(request: SessionRequest, say: Callable[[str], None] = lambda _: Non
             bring_down(found)  # whoever asked for the end may have died before its machine was asked
             raise _OvertakenError
         if found and state != "ended":
-            return _change_limits(found, request, say)
+            return _change_limits(found, request, report)
         if found:
             _close(found)
-        return _create(request, say)
+        return _create(request, report)
 
     # Whoever starts the same name at this moment was first: theirs is used.
     problem = Conflict(f"gpu:{request.name} is started and stopped too often", "repeat in a moment")
@@ -98,7 +98,7 @@ def _close(record: Record[SessionRecord]) -> Record[SessionRecord]:
     return sessions.close(record, now.why, now.at)
 
 
-def _create(request: SessionRequest, say: Callable[[str], None]) -> Started:
+def _create(request: SessionRequest, report: Callable[[str], None]) -> Started:
     name, provider = request.name, request.on or chosen("gpu.machines")
     machines: Machines = make("gpu.machines", provider)
     offer = _choose(offers.offers_of(machines, request.gpu or offers.CPU), request, provider)
@@ -117,7 +117,7 @@ def _create(request: SessionRequest, say: Callable[[str], None]) -> Started:
     notes = [*_spot_note(request, offer.spot, provider), *_idle_note(request, machines, provider)]
     if for_s and for_s != request.for_s:
         notes.append(f"none is rented without an end: it lives {show_duration(for_s)}, unless `--for` says otherwise")
-    return _await(record, "ready", machines, say), notes
+    return _await(record, "ready", machines, report), notes
 
 
 def _create_machine(machines: Machines, record: Record[SessionRecord], plan: Plan) -> Record[SessionRecord]:
@@ -142,7 +142,7 @@ def _create_machine(machines: Machines, record: Record[SessionRecord], plan: Pla
     return record
 
 
-def _change_limits(found: Record[SessionRecord], request: SessionRequest, say: Callable[[str], None]) -> Started:
+def _change_limits(found: Record[SessionRecord], request: SessionRequest, report: Callable[[str], None]) -> Started:
     """Change when a living session ends, and nothing else of it."""
     body, machines = found.body, sessions.machines(found)
     _keeps_its_machine(request, body)
@@ -156,7 +156,7 @@ def _change_limits(found: Record[SessionRecord], request: SessionRequest, say: C
         if handle := found.body.handle:
             machines.renew(handle, found.body.deadline_at)
         notes = ["it lived already; when it ends was set anew"]
-    return _await(found, "ready", machines, say), [*notes, *_spot_note(request, body.spot, body.provider)]
+    return _await(found, "ready", machines, report), [*notes, *_spot_note(request, body.spot, body.provider)]
 
 
 def _paid(record: Stored) -> tuple[float, float]:
@@ -212,7 +212,8 @@ def _alternative(found: Sequence[Offer], request: SessionRequest, nearest: offer
     if near := nearest.offer if nearest else next(iter(found), None):
         on = f" --on {request.on}" if request.on else ""
         use = f"use --gpu {near.gpu}: `%gpu start {request.name} --gpu {near.gpu}{on}`"
-    known = next(prices.having(str(request.wanted.wanted)), None)
+    having = list(prices.having(str(request.wanted.wanted)))
+    known = next((each for each in having if each.provider in names("gpu.machines")), next(iter(having), None))
     if known is None:
         return f"{use}; `%cost ls` lists the accelerators that clouds rent out"
     where = f"{known.provider} {known.type} has it for about {show_usd(known.usd_per_hour)} an hour"
@@ -236,7 +237,7 @@ def _await(
     record: Stored,
     state: Literal["ready", "ended"],
     machines: Machines,
-    say: Callable[[str], None] = lambda _: None,
+    report: Callable[[str], None] = lambda _: None,
 ) -> Stored:
     """The record once its machine is in that state; Failed when it ended instead."""
     name, on, patience = record.name, record.body.provider, Patience.of(machines, state, PATIENCE_S[state])
@@ -251,7 +252,7 @@ def _await(
             sessions.close(record, now.why, now.at)
             raise _ended_early(record, now.why, now.fix)
         if now.step:
-            say(now.step)
+            report(now.step)
         # Read again: meanwhile another process may have bound its machine, or written its end.
         record = sessions.find(name)
         return None

@@ -136,6 +136,9 @@ class _Cell:
         if reply["status"] != "ok":
             what = f"{reply.get('ename')}: {reply.get('evalue')}".strip(": ")
             fix = f"correct it, and run the cell again; what it had set until then is still there in {self._kernel.uri}"
+            if reply.get("ename") == "StdinNotImplementedError":
+                name = self._kernel.state().kernel
+                fix = f"ask here, and take the answer along (`-i answer`); or run it in a notebook on the kernel {name}"
             raise CellFailed(what, fix, self._trace)
         return CellRun()
 

@@ -78,6 +78,11 @@ def test_a_setting_of_the_wrong_type_is_refused(project, text, default):
         settings().get("deploy.log_days", default)
 
 
+def test_several_names_may_be_a_list(project):
+    (project / "aiinfra.toml").write_text('[gpu]\nssh_hosts = ["lab1", "lab2"]')
+    assert settings().get("gpu.ssh_hosts", "") == "lab1, lab2"
+
+
 @pytest.mark.parametrize(("text", "says"), [("[delpoy]", "did you mean deploy"), ("[deploy", "not valid TOML")])
 def test_a_mistake_in_the_file_is_named(project, text, says):
     (project / "aiinfra.toml").write_text(text)

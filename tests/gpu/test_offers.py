@@ -52,6 +52,15 @@ def test_what_fits_comes_in_the_order_in_which_it_is_taken(asked, spot, found):
     assert [each.offer for each in offers.choose(ALL, offers.request(asked, spot=spot)).offers] == found
 
 
+def test_several_may_stand_behind_commas_and_a_slice_has_a_name_that_there_is():
+    assert offers.asked_for("A10G, L4,T4") == "A10G or L4 or T4"
+    assert offers.asked_for("A100, H100", "1g.10gb") == "A100 1g.10gb or H100 1g.10gb"
+    for accelerator in (None, "H100"):
+        with pytest.raises(UsageProblem, match=r"'1g\.10' is no MIG profile") as problem:
+            offers.asked_for(accelerator, "1g.10")
+        assert problem.value.fix == "did you mean 1g.10gb?"
+
+
 def test_every_other_is_counted_by_its_reason():
     among = offers.choose(ALL, offers.request("L4", for_s=7200, budget_usd=1.0))
     assert among.offers == ()

@@ -154,6 +154,20 @@ def test_outputs_come_as_they_are_made(session, monkeypatch):
     assert seen[1][1] - seen[0][1] > 0.5
 
 
+def test_a_cell_that_asks_is_told_where_it_could(session):
+    with pytest.raises(CellFailed, match="StdinNotImplementedError") as problem:
+        gpu.run("trainer", "input('name? ')")
+    assert problem.value.fix.endswith("(`-i answer`); or run it in a notebook on the kernel aiinfra-trainer")
+
+
+def test_a_kernel_that_died_is_told_on_the_card(session):
+    with pytest.raises(Failed, match="exit code 7"):
+        gpu.run("trainer", "import os\nos._exit(7)")
+    gpu.run("trainer", "1")
+    lead = gpu.show("trainer").card().lead
+    assert "Its kernel ended with exit code 7, and another one took its place" in lead
+
+
 def test_an_error_has_the_traceback_from_there(session):
     with pytest.raises(CellFailed, match=r"^ZeroDivisionError: division by zero") as problem:
         gpu.run("trainer", "def ratio():\n    return 1 / 0\nratio()", inputs={"a": 1}, outputs="b")

@@ -100,6 +100,16 @@ def test_several_and_shares_are_asked_for_as_the_price_table_has_them(workspace)
         starting._choose(offers, request("9x L4"), "cloud")
 
 
+def test_what_is_suggested_is_like_what_was_asked_for_and_can_be_rented_here(workspace):
+    offers = [Offer("cpu", 0.04), Offer("T4", 0.5), Offer("A100-80GB", 3.4)]
+    with pytest.raises(Unavailable) as problem:
+        starting._choose(offers, request("100x A100"), "cloud")
+    assert problem.value.fix.startswith("use --gpu A100-80GB: `%gpu start t --gpu A100-80GB`")
+    with pytest.raises(Unavailable) as problem:
+        starting._choose(offers[:2], request("A100"), "local")
+    assert re.search(r"; aws p4d?e?\.24xlarge has it for about [0-9.]+ USD an hour \(--on aws\)", problem.value.fix)
+
+
 def test_a_budget_is_a_wall(workspace):
     offers = [Offer("A10G", 0.4, spot=True, worst_usd_per_hour=1.0, type="g5.xlarge", where="a"), Offer("L4", 0.7)]
     asked = replace(request("A10G", spot=True), for_s=7200, budget_usd=1.5)

@@ -11,7 +11,7 @@ from ...cost import prices
 from ...cost.accelerators import Alternative
 from ...cost.choice import PricedOffer, choose
 from ...cost.wanted import Wanted
-from ...errors import NotFound
+from ...errors import NotFound, Unavailable
 from ...jobs.home import make_home_id
 from ...units import parse_duration
 from .. import offers, sessions, starting
@@ -19,6 +19,8 @@ from ..base import Offer
 from ..record import Limits, SessionRecord
 from ..renting import LaunchSpec
 from ..starting import SessionRequest
+
+_WHICH = "say what it is to be: add `--gpu A10G`, or another of those that `%cost ls` lists"
 
 
 def spec_of(request: SessionRequest, providers: Collection[str]) -> tuple[LaunchSpec, str]:
@@ -30,8 +32,7 @@ def spec_of(request: SessionRequest, providers: Collection[str]) -> tuple[Launch
     found = sessions.get(request.name)
     body = found.body if found else None
     if body is None and request.gpu is None:
-        fix = f"say what it is to be: `%gpu export {request.name} --gpu A10G`"
-        raise NotFound(f"there is no session gpu:{request.name}", fix)
+        raise NotFound(f"there is no session gpu:{request.name}", _WHICH)
     if body and request.gpu is None and body.provider in providers:
         offer, provider = _offer_of(body), body.provider
     else:
@@ -53,6 +54,8 @@ def spec_of(request: SessionRequest, providers: Collection[str]) -> tuple[Launch
 def _chosen(request: SessionRequest, providers: Collection[str]) -> tuple[Offer, str]:
     wanted = request.wanted
     if any(price.provider in providers for price in prices.table()):
+        if request.gpu == offers.CPU:
+            raise Unavailable("the price table has no cpu: each of its machines has accelerators", _WHICH)
         offers.check(wanted.wanted)
         found = choose(
             prices.catalogue(),
