@@ -51,6 +51,7 @@ def bring_up(request: SessionRequest) -> Started:
 
     def step() -> Started:
         found = sessions.get(request.name)
+        found = found and sessions.with_machine(found)
         # Its machine is asked even when the record has an end: two machines must not have one name.
         state = sessions.status(found).state if found else "ended"
         if found and state == "stopping":
@@ -235,6 +236,8 @@ def _await(record: Stored, state: Literal["ready", "ended"], machines: Machines)
         if now.state == state:
             return record
         if now.state == "ended":
+            if record.body.handle is None and record.body.is_open:  # given up by whoever started it: this one does it
+                raise _OvertakenError
             sessions.close(record, now.why, now.at)
             raise Failed(
                 f"gpu:{name} did not become {state}: {now.why}", now.fix or f"start it again: `%gpu start {name}`"
