@@ -253,6 +253,9 @@ def _await(record: Stored, state: Literal["ready", "ended"], machines: Machines)
     try:
         return until(reached, problem, **patience._asdict())
     except KeyboardInterrupt:
+        if state == "ended":
+            what, fix = f"you stopped waiting for the end of gpu:{name}; it ends all the same", f"`%gpu show {name}`"
+            raise Interrupted(what, f"see when it has: {fix}") from None
         raise _interrupted(name) from None
 
 
