@@ -97,6 +97,8 @@ class KeepingMachines(ABC):
                 return Status("ended", state.why, state.at, state.fix)
             return Status("ended", _how(job), _last_sign(job))
         if not is_written or state.phase in ("none", "starting"):
+            if job.state == "starting" and not job.stop_requested_at:
+                jobs.launch()  # whoever made the job may have come no further
             step = state.steps[-1].what if is_written and state.steps else ""
             return Status("stopping" if job.stop_requested_at else "starting", step=step)
         # A keeper that has written the end still holds its lock for a moment.

@@ -76,6 +76,7 @@ def main(subject: str, provider: str, offer: str) -> int:
     uri = Uri.parse(subject, noun=SessionRecord.kind)
     job, kernel = os.environ.get("AIINFRA_JOB", ""), KeptKernel.of(uri)
     try:
+        _bind(uri.name, job)
         machines: KeepingMachines = make("gpu.machines", provider)
         source = machines.source(kernel, read_offer(offer), job)
         return keeper.run(kernel, SessionOwner(uri.name, job), source=source, resume=_has_begun(kernel, job))
@@ -84,6 +85,14 @@ def main(subject: str, provider: str, offer: str) -> int:
         return problem.exit_code
     finally:
         _stays_ended(job)
+
+
+def _bind(name: str, job: str) -> None:
+    """Write down whose machine it is: whoever started the session may have died before that."""
+    with contextlib.suppress(LabError):  # where nothing can be written now, whoever looks does it
+        record = sessions.get(name)
+        if job and record is not None and record.body.is_open and record.body.handle is None:
+            sessions.bind(record, job)
 
 
 def _has_begun(kernel: KeptKernel, job: str) -> bool:

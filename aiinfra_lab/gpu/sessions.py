@@ -101,6 +101,17 @@ def _as_requested(body: SessionRecord, now: Status) -> Status:
     return now if now.state == "ended" or body.stop_requested_at is None else Status("stopping")
 
 
+def with_machine(record: Record[SessionRecord], provider: Machines | None = None) -> Record[SessionRecord]:
+    """The record, bound to the machine that lives under its name where whoever created that died before writing it
+    down. Raises when its machines cannot be asked."""
+    body = record.body
+    if body.handle is not None or not body.is_open or time.time() - body.started_at <= INTENT_S:
+        return record
+    owned = (provider or machines(record)).list_owned()
+    handle = next((handle for handle, owner in owned.items() if owner == record.name), None)
+    return bind(record, handle) if handle else record
+
+
 def has_machine(record: Record[SessionRecord]) -> bool:
     """Whether a machine lives under that name, written down or not. Raises when its machines cannot be asked."""
     return record.name in machines(record).list_owned().values()
@@ -112,7 +123,7 @@ def observe(record: Record[SessionRecord]) -> ObservedSession:
     Raises when its machines cannot be asked.
     """
     found = _observed(record, None)
-    if found.is_live or not record.body.is_open:
+    if found.is_live or not found.record.body.is_open:
         return found
     try:
         with contextlib.suppress(Conflict):
@@ -149,8 +160,9 @@ def observe_all(records: Sequence[Record[SessionRecord]]) -> list[ObservedSessio
 def _observed(
     record: Record[SessionRecord], provider: Machines | None, machines: Sequence[MachineRecord] | None = None
 ) -> ObservedSession:
-    body = record.body
     own = tuple(_rented([record])[record.name] if machines is None else machines)
+    record = with_machine(record, provider)
+    body = record.body
     if not body.is_open:  # the end was written when nothing was left: nobody need be asked
         return ObservedSession(record, "ended", body.ended_by, body.ended_at, machines=own)
     now = status(record, provider)

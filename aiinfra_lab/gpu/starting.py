@@ -55,6 +55,7 @@ def bring_up(request: SessionRequest, report: Callable[[str], None] = lambda _: 
 
     def step() -> Started:
         found = sessions.get(request.name)
+        found = found and sessions.with_machine(found)
         # Its machine is asked even when the record has an end: two machines must not have one name.
         state = sessions.status(found).state if found else "ended"
         if found and state == "stopping":
@@ -249,6 +250,8 @@ def _await(
         if now.state == state:
             return record
         if now.state == "ended":
+            if record.body.handle is None and record.body.is_open:  # given up by whoever started it: this one does it
+                raise _OvertakenError
             sessions.close(record, now.why, now.at)
             raise _ended_early(record, now.why, now.fix)
         if now.step:
@@ -264,6 +267,9 @@ def _await(
     try:
         return until(reached, problem, **patience._asdict())
     except KeyboardInterrupt:
+        if state == "ended":
+            what, fix = f"you stopped waiting for the end of gpu:{name}; it ends all the same", f"`%gpu show {name}`"
+            raise Interrupted(what, f"see when it has: {fix}") from None
         raise _interrupted(name) from None
 
 

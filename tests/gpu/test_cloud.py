@@ -1,12 +1,14 @@
 """Machines of another package, on another machine: every verb works with them, or says what it cannot do."""
 
+import time
+
 import pytest
 
 from aiinfra_lab import cost, gpu, lab, nouns, providers, train
 from aiinfra_lab.config import settings
-from aiinfra_lab.errors import Denied, LabError, StoreUnavailable, Unavailable
+from aiinfra_lab.errors import Denied, Interrupted, LabError, StoreUnavailable, Unavailable
 from aiinfra_lab.gpu import sessions, starting
-from aiinfra_lab.gpu.record import SessionRecord
+from aiinfra_lab.gpu.record import Limits, SessionRecord
 from aiinfra_lab.jupyter import calls, items
 from aiinfra_lab.store import open_store
 from aiinfra_lab.testing.gpu import MachinesContract
@@ -185,6 +187,28 @@ def test_a_store_that_may_not_be_written_still_tells_how_a_session_ended(monkeyp
 
     monkeypatch.setattr(type(open_store()), "commit", refuse)
     assert gpu.show("far").state == "ended (stopped)"
+
+
+@pytest.mark.parametrize(
+    "look", [lambda: gpu.show("far"), lambda: gpu.ls().items[0], lambda: gpu.start("far", on="cloud", gpu="T4")]
+)
+def test_a_machine_that_nobody_wrote_down_is_that_of_its_session(look):
+    offer = cloud.OFFERS[0]
+    sessions.intend("far", "cloud", offer, time.time() - 120, Limits())
+    handle = cloud.Cloud(settings()).create(gpu.Plan("far", offer, None))
+    assert look().state == "running"
+    assert (sessions.find("far").body.handle, list(cloud.machines)) == (handle, [handle])
+
+
+def test_ctrl_c_while_one_waits_for_an_end_does_not_say_that_the_session_goes_on(monkeypatch):
+    gpu.start("far", gpu="T4", on="cloud")
+    monkeypatch.setattr(starting, "until", lambda *_, **__: _press_ctrl_c())
+    with pytest.raises(Interrupted, match="it ends all the same"):
+        gpu.stop("far")
+
+
+def _press_ctrl_c() -> None:
+    raise KeyboardInterrupt
 
 
 @pytest.fixture

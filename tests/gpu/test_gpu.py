@@ -155,6 +155,31 @@ def test_a_start_that_crashed_after_its_intent_is_taken_up_again(workspace):
     assert gpu.start("trainer").state == "running"
 
 
+def test_a_start_that_waits_for_one_that_crashed_goes_on_by_itself(workspace, monkeypatch):
+    monkeypatch.setattr(sessions, "INTENT_S", 1.0)
+    sessions.intend("trainer", "local", gpu.Offer("cpu", 0.0), time.time(), Limits())
+    assert gpu.start("trainer").state == "running"
+
+
+def test_a_machine_whose_start_crashed_before_it_was_written_down_is_a_session_all_the_same(workspace):
+    from aiinfra_lab.gpu.local import LocalMachines
+
+    sessions.intend("trainer", "local", gpu.Offer("cpu", 0.0), time.time(), Limits())
+    handle = LocalMachines(settings()).create(gpu.Plan("trainer", gpu.Offer("cpu", 0.0), None))
+    until(lambda: gpu.show("trainer").state == "running")
+    assert sessions.find("trainer").body.handle == handle
+
+
+def test_a_job_whose_start_crashed_before_it_was_begun_is_begun_by_whoever_looks(workspace, monkeypatch):
+    from aiinfra_lab.gpu.local import LocalMachines
+
+    sessions.intend("trainer", "local", gpu.Offer("cpu", 0.0), time.time() - 120, Limits())
+    with monkeypatch.context() as patch:
+        patch.setattr(jobs, "launch_or_withdraw", lambda _: None)
+        LocalMachines(settings()).create(gpu.Plan("trainer", gpu.Offer("cpu", 0.0), None))
+    until(lambda: gpu.show("trainer").state == "running")
+
+
 def test_a_machine_whose_start_crashed_before_it_was_written_down_is_found_and_stopped(workspace):
     from aiinfra_lab.gpu.local import LocalMachines
 
