@@ -50,7 +50,7 @@ def execute(planned: Record[TrainingRun]) -> Record[TrainingRun]:
             if not (after := _far(planned).next):
                 return planned
             before, planned = planned, patiently(lambda after=after: resolve(after, TrainingRun))  # type: ignore[misc]
-            tell(planned, find(before.uri).record.body.problem.what)
+            announce(planned, find(before.uri).record.body.problem.what)
     except KeyboardInterrupt:
         what = f"you stopped waiting; {planned.uri} goes on in {planned.body.on}"
         fix = f"see it with `%train log {planned.name}`, end it with `%train stop {planned.name}`"
@@ -68,7 +68,7 @@ def begin(planned: Record[TrainingRun]) -> None:
         raise
 
 
-def tell(after: Record[TrainingRun], what: str) -> None:
+def announce(after: Record[TrainingRun], what: str) -> None:
     """Say that a run goes on in the place of another one, since its machine is gone: the first of what was said."""
     source = after.body.resumed_from
     epoch = checkpoint.epoch(record.folder(resolve(source, TrainingRun).name) / checkpoint.FILE) if source else None

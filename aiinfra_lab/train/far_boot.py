@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 NAME = "aiinfra_lab"
-_MODULES = "aiinfra_train"
+_WHOLE = "whole"  # the file that says that all of it is there
 # By the digest of a package that was loaded: a run after the first one need not load it again.
 _loaded: dict[str, dict[str, Any]] = {}
 
@@ -27,19 +27,17 @@ def look(digest: str, names: Sequence[str]) -> str:
     for name in names:
         with contextlib.suppress(PackageNotFoundError):
             packages[name] = version(name)
-    return json.dumps({"is_there": _place(digest).is_dir(), "packages": packages})
+    return json.dumps({"is_there": (_place(digest) / _WHOLE).exists(), "packages": packages})
 
 
 def unpack(digest: str, archive: str) -> None:
-    """Put the package there; whole or not at all, for its owner only."""
+    """Put the package there, for its owner only. Another kernel may do the same meanwhile, with the same bytes."""
     place = _place(digest)
     place.parent.mkdir(parents=True, exist_ok=True)
-    aside = place.with_name(f"{digest}.{os.getpid()}")
-    aside.mkdir(mode=0o700, exist_ok=True)
+    place.mkdir(mode=0o700, exist_ok=True)
     with zipfile.ZipFile(archive) as packed:
-        packed.extractall(aside)
-    with contextlib.suppress(OSError):  # another kernel has done the same
-        aside.rename(place)
+        packed.extractall(place)
+    (place / _WHOLE).touch()
     Path(archive).unlink()
 
 

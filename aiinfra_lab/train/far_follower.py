@@ -20,7 +20,7 @@ from typing import Any
 import msgspec
 from msgspec.structs import replace
 
-from .. import jobs, kernels, logs, modes, signals
+from .. import files, jobs, kernels, logs, modes, signals
 from ..errors import Failed, LabError
 from ..gpu import sessions
 from ..host.frames import MessageChannel
@@ -32,10 +32,10 @@ from ..leftovers import temporary
 from ..resolve import resolve
 from ..store import Record, StoreUnavailable, open_store, patiently, update
 from . import checkpoint, far_package, far_rows, record, worker
-from .far_messages import COMM, STOP, FarRun, Report, part_of
+from .far_messages import COMM, STOP, FarRun, RunReport, part_of
 from .history import FILE, MetricLog, latest, read
 from .record import RunProblem, TrainingRun
-from .worker import OUTPUT, Ended, StoreLedger
+from .worker import OUTPUT, StoreLedger, TrainingEnd
 
 _log = logging.getLogger("aiinfra_lab.train.far_follower")  # __name__ is __main__ here
 _LOOK_S = 0.25
@@ -51,15 +51,15 @@ class Follower:
         self.ledger = StoreLedger(run)
         self.stop_requested = run.body.stop_requested_at is not None
         self.problem: Failed | None = None
-        self.ended: Ended | None = None
+        self.ended: TrainingEnd | None = None
         self.far = FarRun.read(self.folder) or FarRun(exchange=secrets.token_hex(8))
         self._is_again = bool(self.far.request)
         self._held = contextlib.ExitStack()
         self._kernel: KeptKernel
         self._exchange: Exchange
         self._history: MetricLog
-        self._checkpoint: Report | None = None
-        self._end: Report | None = None
+        self._checkpoint: RunReport | None = None
+        self._end: RunReport | None = None
         self._began_at = 0.0
         self._errand: Future[None] | None = None
         self._is_stop_sent = False
@@ -131,7 +131,7 @@ class Follower:
                 f"{self.run.uri} failed in {self.run.body.on}: {what}", "see to that, and run it again"
             )
 
-    def take_report(self, report: Report) -> None:
+    def take_report(self, report: RunReport) -> None:
         """What the run says of itself."""
         if report.machine:
             self._begin(report)
@@ -163,7 +163,7 @@ class Follower:
             self._checkpoint = None
             self._errand = send_off(lambda: self._fetch_checkpoint(found))
 
-    def _begin(self, report: Report) -> None:
+    def _begin(self, report: RunReport) -> None:
         self._began_at = report.at
         self._exchange.forget_sent()
 
@@ -174,18 +174,20 @@ class Follower:
         self.run = patiently(lambda: update(open_store(), TrainingRun, self.run.name, begun))
         self.stop_requested |= self.run.body.stop_requested_at is not None
 
-    def _fetch_checkpoint(self, report: Report) -> None:
+    def _fetch_checkpoint(self, report: RunReport) -> None:
         part = part_of(self.far.exchange, report.part)
         path = self.folder / checkpoint.FILE
         with exchanging(self._kernel, part) as exchange:
             here = checkpoint.epoch(path)
             if here is None or report.epoch is None or here < report.epoch:
-                _move(exchange.fetch_file(report.size), path)
+                found = exchange.fetch_file(report.size)
+                with files.writing(path) as aside:
+                    shutil.copyfile(found, aside)
             exchange.send([b"fetched"])
 
     # ---- the end ----
 
-    def _finish(self, report: Report) -> None:
+    def _finish(self, report: RunReport) -> None:
         assert report.ended is not None
         if self._errand is not None:
             self._errand.result()
@@ -205,7 +207,7 @@ class Follower:
             fix = f"{fix}; then {worker.how_to_resume(self.run)}"
         metrics = latest(read(self.folder / FILE))
         said = RunProblem(problem.what, fix)
-        self.ledger.end(Ended(state=state, ended_at=time.time(), metrics=metrics, problem=said))
+        self.ledger.end(TrainingEnd(state=state, ended_at=time.time(), metrics=metrics, problem=said))
 
 
 class FollowedCode(RunningCode):
@@ -250,7 +252,7 @@ class FollowedCode(RunningCode):
     def _take(self, message: dict[str, Any]) -> None:
         content = message["content"]
         if message["msg_type"] == "comm_msg" and content.get("comm_id") == COMM:
-            self._follower.take_report(msgspec.convert(content["data"], Report))
+            self._follower.take_report(msgspec.convert(content["data"], RunReport))
 
 
 def _is_idle(message: dict[str, Any]) -> bool:
@@ -261,15 +263,6 @@ def _pieces(path: Path) -> Iterator[bytes]:
     with path.open("rb") as file:
         while piece := file.read(_PIECE):
             yield piece
-
-
-def _move(source: Path, target: Path) -> None:
-    try:
-        source.replace(target)
-    except OSError:  # the folder of runs is on another disk
-        aside = target.with_name(f".{target.name}")
-        shutil.copyfile(source, aside)
-        aside.replace(target)
 
 
 def main(uri: str) -> int:

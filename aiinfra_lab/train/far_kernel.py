@@ -24,10 +24,10 @@ from ..features.results import FeatureRows
 from ..files import make_folder
 from ..store import Record
 from . import checkpoint, code, record, worker
-from .far_messages import COMM, STOP, Report, SentRun, part_of
+from .far_messages import COMM, STOP, RunReport, SentRun, part_of
 from .history import FILE, Point, read
 from .plain import PlainRows
-from .worker import Ended, Execution
+from .worker import RunExecution, TrainingEnd
 
 EVERY_S = 0.25
 """Between two looks whether there is something to send."""
@@ -57,7 +57,7 @@ def _execute(given: SentRun, work: Path, parts: Parts) -> None:
     worker.prepare(run, folder)
     ledger = MessageLedger(given, work, folder, parts)
     try:
-        Execution(run, folder, ledger, parts.is_stop_requested).go()
+        RunExecution(run, folder, ledger, parts.is_stop_requested).go()
     except (code.Stopped, KeyboardInterrupt):
         raise worker.stopped(run) from None
     finally:
@@ -95,12 +95,11 @@ class Parts:
         """Give a file back by that name; its size. The file may be replaced afterwards, and not changed."""
         target = self._path(part, "out")
         target.parent.mkdir(mode=0o700, exist_ok=True)
-        aside = target.with_suffix(".new")
+        target.unlink(missing_ok=True)
         try:
-            os.link(file, aside)
-        except OSError:  # another disk
-            shutil.copyfile(file, aside)
-        aside.replace(target)
+            os.link(file, target)
+        except OSError:  # another disk; nobody reads it before it is reported
+            shutil.copyfile(file, target)
         return target.stat().st_size
 
     def remove(self, part: str) -> None:
@@ -128,7 +127,7 @@ class MessageLedger:
         self._thread = threading.Thread(target=self._send_now_and_then, name="training-reports", daemon=True)
 
     def begin(self) -> None:
-        self._send(Report(machine=record.machine(), at=time.time()))
+        self._send(RunReport(machine=record.machine(), at=time.time()))
         self._thread.start()
 
     def open_rows(self) -> Any:
@@ -155,7 +154,7 @@ class MessageLedger:
         with self._lock:
             self._points += points
 
-    def end(self, ended: Ended) -> None:
+    def end(self, ended: TrainingEnd) -> None:
         self.close()
         self._flush()
         archive = self._work / "end.zip"
@@ -163,7 +162,7 @@ class MessageLedger:
             for path, name in self._left():
                 packed.write(path, name)
         size = self._parts.put("end", archive)
-        self._send(Report(ended=ended, part="end", size=size))
+        self._send(RunReport(ended=ended, part="end", size=size))
 
     def close(self) -> None:
         """Send nothing more by itself."""
@@ -200,14 +199,14 @@ class MessageLedger:
         part = f"c{epoch}"
         size = self._parts.put(part, path)
         self._epoch, self._on_its_way = epoch, part
-        self._send(Report(epoch=epoch, part=part, size=size))
+        self._send(RunReport(epoch=epoch, part=part, size=size))
 
     def _flush(self) -> None:
         with self._lock:
             points, self._points = self._points, []
             first, self._sent = self._sent, self._sent + len(points)
         if points:
-            self._send(Report(points=points, first=first))
+            self._send(RunReport(points=points, first=first))
 
 
 def _sender() -> Any:
@@ -217,7 +216,7 @@ def _sender() -> Any:
     kernel: Any = get_ipython().kernel
     parent = kernel.get_parent()
 
-    def send(report: Report) -> None:
+    def send(report: RunReport) -> None:
         # A message of a widget that nobody has: notebooks pass it over, and save nothing of it.
         content = {"comm_id": COMM, "data": msgspec.to_builtins(report)}
         kernel.session.send(kernel.iopub_socket, "comm_msg", content, parent=parent, ident=b"comm_msg")

@@ -10,7 +10,7 @@ import msgspec
 from .. import files
 from .history import Point
 from .record import TrainingRun
-from .worker import Ended
+from .worker import TrainingEnd
 
 COMM = "aiinfra-train"
 STOP = "stop"
@@ -28,7 +28,7 @@ class SentRun(msgspec.Struct, frozen=True, kw_only=True):
     file: str = ""
 
 
-class Report(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+class RunReport(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """One message of the run: that it has begun, `at` that time on that machine; points, the first of which is its
     `first`-th; a checkpoint of that epoch; or its end. part, size: the file that belongs to it, as it lies there."""
 
@@ -37,7 +37,7 @@ class Report(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     points: list[Point] = []
     first: int = 0
     epoch: int | None = None
-    ended: Ended | None = None
+    ended: TrainingEnd | None = None
     part: str = ""
     size: int = 0
 

@@ -63,7 +63,7 @@ def check(kernel: KeptKernel) -> list[Skew]:
         found = look(kernel, client).packages
     if lacking := _lacking(found):
         install = " ".join(f"{name}=={_here(name)}" for name in lacking if name != "python")
-        named = "; ".join(_told(name, found.get(name, "")) for name in lacking)
+        named = "; ".join(_named(name, found.get(name, "")) for name in lacking)
         fix = f"run `%pip install {install}` below `%%gpu run {kernel.name}`"
         if "python" in lacking:
             fix = "start it with another Python: `gpu.ssh_python` of the settings names that of machines behind ssh"
@@ -139,7 +139,7 @@ def _requirements() -> Sequence[str]:
         return ()
 
 
-def _told(name: str, there: str) -> str:
+def _named(name: str, there: str) -> str:
     if name == "python":
         return f"its Python is {there}, and 3.11 or later is needed"
     return f"{name} is {there} there, {_here(name)} here" if there else f"{name} is not installed there"

@@ -65,8 +65,8 @@ def unpack(archive: Path, label: str) -> None:
         for name, path in found.items():
             _refuse_foreign(name, path, label)
         for name, path in found.items():
-            files.make_folder((home / name).parent)
-            path.replace(home / name)
+            with files.writing(home / name) as target:
+                shutil.copyfile(path, target)
     except (zipfile.BadZipFile, OSError) as problem:
         raise Denied(f"what train:{label} has left cannot be taken: {problem}", "run its cell again") from None
     finally:

@@ -72,7 +72,7 @@ def execute_on_any(planned: Record[TrainingRun], session: str) -> Record[Trainin
             execute(planned, session)
         except kernels.MachineLost as lost:
             planned = goes_on(planned)
-            far.tell(planned, lost.what)
+            far.announce(planned, lost.what)
         else:
             return planned
 

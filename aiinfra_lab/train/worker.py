@@ -40,7 +40,7 @@ if TYPE_CHECKING:
 OUTPUT = "output.txt"
 
 
-class Ended(msgspec.Struct, frozen=True, kw_only=True):
+class TrainingEnd(msgspec.Struct, frozen=True, kw_only=True):
     """How a run ended, and what came of it: the fields of its record."""
 
     state: Ending
@@ -73,7 +73,7 @@ class Ledger(Protocol):
     def add(self, points: Sequence[Point]) -> None:
         """What was measured now; it is in the run's folder already."""
 
-    def end(self, ended: Ended) -> None:
+    def end(self, ended: TrainingEnd) -> None:
         """It is over, and its folder has all that it leaves. Nobody hears of the end before this returns."""
 
 
@@ -111,7 +111,7 @@ class StoreLedger:
     def add(self, points: Sequence[Point]) -> None:
         self._sync.add(points)
 
-    def end(self, ended: Ended) -> None:
+    def end(self, ended: TrainingEnd) -> None:
         # Our record first: a tracking server that hangs or fails now must not cost the run its end.
         record.end(self._run.name, **{name: getattr(ended, name) for name in ended.__struct_fields__})
         self._sync.close(ended.state, ended.ended_at)
@@ -133,7 +133,7 @@ def execute(uri: str) -> None:
             # Asked before there was a job to ask: then only the record has it.
             asked = running.body.stop_requested_at is not None
             ledger = StoreLedger(running)
-            Execution(running, folder, ledger, lambda: asked or job.stop_requested(), is_shown=True).go()
+            RunExecution(running, folder, ledger, lambda: asked or job.stop_requested(), is_shown=True).go()
     except (code.Stopped, KeyboardInterrupt):
         raise stopped(planned) from None
 
@@ -165,7 +165,7 @@ def how_to_resume(run: Record[TrainingRun]) -> str:
     return f"go on from there: `%%train run {run.base} --resume …` with the same code"
 
 
-class Execution:
+class RunExecution:
     """One run while it goes on. is_shown: whether it draws its curves where it runs."""
 
     def __init__(
@@ -262,7 +262,7 @@ class Execution:
             with contextlib.suppress(OSError):
                 self._context.history.close()
         self._ledger.end(
-            Ended(
+            TrainingEnd(
                 state=ending,
                 ended_at=time.time(),
                 metrics=latest(points),
