@@ -1,8 +1,9 @@
 """What runs first in a session's pod: it ends the pod when the session is over there. Nothing here imports it.
 
 Its text goes to `python3 -c` in the image, of Python 3.9 or later. It ends when the host core has, or when none was
-begun in time, or at the deadline, which the core moves by a file; and when the pod is taken away it has the core end in
-order before it is killed. It collects what has lost its parent, as the first process of a container must.
+begun in time, or at the deadline, which the core moves by a file. When the pod is taken away it says so to the core by
+a file, `notice`, and lets it work on and save what is there; it has it end in order before it is killed. It collects
+what has lost its parent, as the first process of a container must.
 """
 
 from __future__ import annotations
@@ -36,7 +37,14 @@ class Pod:
 
     def ask(self, *_: object) -> None:
         """The pod is taken away, or was deleted."""
-        self.asked_at = self.asked_at or time.monotonic()
+        if self.asked_at is None:
+            self.asked_at = time.monotonic()
+            with contextlib.suppress(OSError):  # there is no core yet, or no room
+                (self.folder / "notice").write_text(f"{time.time() + self._left_s():.3f}", "utf-8")
+
+    def _left_s(self) -> float:
+        """For the core to work on, of the time until the kill."""
+        return max(self.grace_s - _IN_ORDER_S, self.grace_s / 2)
 
     def why_over(self) -> str:
         """Why it ends now; empty while it goes on."""
@@ -57,7 +65,7 @@ class Pod:
 
     def _end_in_order(self, core: int, now: float) -> None:
         """Have the core end as late as it can before the kill: until then it works on."""
-        if self.asked_at and not self.is_ending and now > self.asked_at + max(0.0, self.grace_s - _IN_ORDER_S):
+        if self.asked_at and not self.is_ending and now > self.asked_at + self._left_s():
             self.is_ending = True
             with contextlib.suppress(ProcessLookupError):
                 os.kill(core, signal.SIGTERM)

@@ -43,6 +43,8 @@ class GpuNoun(Noun[SessionRecord]):
         "aws_ssh_config": "another ssh configuration than your own, a file",
         "aws_subnets": "subnets of your own in place of the environment's",
         "aws_user": "whom the image lets log in; ubuntu when it is not set",
+        "namespace_bytes": "how much of a session's variables is saved when its machine is taken away, in bytes; 4 GiB "
+        "when it is not set, 0 for nothing",
         "rented_for": "how long a rented machine lives that is started without an end; 12h when it is not set",
         "sim_boot": "how long a machine of `--on sim` takes to boot; 1.5s when it is not set",
         "sim_room": "how many machines of a type a zone of `--on sim` has; 4 when it is not set",

@@ -13,9 +13,10 @@ import sys
 from msgspec.structs import replace
 
 from .. import jobs, logs, modes
+from ..config import settings
 from ..cost import budgets
 from ..errors import LabError
-from ..kernels import KeptKernel, KernelState, Lease, keeper
+from ..kernels import KeptKernel, KernelState, Lease, cells, keeper
 from ..providers import make
 from ..store import Record, open_store, update
 from ..uris import Uri
@@ -79,7 +80,10 @@ def main(subject: str, provider: str, offer: str) -> int:
         _bind(uri.name, job)
         machines: KeepingMachines = make("gpu.machines", provider)
         source = machines.source(kernel, read_offer(offer), job)
-        return keeper.run(kernel, SessionOwner(uri.name, job), source=source, resume=_has_begun(kernel, job))
+        most_bytes = settings().get("gpu.namespace_bytes", cells.MOST_BYTES)
+        resume = _has_begun(kernel, job)
+        owner = SessionOwner(uri.name, job)
+        return keeper.run(kernel, owner, source=source, resume=resume, namespace_bytes=most_bytes)
     except LabError as problem:
         _log.error("%s", problem)
         return problem.exit_code

@@ -24,7 +24,7 @@ from .frames import Frame, Kind, MessageChannel, frame, pack, unpack
 from .idle import IdleWatch
 from .journal import Journal, JournalEntry
 from .kernel import Kernel, exit_text
-from .notice import NoticeWatch
+from .notice import NoticeWatch, wake_loop
 from .spec import LOG, MACHINE_ENDS, HostSpec, HostState, last_line, write_state
 from .stream import Stream
 
@@ -68,13 +68,15 @@ class Core:
         self.crashes: list[float] = []
         self.files, self.exchanged_at = HostFiles(self.folder / "exchange"), -_EXCHANGE_S
         self.waiting: list[tuple[MessageChannel, list[bytes]]] = []  # for the next kernel
+        if spec.first:
+            self.waiting.append((MessageChannel.SHELL, [part.encode() for part in spec.first]))
         self.after_end: Callable[[], None] | None = None  # what follows once the kernel has ended
         self.kill_at = 0.0
         self.alone_since: float | None = clock()
         self.has_had_owner = False
         self.over = ""  # why it ends, once that is certain
         self.end_at: float | None = None
-        self.notice = NoticeWatch() if spec.rented else None
+        self.notice = NoticeWatch(self.folder, wake_loop) if spec.rented else None
         self.idle = IdleWatch(spec.idle_s, whole=spec.whole, clock=clock)
         self._lease(spec.left_s, spec.reason)
         self.poller = zmq.Poller()

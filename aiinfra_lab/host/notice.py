@@ -1,7 +1,7 @@
 """When the machine will be taken away, where its provider has said so.
 
-A file says it, which whoever has the machine writes and `AIINFRA_NOTICE` names, or the instance metadata service of
-AWS, version 2. Only a machine of AWS's has one; anywhere else nothing is asked.
+A file says it, which whoever has the machine writes: `notice` in the core's folder, or what `AIINFRA_NOTICE` names; or
+the instance metadata service of AWS, version 2. Only a machine of AWS's has one; anywhere else nothing is asked.
 """
 
 from __future__ import annotations
@@ -10,11 +10,15 @@ import contextlib
 import http.client
 import json
 import os
+import signal
 import threading
 import time
+from collections.abc import Callable
 from datetime import datetime
 from pathlib import Path
 from urllib.parse import urlsplit
+
+from . import processes
 
 _ENDPOINT = "//169.254.169.254"  # link-local, and the same on every machine
 _PATH = "/latest/meta-data/spot/instance-action"
@@ -24,21 +28,42 @@ _TOKEN_S = 21600
 
 
 FILE = "AIINFRA_NOTICE"
-_LOOK_S = 5.0
+_LOOK_S, _ASK_S = 1.0, 5.0  # the file is looked at more often than the service is asked
 
 
 class NoticeWatch:
     """Looks for a notice beside the loop that must not wait for it. heard: when the machine is taken, in epoch seconds;
-    0 while nobody has said so."""
+    0 while nobody has said so.
 
-    def __init__(self) -> None:
+    folder: where the file `notice` may come. wake: called once it is heard
+    """
+
+    def __init__(self, folder: Path | None = None, wake: Callable[[], object] = lambda: None) -> None:
         self.heard = 0.0
+        self._folder, self._wake = folder, wake
         threading.Thread(target=self._watch, daemon=True).start()
 
     def _watch(self) -> None:
+        ask_at = 0.0
         while not self.heard:
-            self.heard = notice() or 0.0
-            time.sleep(_LOOK_S)
+            if time.monotonic() >= ask_at:
+                ask_at = time.monotonic() + _ASK_S
+                self.heard = notice() or 0.0
+            self.heard = self.heard or _written(self._folder and self._folder / "notice") or 0.0
+            if not self.heard:
+                time.sleep(_LOOK_S)
+        self._wake()
+
+
+def wake_loop() -> None:
+    """Have the loop of this process turn that waits for its signals."""
+    processes.signal_process(os.getpid(), signal.SIGCHLD)
+
+
+def _written(path: Path | None) -> float | None:
+    with contextlib.suppress(OSError, ValueError):
+        return float(path.read_text()) if path else None
+    return None
 
 
 class _Token:
@@ -50,9 +75,8 @@ class _Token:
 def notice(within_s: float = 1.0) -> float | None:
     """When the machine is taken, in epoch seconds; None when nobody has said that it is. Asks for so long at most, for
     each of two questions, and raises nothing."""
-    if named := os.environ.get(FILE):
-        with contextlib.suppress(OSError, ValueError):
-            return float(Path(named).read_text())
+    if (named := os.environ.get(FILE)) and (at := _written(Path(named).expanduser())) is not None:
+        return at
     endpoint = _endpoint()
     if endpoint is None:
         return None

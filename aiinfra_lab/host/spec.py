@@ -40,6 +40,7 @@ class HostSpec:
     rented: whether the machine is ended with the core: then whoever but its owner ends the core ends the machine
     at_end: the command that ends the machine, run when nothing of the kernel is left; empty for none. at_lease: the
     command that moves the machine's own deadline, given the seconds until then whenever the lease changes
+    first: a request to the first kernel, as the parts of its message, which it gets before all others
     """
 
     folder: str
@@ -63,6 +64,7 @@ class HostSpec:
     rented: bool = False
     at_end: list[str] = field(default_factory=list)
     at_lease: list[str] = field(default_factory=list)
+    first: list[str] = field(default_factory=list)
 
     def dump(self) -> bytes:
         return json.dumps(asdict(self)).encode()

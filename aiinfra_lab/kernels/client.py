@@ -25,6 +25,14 @@ READY_S = 30.0
 # How late the end of a kernel is noticed while its code is waited for; each look opens two small files.
 _CHECK_S = 0.25
 KEEPER_AGAIN_S = 30.0
+UNSEEN = {
+    "silent": True,
+    "store_history": False,
+    "allow_stdin": False,
+    "stop_on_error": False,
+    "user_expressions": {},
+}
+"""What makes a request to run code one that nobody sees and that counts for nothing."""
 INTERRUPT_S = 10.0
 """For code that was interrupted to end."""
 _MEMORY = "a system that is short of memory ends what takes most of it so: take less, or a machine with more; then "
@@ -98,9 +106,8 @@ def renew(kernel: KeptKernel) -> None:
 
 def send_code(kernel: KeptKernel, code: str, within_s: float) -> None:
     """Have the kernel run code of ours that nobody sees and that counts for nothing; wait at most so long for it."""
-    content = {"code": code, "silent": True, "store_history": False, "allow_stdin": False, "stop_on_error": False}
     with _sending(kernel, "shell_port") as (session, socket):
-        session.send(socket, "execute_request", content={**content, "user_expressions": {}})
+        session.send(socket, "execute_request", content={"code": code, **UNSEEN})
         socket.poll(int(within_s * 1000))
 
 

@@ -35,6 +35,11 @@ class Exchange:
         self._kernel, self._folder = kernel, folder
 
     @property
+    def folder(self) -> Path:
+        """Where its files are here."""
+        return self._folder
+
+    @property
     def paths(self) -> dict[str, str]:
         """Where code there finds what was sent, `in`, and is to put what is fetched, `out`."""
         found: dict[str, str] = json.loads(self._await("paths").read_text())

@@ -28,9 +28,11 @@ from ..jobs import process
 from ..leftovers import remove_temporary
 from .base import Lease, Loss, MachineSource, Owner, Place, Standing
 from .bridge import KEEP_BYTES, Bridge, forget
+from .client import UNSEEN
 from .errand import send_off
 from .kept import KeptKernel, KernelState, StartStep
 from .link import Link, end_core
+from .namespace import SavedNamespace
 from .reach import LocalReach
 from .shim import Shim
 from .specs import kernel_argv, remove_spec, write_spec
@@ -67,16 +69,25 @@ def here(kernel: KeptKernel) -> Place:
     )
 
 
-def run(kernel: KeptKernel, owner: Owner, *, source: MachineSource | None = None, resume: bool = False) -> int:
+def run(
+    kernel: KeptKernel,
+    owner: Owner,
+    *,
+    source: MachineSource | None = None,
+    resume: bool = False,
+    namespace_bytes: int = 0,
+) -> int:
     """Keep the kernel until its lease, SIGTERM or the kernel itself ends it; the exit code of this process.
 
     Conflict when another process keeps it. Takes over the signals of this process: nothing else may run in it.
 
     source: where its machine comes from; this machine when not given
     resume: there is one already, of a process that was killed: go on with it, or write down how it ended
+    namespace_bytes: how much of its namespace is saved when its machine is taken away, 0 for nothing
     """
     with kernel.hold():
-        return _Keeper(kernel, owner, source or Standing(here(kernel)), resume=resume).keep()
+        source = source or Standing(here(kernel))
+        return _Keeper(kernel, owner, source, resume=resume, namespace_bytes=namespace_bytes).keep()
 
 
 class _UnwantedError(Exception):
@@ -86,8 +97,11 @@ class _UnwantedError(Exception):
 class _Keeper:
     """One kept kernel, from its start to the end of its process tree and of its machine."""
 
-    def __init__(self, kernel: KeptKernel, owner: Owner, source: MachineSource, *, resume: bool) -> None:
+    def __init__(
+        self, kernel: KeptKernel, owner: Owner, source: MachineSource, *, resume: bool, namespace_bytes: int
+    ) -> None:
         self.kept, self.owner, self.source, self.resume = kernel, owner, source, resume
+        self.namespace = SavedNamespace(kernel, namespace_bytes)
         self.wakeup, self.wake = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
         self.asked_at, self.is_ending = 0.0, False
         self._hear_signals()
@@ -304,7 +318,18 @@ class _Keeper:
             crashed=crashed,
             crash=how,
             owner_after=owner_after,
+            lost_at=time.time(),
         )
+
+    def _first_request(self, place: Place) -> list[str]:
+        """What the next kernel gets before all that waits for it, when one was lost with its machine."""
+        if self.state.crashed < self.state.incarnation or not self.state.lost_at:
+            return []
+        how = self.state.crash.removeprefix("its machine is gone: ")
+        at = time.strftime("%H:%M", time.localtime(self.state.lost_at))
+        where = f"{self.kept.uri} is on another machine since {at} ({how})"
+        code = self.namespace.first_request(place, where, self.state.lost_at)
+        return self.shim.request("execute_request", {"code": code, **UNSEEN})
 
     def _spec(self, place: Place) -> HostSpec:
         return HostSpec(
@@ -326,6 +351,7 @@ class _Keeper:
             incarnation_after=self.state.incarnation,
             at_end=list(place.at_end),
             at_lease=list(place.at_lease),
+            first=self._first_request(place),
         )
 
     # ---- what is written down ----
@@ -341,6 +367,7 @@ class _Keeper:
         if host.phase == "ready" and self.state.phase != "ready":
             self.shim.is_kernel_there = True
             kernel = self._enter_launcher()
+            self.namespace.forget_when_read()
         self._write_state(
             phase=host.phase,
             incarnation=host.incarnation,
@@ -352,6 +379,8 @@ class _Keeper:
             crashed=max(host.crashed, self.state.crashed),
             crash=host.crash or self.state.crash,
         )
+        if host.notice_at and host.phase == "ready":
+            self.namespace.save(host.incarnation, host.notice_at, host.notice_at - host.at)
 
     def _note_reach(self) -> None:
         """Write down since when the host has not been reached, for who looks at a session that seems to hang."""
@@ -378,6 +407,7 @@ class _Keeper:
             self.bridge.link.close()
         if self.place is None or self.place.is_here:
             self.kept.end_host(self.host)  # there is none any more, unless this process has failed
+        self.namespace.close()
         self.shim.close()
         remove_spec(self.kept)
         remove_temporary(self.sockets)  # the workspace, and with it our own note of it, may be gone

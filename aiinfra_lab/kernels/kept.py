@@ -40,11 +40,11 @@ class KernelState(msgspec.Struct, frozen=True, kw_only=True):
     incarnation: how many kernels it has started, counted from 1. kernel: what Jupyter calls it, empty when it is not
     in the launcher. use: what it is used for, empty while nobody does, and used_at: until when it was, where a session
     is to end when idle. crashed: the incarnation of the last kernel that ended by itself, of which the next took the
-    place; crash says how. unreached_at: since when its host has not been reached, 0 while it is, and unreached why: the
-    kernel may go on there. machine: which one it is on, where it was rented. steps: what was done to get a machine and
-    a kernel, with the times. notice_at: when its machine will be taken away, 0 while nobody has said so.
-    owner_after: the last message of clients that was for an earlier machine. why, fix, exit_code: how it ended, and
-    what helps. at: when this was written, in epoch seconds.
+    place; crash says how. lost_at: when its machine was lost with it. unreached_at: since when its host has not been
+    reached, 0 while it is, and unreached why: the kernel may go on there. machine: which one it is on, where it was
+    rented. steps: what was done to get a machine and a kernel, with the times. notice_at: when its machine will be
+    taken away, 0 while nobody has said so. owner_after: the last message of clients that was for an earlier machine.
+    why, fix, exit_code: how it ended, and what helps. at: when this was written, in epoch seconds.
     """
 
     phase: Literal["none", "starting", "ready", "stopping", "ended"] = "none"
@@ -55,6 +55,7 @@ class KernelState(msgspec.Struct, frozen=True, kw_only=True):
     used_at: float = 0.0
     crashed: int = 0
     crash: str = ""
+    lost_at: float = 0.0
     unreached_at: float = 0.0
     unreached: str = ""
     machine: str = ""

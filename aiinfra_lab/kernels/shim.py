@@ -25,6 +25,7 @@ _AT_ONCE = 200
 RETRY_S = 0.01
 _PATIENCE_S = 10.0  # for a client that takes no outputs; then it loses them, and no other is kept waiting
 _LENIENT_S = 60.0
+_NOBODY = "aiinfra-keeper"  # the address of no client
 _OF_CLIENTS = (MessageChannel.SHELL, MessageChannel.STDIN, MessageChannel.CONTROL)
 
 
@@ -131,6 +132,11 @@ class Shim:
         self.deliver(
             Message(MessageChannel.IOPUB, time.time(), [f"kernel.{kind}".encode(), *self._session.serialize(message)])
         )
+
+    def request(self, kind: str, content: dict[str, Any]) -> list[str]:
+        """A request of our own to the kernel, whose reply no client gets."""
+        message = self._session.serialize(self._session.msg(kind, content))
+        return [_NOBODY, *(part.decode() for part in message)]
 
     def close(self) -> None:
         """Close the sockets."""

@@ -104,6 +104,21 @@ def test_a_core_is_asked_to_end_shortly_before_the_kill(pod, clock, told, tmp_pa
     assert pod.why_over() == ""  # it is killed, and seen to be taken away until then
 
 
+@pytest.mark.parametrize(("grace_s", "left_s"), [(120, 105), (30, 15), (10, 5), (0, 0)])
+def test_that_it_is_taken_away_is_a_notice_of_when_the_core_is_asked_to_end(clock, told, tmp_path, grace_s, left_s):
+    pod = Pod(str(tmp_path), 3600, 900, grace_s)
+    write(tmp_path)
+    pod.ask()
+    notice = (tmp_path / "notice").read_text()
+    assert float(notice) == pytest.approx(time.time() + left_s, abs=5)
+    pod.ask()
+    assert (tmp_path / "notice").read_text() == notice
+    clock.now += left_s
+    assert (pod.why_over(), told) == ("", [])
+    clock.now += 0.1
+    assert (pod.why_over(), told) == ("", [(os.getpid(), signal.SIGTERM)])
+
+
 def test_it_runs_by_its_text_alone(tmp_path):
     text = Path(kubernetes_pod.__file__).read_text()
     words = [sys.executable, "-I", "-S", "-c", text, str(tmp_path), "3600", str(time.time() + 3600), "900", "1"]

@@ -86,8 +86,8 @@ def test_no_other_module_signals_a_process(path: Path) -> None:
 # Where output is meant for the person who runs the command or the cell.
 # `jobs/process.py`: the traceback of a fork of the user's own code, for the cell that forked.
 PRINTING = {
-    "cli.py", "host/__main__.py", "jobs/process.py", "kernels/client.py", "logs.py", "recipe/engine.py",
-    "recipe/progress.py",
+    "cli.py", "host/__main__.py", "jobs/process.py", "kernels/client.py", "kernels/values/namespace.py", "logs.py",
+    "recipe/engine.py", "recipe/progress.py",
     "show/live.py",
 }  # fmt: skip
 

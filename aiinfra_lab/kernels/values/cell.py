@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -34,7 +34,7 @@ def take(cell: str, path: str) -> None:
 
 def expect() -> None:
     """Have IPython call us before each cell, once."""
-    events = _shell().events
+    events = shell().events
     others = [each for each in events.callbacks["pre_run_cell"] if getattr(each, "__name__", "") == _begin.__name__]
     for each in others:  # of an earlier version of this text
         events.unregister("pre_run_cell", each)
@@ -45,7 +45,7 @@ def give(names: Sequence[str], path: str, most_bytes: int) -> str:
     """Pack variables into a file, unless it is too large. The answer, in JSON: `sizes` of those there are; `missing`
     and, if there are such, what the cell has `made`; the `size` of the file and what it `needs`; or a `problem` with
     its kind, what it is and what helps."""
-    now = _shell().user_ns
+    now = shell().user_ns
     there = {name: now[name] for name in names if name in now}
     missing = [name for name in names if name not in now]
     answer: dict[str, Any] = {"missing": missing, "made": _made(now) if missing else []}
@@ -55,7 +55,7 @@ def give(names: Sequence[str], path: str, most_bytes: int) -> str:
             packed = pack(there)
             answer.update(sizes=packed.sizes, size=packed.size, needs=packed.needs)
             if packed.size <= most_bytes:
-                _write(Path(path), packed)
+                write(Path(path), packed)
     except OSError as problem:
         what = f"on the machine of the kernel: {problem.strerror}: {path}"
         answer["problem"] = ["Unavailable", what, "free some space there, and bring it back by another cell"]
@@ -67,10 +67,10 @@ def give(names: Sequence[str], path: str, most_bytes: int) -> str:
 
 def _begin(_info: Any = None) -> None:
     _before.clear()
-    cell = (_shell().get_parent() or {}).get("metadata", {}).get(KEY)
+    cell = (shell().get_parent() or {}).get("metadata", {}).get(KEY)
     if cell is not None:
-        _shell().push(_taken.pop(cell, {}))
-        _before.update((name, id(value)) for name, value in _shell().user_ns.items())
+        shell().push(_taken.pop(cell, {}))
+        _before.update((name, id(value)) for name, value in shell().user_ns.items())
 
 
 def _made(names: dict[str, Any]) -> list[str]:
@@ -78,19 +78,21 @@ def _made(names: dict[str, Any]) -> list[str]:
     return [name for name, value in names.items() if name[:1] != "_" and _before.get(name) != id(value)]
 
 
-def _write(path: Path, packed: Any) -> None:
-    """Write it; nobody looks for it before it is whole."""
+def write(path: Path, packed: Iterable[bytes | memoryview]) -> int:
+    """Write it; nobody looks for it before it is whole. The size of the file."""
     path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
     try:
         with os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600), "wb") as file:
             for piece in packed:
                 file.write(piece)
+            return file.tell()
     except OSError:
         path.unlink(missing_ok=True)
         raise
 
 
-def _shell() -> Any:
+def shell() -> Any:
+    """IPython's, of this kernel."""
     from IPython import get_ipython
 
     return get_ipython()

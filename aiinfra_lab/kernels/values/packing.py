@@ -6,6 +6,7 @@ import contextlib
 import io
 import pickle
 import struct
+import types
 from collections.abc import Callable, Collection, Iterator, Mapping
 from typing import Any
 
@@ -47,9 +48,13 @@ class Packed:
         return len(self.start) + sum(aligned(size_of(part)) for part in self.parts)
 
 
-def pack(values: Mapping[str, object]) -> Packed:
-    """Make variables ready to be sent. One that cannot go is an error that names it, its type and what to do."""
-    writer = ValueWriter()
+def pack(values: Mapping[str, object], namespace: dict[str, Any] | None = None) -> Packed:
+    """Make variables ready to be sent. One that cannot go is an error that names it, its type and what to do.
+
+    namespace: where they are from when that goes along as a whole: its functions then use that of the other side, and
+    bring none of what they use
+    """
+    writer = ValueWriter(namespace)
     nodes: dict[str, Node] = {}
     sizes: dict[str, int] = {}
     # What needs no pickle comes first: what a pickled value shares with it, it then refers to.
@@ -65,7 +70,8 @@ def pack(values: Mapping[str, object]) -> Packed:
 class ValueWriter:
     """What was met so far. objects: the nodes, as JSON, of all that has an identity; parts: the memory behind them."""
 
-    def __init__(self) -> None:
+    def __init__(self, namespace: dict[str, Any] | None = None) -> None:
+        self.namespace = namespace
         self.objects: list[str] = []
         self.parts: list[list[memoryview]] = []
         self.size = 0
@@ -78,6 +84,16 @@ class ValueWriter:
         self.stream = io.BytesIO()
         self.buffers: list[int] = []
         self._pickler: Any = None
+        if namespace is not None:
+            self.known[id(namespace)] = (0, namespace)
+            self.objects.append('["namespace"]')
+
+    def reached(self) -> dict[int, object]:
+        """What it has met that others may share, by id."""
+        met = {key: value for key, (_, value) in [*self.known.items(), *self.pickled.items()]}
+        if self._pickler is not None:
+            met.update((key, value) for key, (_, value) in self._pickler.memo.copy().items())
+        return {key: value for key, value in met.items() if value is not self.namespace and _may_be_shared(value)}
 
     def packed(self, nodes: dict[str, Node], sizes: dict[str, int]) -> Packed:
         if self.pickled:
@@ -204,9 +220,17 @@ class ValueWriter:
 
             def reducer_override(self, value: Any) -> Any:
                 writer.needs.pickled(value)
-                return super().reducer_override(value)
+                return writer.in_namespace(value, super().reducer_override(value))
 
         return Pickler(self.stream, protocol=5, buffer_callback=self._take_buffer)
+
+    def in_namespace(self, value: Any, reduced: Any) -> Any:
+        """What cloudpickle makes of a function, with the namespace itself for the part of it that it uses."""
+        is_ours = self.namespace is not None and getattr(value, "__globals__", None) is self.namespace
+        if not is_ours or not isinstance(reduced, tuple):
+            return reduced
+        make, (code, _, *arguments), (attributes, slots), *rest = reduced
+        return make, (code, self.namespace, *arguments), (attributes, {**slots, "__globals__": {}}), *rest
 
     def _take_buffer(self, buffer: pickle.PickleBuffer) -> None:
         self.buffers.append(self.part(buffer.raw()))
@@ -226,7 +250,7 @@ class _NotPickled(Exception):
 
 def _cannot_go(name: str, value: object, culprit: object, reason: Exception) -> Exception:
     why = str(reason).partition("\n")[0] or type(reason).__name__
-    holds = "" if culprit is value else f", which holds a {_kind(culprit)},"
+    holds = "" if culprit is value else f", which holds a {kind_of(culprit)},"
     fix = "make it in the cell that needs it, or take along what it is made from"
     if isinstance(culprit, io.IOBase):
         fix = "take along its path or what is read from it, and open it in the cell that needs it"
@@ -236,13 +260,24 @@ def _cannot_go(name: str, value: object, culprit: object, reason: Exception) -> 
         fix = f"take along its content, as in `{name} = bytes({name})`"
     elif isinstance(reason, ModuleNotFoundError) and reason.name == "cloudpickle":
         fix = "install cloudpickle where it is, as in `pip install cloudpickle`, or take along what it is made from"
-    return problem_of("UsageProblem", f"`{name}` ({_kind(value)}){holds} cannot go to another machine: {why}", fix)
+    return problem_of("UsageProblem", f"`{name}` ({kind_of(value)}){holds} cannot go to another machine: {why}", fix)
 
 
-def _kind(value: object) -> str:
+def kind_of(value: object) -> str:
+    """A value's type, in words for people."""
     kind = type(value)
     module = getattr(kind, "__module__", "__main__")
     return kind.__qualname__ if module in ("builtins", "__main__") else f"{module}.{kind.__qualname__}"
+
+
+_ALIKE = (str, bytes, int, float, complex, tuple, frozenset, type(None), types.ModuleType)
+
+
+def _may_be_shared(value: object) -> bool:
+    """Whether it makes a difference that two have the same one, and not one that is alike."""
+    if isinstance(value, type | types.FunctionType | types.BuiltinFunctionType):
+        return value.__module__ == "__main__"  # else it is imported
+    return not isinstance(value, _ALIKE)
 
 
 def _library(value: object) -> str:

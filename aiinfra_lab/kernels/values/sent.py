@@ -19,6 +19,7 @@ _MODULES = (
     "sent",
     "unpacking",
     "cell",
+    "namespace",
     "__init__",
 )
 

@@ -6,6 +6,7 @@ import io
 import json
 import pickle
 import struct
+import sys
 import zoneinfo
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -148,6 +149,7 @@ _NOT_YET = object()
 
 READ: dict[str, Callable[..., Any]] = {
     **plain.READ,
+    "namespace": lambda _: vars(sys.modules["__main__"]),
     "numpy": to_numpy,
     "numpy.generic": to_numpy_scalar,
     "pandas": to_pandas,
