@@ -10,21 +10,20 @@ from typing import Annotated
 from .. import kernels
 from ..config import settings
 from ..cost import prices
-from ..cost.choice import MachineRequest
 from ..errors import Failed, LabError, UsageProblem, did_you_mean
 from ..kernels import KeptKernel, KernelState
-from ..providers import chosen, make, names
+from ..providers import make, names
 from ..show import Card, Listing, Result, Table, moment, working
 from ..units import Duration, Usd, counted, number
 from ..uris import Uri, check_name
 from ..verbs import Choices, Code, Destination, Inputs, Live, Name, Outputs, Suggested, verb
-from . import booting, cards, metering, pool_cards, pools, reaping, running, sessions, starting
+from . import booting, cards, metering, offered, pool_cards, pools, reaping, running, sessions, starting
 from . import offers as offering
 from .base import AcceleratorUse, Gauged, KernelHost, Machines, Offer, Paced, Plan, Status
+from .offered import Offered, Offers
 from .pools import Pool
 from .record import SessionRecord
 from .running import SessionRun
-from .sim import SimMachines
 
 __all__ = [
     "AcceleratorUse", "ExportedSession", "Gauged", "KernelHost", "MachineCheck", "Machines", "Offer", "Offered",
@@ -147,46 +146,6 @@ def start(
     return _session(sessions.observe(record), notes)
 
 
-@dataclass(frozen=True)
-class Offered:
-    """A machine that could be had now.
-
-    on: whose. where: its zone, region, partition or host. count: of accelerators, a share of one where it has less.
-    worst_hourly_usd: what an hour may cost, and worst_case_usd the whole time, where one was given. risk: what is known
-    of how likely it is taken away, empty for one that stays. memory_gib: of one accelerator.
-    """
-
-    on: str
-    type: str
-    where: str
-    gpu: str
-    count: float
-    spot: bool
-    hourly_usd: float
-    worst_hourly_usd: float
-    worst_case_usd: float | None
-    memory_gib: float | None
-    risk: str
-    note: str
-
-
-@dataclass(frozen=True, repr=False)
-class Offers(Listing):
-    """Machines that could be had now, the first to be taken first.
-
-    for_s: the time that they were asked for. why_not: how many others there are, by the reason. unasked: providers that
-    cannot be asked, each with why and what helps.
-    """
-
-    for_s: float | None = None
-    why_not: tuple[tuple[int, str], ...] = ()
-    unasked: tuple[tuple[str, str, str], ...] = ()
-    start: str = field(default="", metadata={"json": False})
-
-    def card(self) -> Card:
-        return cards.offers_card(self)
-
-
 @verb("gpu")
 def ls(
     *,
@@ -214,57 +173,15 @@ def ls(
     asked = {"--gpu": gpu, "--mig": mig, "--for": for_, "--spot": spot or None, "--budget": budget, "--on": on}
     if offers:
         text = offering.asked_for(gpu, mig)
-        return _offers(offering.request(text, spot=spot, for_s=number(for_), budget_usd=number(budget)), text, on)
+        return offered.listing(
+            offering.request(text, spot=spot, for_s=number(for_), budget_usd=number(budget)), text, on
+        )
     if flag := next((name for name, value in asked.items() if value is not None), None):
         raise UsageProblem(f"{flag} says which offers to list", f"`%gpu ls --offers` with {flag} lists them")
     header = ("uri", "state", "gpu", "on", "started_at", "deadline_at", "ended_at", "hourly_usd", "spent_usd")
     empty = "there is none yet: `%gpu start NAME` makes one"
     found = sessions.observe_all(sessions.records())
     return Sessions("gpu", tuple(pools.among(found, _session)), header, empty, title="Sessions")
-
-
-def _offers(request: MachineRequest, text: str, on: str | None) -> Offers:
-    """What all providers could give now, or the one that is named."""
-    # What the cloud in a clock offers costs nothing, and is no machine: only who asks for it sees it.
-    real = [each for each in _providers() if each != SimMachines.name or each == chosen("gpu.machines")]
-    answers = offering.ask([on] if on else real, text)
-    if on and answers[0].problem:
-        raise answers[0].problem
-    found = [offering.ProviderOffer(each.provider, offer) for each in answers for offer in each.offers]
-    among = offering.choose(found, request)
-    if not among.offers:
-        offering.check(request.wanted)
-    header = ("on", "type", "where", "gpu", "count", "spot", "hourly_usd", "worst_case_usd", "memory_gib", "risk")
-    problems = ((each.provider, each.problem) for each in answers if each.problem)
-    return Offers(
-        "gpu:offers",
-        tuple(_offered(each, request) for each in among.offers),
-        header,
-        f"there is no {request} now" if request.wanted else "there is none now",
-        title="Offers",
-        for_s=request.for_s,
-        why_not=tuple(among.reasons()),
-        unasked=tuple((provider, problem.what, problem.fix) for provider, problem in problems),
-        start=offering.start_command(among.offers[0], request, text) if among.offers else "",
-    )
-
-
-def _offered(each: offering.ProviderOffer, request: MachineRequest) -> Offered:
-    offer = each.offer
-    return Offered(
-        on=each.provider,
-        type=offer.type,
-        where=offer.where,
-        gpu=offer.gpu,
-        count=offer.count,
-        spot=offer.spot,
-        hourly_usd=offer.usd_per_hour,
-        worst_hourly_usd=offer.dearest_usd_per_hour,
-        worst_case_usd=offering.worst_case_usd(offer, request),
-        memory_gib=offering.memory_gib(offer),
-        risk=offering.risk(each),
-        note=offer.note,
-    )
 
 
 @verb("gpu")
