@@ -9,13 +9,13 @@ from typing import ClassVar
 from .. import jobs
 from ..errors import NotFound
 from ..kernels import KeptKernel, KernelState
-from ..nouns import STATE_DETAILS, Action, Details, Fact, Notice, Noun, Observation, Span, is_overdue
+from ..nouns import STATE_DETAILS, Action, Budget, Details, Fact, Notice, Noun, Observation, Span, is_overdue
 from ..resolve import resolve
 from ..show import moment
 from ..store import Record, open_store
 from ..units import show_duration, show_usd
 from ..uris import Uri
-from . import sessions, starting
+from . import pools, sessions, starting
 from .pool_record import PoolRecord
 from .record import MachineRecord, SessionRecord
 
@@ -80,6 +80,9 @@ class GpuNoun(Noun[SessionRecord]):
     def first(self, name: str) -> str:
         return f"`%gpu start {name}` starts it"
 
+    def beginning(self, starts: str, most: int, *, is_live: bool = False) -> Sequence[str]:
+        return [*pools.beginning(starts), *super().beginning(starts, most, is_live=is_live)][:most]
+
     def observe(self, records: Sequence[Record[SessionRecord]]) -> Sequence[Observation]:
         return [_observation(found) for found in sessions.observe_all(records)]
 
@@ -116,6 +119,9 @@ class GpuNoun(Noun[SessionRecord]):
             for each in found
             if each.state == "cannot tell"
         ]
+
+    def budgets(self) -> Sequence[Budget]:
+        return pools.budgets(super().budgets())
 
     def spent_usd(self, record: Record[SessionRecord]) -> float:
         """A rented session is paid by its machines."""

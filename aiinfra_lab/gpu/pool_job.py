@@ -45,6 +45,7 @@ _LOST_AT_ONCE_S = 30.0
 _PRICE_S = 30.0  # for which a price that was asked for counts
 # A session ends by itself when nobody has sent it anything for so long, also when nobody sees to its pool any more.
 _LONGEST_IDLE_S = 3600.0
+_RENEW_S = 3600.0
 _NEVER_S = 30 * 86_400.0
 
 
@@ -148,7 +149,9 @@ class PoolKeeper:
         policy = self.pool.body.policy
         windows = self.state.windows or ScalingState.begin(policy.min, now)
         decision = decide(policy, windows, pool_rules.measure(members, waiting, policy.per_replica, now))
-        self._note(target=decision.target, why=decision.why, windows=decision.state, problem="", fix="")
+        self._note(
+            target=decision.target, why=decision.why, windows=pool_rules.shortened(decision.state), problem="", fix=""
+        )
         return decision
 
     def _note(self, **changes: Any) -> None:
@@ -300,13 +303,20 @@ class PoolKeeper:
             if found.state != "running":
                 continue
             now = found.record.body
-            budget = budgets.get(member.number, now.budget_usd)
-            until_at = now.until_at if body.until_at is None else body.until_at
+            budget, until_at = budgets.get(member.number, now.budget_usd), self._until_at(now, member)
             is_same_end = until_at == now.until_at or (
                 until_at is not None and now.until_at is not None and abs(until_at - now.until_at) < 1.0
             )
             if budget != now.budget_usd or not is_same_end:
                 self._move(found, member, until_at, budget)
+
+    def _until_at(self, now: SessionRecord, member: Member) -> float | None:
+        """When a session is to end: with its pool. Of a pool without an end one that works gets more time."""
+        body = self.pool.body
+        if body.until_at is not None or now.until_at is None:
+            return body.until_at
+        is_short = now.until_at - time.time() < min(_RENEW_S, (now.until_at - now.started_at) / 2)
+        return time.time() + now.until_at - now.started_at if is_short and member.is_busy else now.until_at
 
     def _move(
         self, found: sessions.ObservedSession, member: Member, until_at: float | None, budget: float | None

@@ -8,11 +8,12 @@ when nobody sees to the pool any more.
 from __future__ import annotations
 
 from collections.abc import Container, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from itertools import pairwise
 from typing import Literal
 
 from ..cost.billing import PER_SECOND
-from ..scaling import Measurement
+from ..scaling import Measurement, ScalingState
 
 # A session that is ended to the second may cost a second more, which its provider has begun.
 TICK_S = 2.0
@@ -66,6 +67,13 @@ def measure(members: Sequence[Member], waiting: int, per_member: float, at_s: fl
     held = sum(each.is_held for each in members)
     used = sum(each.is_used and not each.is_held for each in members)
     return Measurement(at_s, waiting + held + per_member * used, held + used)
+
+
+def shortened(state: ScalingState) -> ScalingState:
+    """The same windows with the last moment alone of each time in which the same number was wanted: they are written
+    down each second, and only whether a number was wanted within a time is asked of them."""
+    kept = [before for before, after in pairwise(state.wanted) if before[1] != after[1]]
+    return replace(state, wanted=(*kept, *state.wanted[-1:]))
 
 
 def change(target: int, most: int, members: Sequence[Member], not_free: Container[int], places: int) -> PoolChange:

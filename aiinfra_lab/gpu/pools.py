@@ -22,6 +22,7 @@ from .. import files, jobs
 from ..config import context
 from ..cost.billing import PER_SECOND
 from ..errors import Conflict, Interrupted, LabError, NotFound, Unavailable, UsageProblem
+from ..nouns import Budget
 from ..providers import chosen, make
 from ..scaling import ScalingPolicy
 from ..show import Card, Result, working
@@ -450,8 +451,10 @@ def _problem(pool: Stored, state: PoolState) -> tuple[str, str, float | None]:
         return f"nobody sees to it: {_job_problem(pool)}", f"`%gpu start {pool.name}` starts that again", None
     with contextlib.suppress(LabError, OSError):
         jobs.launch()  # the supervisor may have been killed
-    if state.retry.failures:
-        return state.retry.what, state.retry.fix, state.retry.next_at
+    if retry := state.retry if state.retry.failures else None:
+        # What helps a session that somebody starts is none of a pool's: it is tried again by itself.
+        is_own = f"%gpu start {pool.name}-" in retry.fix
+        return retry.what, "" if is_own else retry.fix, retry.next_at
     return state.problem, state.fix, None
 
 
@@ -482,6 +485,31 @@ def _machine(body: PoolRecord) -> str:
 
 def _queue(pool: Stored) -> PoolQueue:
     return PoolQueue(folder_of(pool.name))
+
+
+def budgets(of_sessions: Sequence[Budget]) -> list[Budget]:
+    """What lives on a budget: a pool as a whole, and not what its sessions have of that."""
+    living = open_store().list(PoolRecord, is_open=True, skip_unreadable=True)
+    others = [each for each in of_sessions if not _is_of_a_pool(each.uri)]
+    return [*others, *(_budget(pool, pool.body.budget_usd) for pool in living if pool.body.budget_usd)]
+
+
+def _is_of_a_pool(uri: str) -> bool:
+    """Whether a session is one that a pool has started, be that over by now."""
+    record = sessions.get(Uri.parse(uri).name)
+    return record is not None and Uri.is_one(record.body.context, SessionRecord.kind)
+
+
+def _budget(pool: Stored, budget_usd: float) -> Budget:
+    fix = f"`%gpu start {pool.name} --budget {2 * budget_usd:g}` gives it more"
+    spent_usd = pool_members.view(pool, _queue(pool)).spent_usd
+    return Budget(pool.uri, pool.body.started_at, budget_usd, spent_usd, fix)
+
+
+def beginning(starts: str) -> list[str]:
+    """The names of living pools that begin so."""
+    found = open_store().list(PoolRecord, is_open=True, skip_unreadable=True)
+    return [pool.name for pool in found if pool.name.startswith(starts)]
 
 
 def among(

@@ -241,7 +241,7 @@ def test_a_thousand_ended_sessions_are_listed_by_one_query(workspace, monkeypatc
             kind, name, lambda *words, _do=method, _as=name, **more: asked.append(_as) or _do(*words, **more)
         )
     assert len(gpu.ls()) == 1000
-    assert asked == ["list"]
+    assert asked == ["list", "list"]  # of sessions, and of pools
 
 
 @pytest.fixture

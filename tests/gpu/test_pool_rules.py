@@ -12,7 +12,7 @@ from aiinfra_lab.gpu import pool_rules
 from aiinfra_lab.gpu.pool_record import Retry
 from aiinfra_lab.gpu.pool_rules import TICK_S, Member
 from aiinfra_lab.gpu.record import LEAST_S
-from aiinfra_lab.scaling import ScalingPolicy, ScalingState, decide
+from aiinfra_lab.scaling import Measurement, ScalingPolicy, ScalingState, decide
 
 LOOK_S = 5.0
 IDLE_S = 60.0
@@ -199,6 +199,17 @@ def test_what_is_lost_is_replaced(work, most, seed):
         model.tick([])
     assert len(model.sessions) == most
     assert model.starts == most + model.lost
+
+
+@given(policies, st.lists(st.none() | st.floats(0, 40), max_size=80))
+def test_shorter_windows_decide_the_same(policy, loads):
+    long = short = ScalingState.begin(policy.min, 0.0)
+    for tick, load in enumerate(loads):
+        seen = Measurement(tick * LOOK_S, load)
+        one, other = decide(policy, long, seen), decide(policy, short, seen)
+        assert (one.target, one.reason, one.why) == (other.target, other.reason, other.why)
+        long, short = one.state, pool_rules.shortened(other.state)
+    assert len(short.wanted) <= len(long.wanted)
 
 
 # ---- money ----

@@ -12,7 +12,8 @@ from pathlib import Path
 
 import pytest
 
-from aiinfra_lab import cli, gpu, jobs, kernels
+from aiinfra_lab import cli, gpu, jobs, kernels, nouns
+from aiinfra_lab.completion import complete
 from aiinfra_lab.errors import Conflict, Failed, Interrupted, NotFound, Unavailable, UsageProblem
 from aiinfra_lab.gpu import Pool, pools, sessions
 from aiinfra_lab.gpu.pool_queue import PoolQueue
@@ -169,6 +170,8 @@ def test_the_pool_as_a_whole_keeps_to_its_budget_and_its_time(workspace):
         )
     )
     assert gpu.check(report=True).kept == 2
+    [budget] = nouns.find("gpu").budgets()  # of the pool, and of none of its sessions
+    assert (budget.uri, budget.budget_usd, 0 < budget.spent_usd < 0.2) == ("gpu:sweep", 0.2, True)
     gpu.stop("sweep")
     assert gpu.check().kept == 0
     assert show().spent_usd <= 0.2
@@ -337,6 +340,7 @@ def test_a_name_that_a_session_has_is_no_pools(workspace, monkeypatch, name):
 
 def test_names_of_a_pool_and_of_its_sessions_are_no_other_sessions(workspace):
     gpu.start("sweep", max_=2)
+    assert "sweep" in complete("gpu", "show s")
     with pytest.raises(Conflict, match="is a name of the sessions of gpu:sweep"):
         gpu.start("sweep-1", for_="2h")
     assert isinstance(gpu.start("sweep", for_="2h"), Pool)

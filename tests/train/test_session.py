@@ -46,6 +46,14 @@ def test_the_code_runs_over_there_and_is_recorded_here(rows, session, capsys):
     assert any('"<train:delay@2>", line 1' in line for line in problem.value._render_traceback_())
 
 
+def test_of_a_pool_the_next_free_session_is_taken(rows):
+    gpu.start("sweep", max_=1)
+    run = train.run("delay", rows=rows, code="run.log(loss=0.5)", on="gpu:sweep")
+    assert (run.state, run.on) == ("done", "gpu:sweep-1")
+    assert gpu.show("sweep").busy == 0
+    gpu.stop("sweep")
+
+
 def test_the_time_of_a_run_begins_when_the_busy_session_turns_to_it(rows, session):
     begun, ended_at = threading.Event(), Path("ended_at").resolve()
     work = BUSY.format(file=str(ended_at))
