@@ -75,7 +75,7 @@ class Follower:
         except StoreUnavailable:
             raise  # another attempt comes
         except kernels.MachineLost as lost:
-            self._go_on_elsewhere()
+            self._go_on_on_the_next_machine()
             self._write_end("killed", lost)
         except LabError as problem:
             self._write_end("killed" if self.far.request else "failed", problem)
@@ -198,7 +198,7 @@ class Follower:
         ahead = self._began_at - self.run.body.started_at if self._began_at else 0.0
         self.ledger.end(replace(report.ended, ended_at=min(time.time(), report.ended.ended_at - ahead)))
 
-    def _go_on_elsewhere(self) -> None:
+    def _go_on_on_the_next_machine(self) -> None:
         """Its machine is gone, and the session has the next one: another run goes on there, followed by its own job."""
         from . import far, remote
 
