@@ -35,7 +35,7 @@ def check(kernel: KeptKernel) -> None:
     """Say what differs there. Missing for what it cannot train without."""
     if differing := far_package.check(kernel):
         named = ", ".join(f"{each.package} {each.theirs} (here {each.ours})" for each in differing)
-        _say(f"{kernel.uri} trains with {named}\n")
+        _print(f"{kernel.uri} trains with {named}\n")
 
 
 def execute(planned: Record[TrainingRun]) -> Record[TrainingRun]:
@@ -73,10 +73,10 @@ def announce(after: Record[TrainingRun], what: str) -> None:
     source = after.body.resumed_from
     epoch = checkpoint.epoch(record.folder(resolve(source, TrainingRun).name) / checkpoint.FILE) if source else None
     since = "from its beginning" if epoch is None else f"from its checkpoint after epoch {epoch + 1}"
-    _say(f"{after.body.on}: {what.partition(' in the middle')[0]}; {after.uri} goes on {since}\n")
+    _print(f"{after.body.on}: {what.partition(' in the middle')[0]}; {after.uri} goes on {since}\n")
 
 
-def _say(text: str) -> None:
+def _print(text: str) -> None:
     kernels.republish({"msg_type": "stream", "content": {"name": "stderr", "text": text}, "metadata": {}})
 
 

@@ -75,10 +75,7 @@ class Follower:
         except StoreUnavailable:
             raise  # another attempt comes
         except kernels.MachineLost as lost:
-            from . import remote
-
-            self.far = replace(self.far, next=remote.goes_on(self.run).uri)
-            self.far.write(self.folder)
+            self._go_on_on_the_next_machine()
             self._write_end("killed", lost)
         except LabError as problem:
             self._write_end("killed" if self.far.request else "failed", problem)
@@ -200,6 +197,14 @@ class Follower:
         # Its clock may be another one.
         ahead = self._began_at - self.run.body.started_at if self._began_at else 0.0
         self.ledger.end(replace(report.ended, ended_at=min(time.time(), report.ended.ended_at - ahead)))
+
+    def _go_on_on_the_next_machine(self) -> None:
+        """Its machine is gone, and the session has the next one: another run goes on there, followed by its own job."""
+        from . import far, remote
+
+        planned = remote.goes_on(self.run)
+        far.begin(planned)
+        self.note(next=planned.uri)
 
     def _write_end(self, state: Any, problem: LabError) -> None:
         fix = problem.fix

@@ -76,7 +76,7 @@ def test_other_names_are_refused(files, name):
 def test_what_belongs_to_nobody_any_more_is_removed(files):
     files.keep(["a"])  # before there is any
     files.folder.mkdir()
-    for name in ("a.in", "a.out", "b.in"):
+    for name in ("a.in", "a.out", "a_c1.out", "b.in", "b_c1.out"):
         files.path(name).touch()
     files.keep(["a"])
-    assert sorted(path.name for path in files.folder.iterdir()) == ["a.in", "a.out"]
+    assert sorted(path.name for path in files.folder.iterdir()) == ["a.in", "a.out", "a_c1.out"]

@@ -1,17 +1,21 @@
 """Training on a machine with a real sshd that has nothing of the workspace, also when the link breaks in the middle."""
 
 import sys
+import threading
+import time
 from collections.abc import Iterator
 
 import pytest
 
 from aiinfra_lab import gpu, train
 from aiinfra_lab.store import open_store
-from aiinfra_lab.train import history
+from aiinfra_lab.train import history, record
 from aiinfra_lab.train.record import TrainingRun
+from tests.conftest import until
 from tests.sshd import SshHost, needs_sshd
 
 from .conftest import CODE
+from .test_run import LOOP
 
 pytestmark = needs_sshd
 
@@ -54,3 +58,21 @@ def test_its_record_and_its_files_are_those_of_a_run_here(rows, far, capsys):
     ]
     assert names[0] == names[1]
     assert train.log("delay@1").lines == train.log("delay@2").lines == ("learned 2",)
+
+
+@pytest.mark.slow
+def test_a_link_that_is_cut_for_20_s_costs_no_measurement(rows, far):
+    def cut() -> None:
+        until(lambda: record.runs("delay") and train.show("delay").checkpoint is not None)
+        far.set_link("down")
+        time.sleep(20)
+        far.set_link("up")
+
+    cutting = threading.Thread(target=cut)
+    cutting.start()
+    code = LOOP.format(then="time.sleep(0.3)")
+    run = train.run("delay", rows=rows, code=code, params={"epochs": 100}, on="gpu:far")
+    cutting.join()
+    points = [point for point in history.read(run.path / history.FILE) if point.name == "loss"]
+    assert [(point.step, point.value) for point in points] == [(step, 1 / (step + 1)) for step in range(100)]
+    assert (run.state, run.checkpoint) == ("done", 99)

@@ -7,6 +7,7 @@ import pytest
 from aiinfra_lab import gpu, kernels, train
 from aiinfra_lab.errors import Failed
 from aiinfra_lab.gpu import sim_faults
+from aiinfra_lab.gpu.sim import SimMachines
 from aiinfra_lab.train import history, record
 from aiinfra_lab.train.results import Run
 from tests.conftest import until
@@ -31,7 +32,9 @@ def losses(*runs: Run) -> dict[int, float]:
 
 
 @pytest.mark.slow  # torch is imported by three kernels
-def test_it_goes_on_from_its_checkpoint_with_the_same_losses(rows, session, capsys):
+@pytest.mark.parametrize("has_our_files", [True, False])
+def test_it_goes_on_from_its_checkpoint_with_the_same_losses(rows, session, capsys, monkeypatch, has_our_files):
+    monkeypatch.setattr(SimMachines, "has_our_files", has_our_files)
     undisturbed = train.run("delay", rows=rows, code=SLOW, params={"epochs": 6, "pause": 0.0}, on=session)
 
     def take() -> None:
