@@ -46,6 +46,9 @@ class SshHost(Host):
             "UsePAM": "no",
             "PidFile": "none",
             "PermitRootLogin": "prohibit-password",
+            # A shell within a shell reads no `.bashrc`: what stands there is this user's, and may hold locks of its
+            # home when the machine goes.
+            "SetEnv": "SHLVL=2",
         }
         flags = [word for name, value in options.items() for word in ("-o", f"{name}={value}")]
         self._sshd = subprocess.Popen(
