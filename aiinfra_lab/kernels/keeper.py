@@ -322,14 +322,17 @@ class _Keeper:
         )
 
     def _first_request(self, place: Place) -> list[str]:
-        """What the next kernel gets before all that waits for it, when one was lost with its machine."""
-        if self.state.crashed < self.state.incarnation or not self.state.lost_at:
+        """What a kernel gets before all that waits for it, when the one before was lost with its machine."""
+        if not self.state.incarnation:
             return []
-        how = self.state.crash.removeprefix("its machine is gone: ")
-        at = time.strftime("%H:%M", time.localtime(self.state.lost_at))
+        how, lost_at = self.state.crash.removeprefix("its machine is gone: "), self.state.lost_at
+        if self.state.crashed < self.state.incarnation:  # while there was no keeper
+            how, lost_at = "the one before is gone", time.time()
+        at = time.strftime("%H:%M", time.localtime(lost_at))
         where = f"{self.kept.uri} is on another machine since {at} ({how})"
-        code = self.namespace.first_request(place, where, self.state.lost_at)
-        return self.shim.request("execute_request", {"code": code, **UNSEEN})
+        return self.shim.request(
+            "execute_request", {"code": self.namespace.first_request(place, where, lost_at), **UNSEEN}
+        )
 
     def _spec(self, place: Place) -> HostSpec:
         return HostSpec(

@@ -50,7 +50,7 @@ class SavedNamespace:
         self._saving: Future[None] | None = None
         self._saved_of = 0  # whose: the number of the kernel
         self._lock: IO[bytes] | None = None
-        self._is_awaited = False
+        self._is_awaited, self._offered = False, 0
         if self._folder.is_dir():  # a keeper that was killed has begun to send it
             self._hold()
 
@@ -75,7 +75,7 @@ class SavedNamespace:
             found = self._file.stat()
             if found.st_mtime < lost_at - _STALE_S:  # its machine was not taken then, and much has been run since
                 raise FileNotFoundError
-            size = found.st_size
+            size, self._offered = found.st_size, found.st_ino
             self._offer()
             path = f"{place.folder}/{FOLDER}/{FILE}.in"
             if isinstance(place.reach, LocalReach):
@@ -91,7 +91,8 @@ class SavedNamespace:
 
     def close(self) -> None:
         """Remove it all."""
-        self._remove()
+        self._file.unlink(missing_ok=True)
+        self._remove_exchange()
 
     def _save(self, incarnation: int, notice_at: float, until: float) -> None:
         try:
@@ -167,10 +168,12 @@ class SavedNamespace:
         with contextlib.suppress(LabError):
             with connected(self._kernel) as client:  # behind the first request
                 self._run(client, "pass", "None", _READ_S)
-            self._remove()
+            with contextlib.suppress(OSError):
+                if self._file.stat().st_ino == self._offered:  # else it was saved again, since that machine goes too
+                    self._file.unlink()
+            self._remove_exchange()
 
-    def _remove(self) -> None:
-        self._file.unlink(missing_ok=True)
+    def _remove_exchange(self) -> None:
         shutil.rmtree(self._folder, ignore_errors=True)
         if self._lock is not None:
             self._lock.close()

@@ -2,12 +2,15 @@
 
 import re
 import threading
+import time
 from collections.abc import Iterator
 
 import pytest
 
-from aiinfra_lab import gpu, kernels
+from aiinfra_lab import files, gpu, kernels
+from aiinfra_lab.config import settings
 from aiinfra_lab.gpu import sim_faults
+from aiinfra_lab.gpu.sim import SimMachines
 from aiinfra_lab.kernels import KeptKernel
 from aiinfra_lab.kernels.namespace import FILE
 from tests.conftest import until
@@ -46,6 +49,12 @@ def is_saved(session: KeptKernel) -> bool:
     return (session.folder / FILE).exists()
 
 
+def announce(session: KeptKernel, notice_s: float = 90) -> None:
+    """Have the machine's provider say that it takes it, long before it does."""
+    machines = SimMachines(settings())
+    files.write(machines.cloud.folder / session.state().machine / "notice", str(time.time() + notice_s))
+
+
 def taking(notice_s: float) -> threading.Thread:
     thread = threading.Thread(target=sim_faults.take, args=("far", notice_s))
     thread.start()
@@ -55,7 +64,9 @@ def taking(notice_s: float) -> threading.Thread:
 def test_the_next_machine_has_the_names_and_says_which_not(session):
     run(NAMES)
     machine = session.state().machine
-    taking(6).join()
+    announce(session)
+    until(lambda: is_saved(session))
+    sim_faults.take("far")
     code = "factor = 3\nprint(area(1), point.x, Point(1).x, view['rows'] is rows, rows.sum(), random.__name__)"
     said, shown = run(code).splitlines()
     assert re.fullmatch(
@@ -71,10 +82,12 @@ def test_the_next_machine_has_the_names_and_says_which_not(session):
 
 def test_what_is_run_after_the_notice_is_saved_too(session):
     run("x = 1")
-    thread = taking(10)
+    announce(session)
     until(lambda: is_saved(session))
+    before = (session.folder / FILE).stat().st_ino
     run("x = 2\ny = 3")
-    thread.join()
+    until(lambda: (session.folder / FILE).stat().st_ino != before)
+    sim_faults.take("far")
     assert run("print(x, y)").endswith("; 2 of 2 names are back]\n2 3\n")
 
 
@@ -88,25 +101,30 @@ def test_a_cell_that_runs_until_the_machine_is_taken_leaves_an_empty_kernel(sess
 
 
 def test_a_cell_that_ends_in_time_is_waited_for(session):
-    thread = taking(10)
+    announce(session)
     run("import time; time.sleep(4); x = 1")
-    thread.join()
+    until(lambda: is_saved(session))
+    sim_faults.take("far")
     assert run("print(x)").endswith("; 2 of 2 names are back]\n1\n")
 
 
 def test_a_namespace_goes_from_machine_to_machine(session):
     run("x = [1]\ndef more(): x.append(len(x) + 1)")
     for number in (2, 3):
-        taking(6).join()
+        until(lambda: not is_saved(session))
+        announce(session)
+        until(lambda: is_saved(session))
+        sim_faults.take("far")
         assert run("more(); print(x)").endswith(f"; 2 of 2 names are back]\n{[*range(1, number + 1)]}\n")
 
 
 def test_a_keeper_that_was_killed_has_it_all_the_same(session):
     run("x = 1")
-    thread = taking(12)
+    announce(session)
     until(lambda: is_saved(session))
     kill_keeper("far")
-    thread.join()
+    until(lambda: not session.is_alive())
+    sim_faults.take("far")
     assert run("print(x)").endswith("; 1 of 1 names is back]\n1\n")
 
 
@@ -114,7 +132,9 @@ def test_what_has_no_room_is_named_and_nothing_is_saved_where_that_is_switched_o
     (workspace / "aiinfra.toml").write_text("[gpu]\nnamespace_bytes = 100_000\n")
     gpu.start("far", on="sim", spot=True, for_="1h")
     run("large, small = bytes(10**6), bytes(10**3)")
-    taking(6).join()
+    announce(session := KeptKernel.of("gpu:far"))
+    until(lambda: is_saved(session))
+    sim_faults.take("far")
     lost = "`large` could not be saved (1.0 MB, for which there is no room)"
     assert run("print(len(small))").endswith(f"; 1 of 2 names are back; {lost}]\n1000\n")
     gpu.stop("far")

@@ -84,7 +84,7 @@ def test_what_two_names_share_they_share_afterwards(both):
 
 def test_generators_of_random_numbers_go_on(both):
     draw = "print(random.random(), np.random.rand(), torch.rand(1).item())"
-    both.save("import random, torch\nimport numpy as np\nrandom.random(); np.random.rand(); torch.rand(1);", draw)
+    both.save("import random, torch\nimport numpy as np\nrandom.random(); np.random.rand(); x = torch.rand(1)", draw)
     drawn = both.printed
     both.restore(draw)
     assert both.printed == drawn
