@@ -19,13 +19,18 @@ _OUTER: contextvars.ContextVar[Callable[[str], None] | None] = contextvars.Conte
 
 @contextlib.contextmanager
 def working(
-    kind: str, uri: str, first: str, beside: Callable[[], str] | None = None
+    kind: str,
+    uri: str,
+    first: str,
+    beside: Callable[[], str] | None = None,
+    may_show: Callable[[], bool] = lambda: True,
 ) -> Iterator[Callable[[str], None]]:
     """Show in the cell, once it takes longer, at which step a verb is and for how long it has been at work.
 
-    What it gives says that the next step begins. beside: gives a line that is drawn below, each time anew. At the end,
-    also with an error, the frame is taken away: what follows says all. Outside a notebook it does nothing. Within
-    another one it only says the next step of that. Begin it before what takes long to import.
+    What it gives says that the next step begins. beside: gives a line that is drawn below, each time anew. may_show:
+    asked before the first. At the end, also with an error, the frame is taken away: what follows says all. Outside a
+    notebook it does nothing. Within another one it only says the next step of that. Begin it before what takes long to
+    import.
     """
     if outer := _OUTER.get():
         outer(first)
@@ -44,7 +49,7 @@ def working(
         notes = [line] if beside and (line := beside()) else []
         return Card(kind=kind, uri=uri, state=mark_of("running"), lead=lead, notes=notes)
 
-    frame = TickingFrame(draw, SHOWN_AFTER_S)
+    frame = TickingFrame(draw, SHOWN_AFTER_S, may_show)
     token = _OUTER.set(begin)
     try:
         yield begin

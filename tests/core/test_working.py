@@ -58,6 +58,18 @@ def test_what_stands_beside_is_drawn_anew_each_time(frames):
     assert [list(card.notes) for card in made[:3]] == [[], ["0.12 USD"], ["0.13 USD"]]
 
 
+def test_what_may_not_be_shown_any_more_when_it_is_due_is_not(frames):
+    asked = threading.Event()
+
+    def may_show():
+        asked.set()
+        return False
+
+    with working("Session", "gpu:trainer", "runs the cell", may_show=may_show):
+        assert asked.wait(10)
+    assert frames[0] == []
+
+
 def test_the_frame_goes_also_when_the_verb_fails(frames):
     with pytest.raises(ValueError):  # noqa: PT011
         fail(frames[1])
