@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from threading import Event
 from typing import Any
 
 from .. import kernels
@@ -49,9 +50,16 @@ def run(session: object, code: str, inputs: Mapping[str, object], outputs: Seque
     kernel = sessions.kernel_of(session)
     most_bytes = settings().get("gpu.value_bytes", cells.MOST_BYTES)
     began = time.monotonic()
+    has_output = Event()
+
+    def show(output: kernels.Output) -> None:
+        has_output.set()  # a frame in the middle would cut what is printed in two
+        kernels.republish(output)
+
     try:
-        with working("Session", str(kernel.uri), "runs the cell", metering.meter(kernel.name)):
-            done = cells.run_cell(kernel, code, inputs, outputs, kernels.republish, most_bytes)
+        meter = metering.meter(kernel.name)
+        with working("Session", str(kernel.uri), "runs the cell", meter, may_show=lambda: not has_output.is_set()):
+            done = cells.run_cell(kernel, code, inputs, outputs, show, most_bytes)
     except CellFailed as problem:
         if not in_notebook():  # there it is what the cell shows
             error = {"traceback": [*problem.trace]}

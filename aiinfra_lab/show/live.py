@@ -62,12 +62,14 @@ class LiveFrame:
 class TickingFrame:
     """A live frame that a thread draws anew each second, however busy its caller is.
 
-    draw: makes the frame; it is called in that thread. after_s: what ends sooner shows none. Outside a notebook it
-    shows nothing.
+    draw: makes the frame; it is called in that thread. after_s: what ends sooner shows none; nor does what may not, as
+    is asked then. Outside a notebook it shows nothing.
     """
 
-    def __init__(self, draw: Callable[[], Drawn], after_s: float = 0.0) -> None:
-        self._draw, self._after_s = draw, after_s
+    def __init__(
+        self, draw: Callable[[], Drawn], after_s: float = 0.0, may_show: Callable[[], bool] = lambda: True
+    ) -> None:
+        self._draw, self._after_s, self._may_show = draw, after_s, may_show
         self._frame = None if after_s else LiveFrame(draw())
         self._over = threading.Event()
         # The output belongs to the cell of this context, whichever runs when the thread gets to it.
@@ -94,7 +96,7 @@ class TickingFrame:
             self._thread.join()
 
     def _tick(self) -> None:
-        if self._over.wait(self._after_s):
+        if self._over.wait(self._after_s) or not (self._frame or self._may_show()):
             return
         self._frame = self._frame or LiveFrame(self._draw())
         drew_s = 0.0

@@ -19,7 +19,14 @@ _OUTER: contextvars.ContextVar[Callable[[str], None] | None] = contextvars.Conte
 
 @contextlib.contextmanager
 def working(
-    kind: str, uri: str, first: str, parts: Callable[[], Sequence[Part]] = tuple, *, state: str = "running"
+def working(
+    kind: str,
+    uri: str,
+    first: str,
+    parts: Callable[[], Sequence[Part]] = tuple,
+    *,
+    state: str = "running",
+    may_show: Callable[[], bool] = lambda: True,
 ) -> Iterator[Callable[[str], None]]:
     """Show in the cell, once it takes longer, at which step a verb is and for how long it has been at work.
 
@@ -28,7 +35,7 @@ def working(
     what takes long to import.
 
     parts: what stands below it, asked for anew for each frame. state: in the words of the thing, where `running` would
-    say that it is what it only becomes
+    say that it is what it only becomes. may_show: asked before the first frame
     """
     if outer := _OUTER.get():
         outer(first)
@@ -46,7 +53,7 @@ def working(
         lead = f"It {step[0]}, {show_duration(time.monotonic() - began)} so far."
         return Card(kind=kind, uri=uri, state=mark_of(state), lead=lead, parts=list(parts()))
 
-    frame = TickingFrame(draw, SHOWN_AFTER_S)
+    frame = TickingFrame(draw, SHOWN_AFTER_S, may_show)
     token = _OUTER.set(begin)
     try:
         yield begin

@@ -65,6 +65,18 @@ def test_what_only_becomes_what_it_is_does_not_run_yet(frames):
     assert str(made[0].state) == "◐ starting"
 
 
+def test_what_may_not_be_shown_any_more_when_it_is_due_is_not(frames):
+    asked = threading.Event()
+
+    def may_show():
+        asked.set()
+        return False
+
+    with working("Session", "gpu:trainer", "runs the cell", may_show=may_show):
+        assert asked.wait(10)
+    assert frames[0] == []
+
+
 def test_the_frame_goes_also_when_the_verb_fails(frames):
     with pytest.raises(ValueError):  # noqa: PT011
         fail(frames[1])
