@@ -497,3 +497,24 @@ def test_five_hundred_things_are_all_there_at_last(page: Page) -> None:
     panel = shown(page, Server(things))
     expect(panel.locator(".aiinfra-Item")).to_have_count(500)
     assert names(panel) == [f"run-{number}@1" for number in range(500)]
+
+
+# ---- a session ----
+
+
+def test_a_session_is_given_more_time_and_its_outputs_are_fetched_by_the_keyboard(page: Page) -> None:
+    more = {"verb": "start", "title": "Give it 2h", "question": "Let trainer live for 2h from now?"}
+    more |= {"consequence": "It ends by itself after that.", "instead": "", "flags": {"for": "2h"}}
+    server = Server([thing("gpu:trainer", "ends soon", actions=[more], deadline=time.time() + 300)])
+    server.details["gpu:trainer"] = {"code": "%gpu get trainer"}
+    panel = shown(page, server)
+    opener(panel, "trainer").press("Enter")
+    expect(panel.get_by_role("button", name="Get outputs")).to_be_visible()
+    panel.get_by_role("button", name="Give it 2h…").press("Enter")
+    page.wait_for_timeout(ARMED_MS)
+    with page.expect_request("**/aiinfra/gpu/start*") as asked:
+        panel.get_by_role("alertdialog").get_by_role("button", name="Give it 2h").press("Enter")
+    assert asked.value.post_data_json["flags"] == {"for": "2h"}
+    assert asked.value.post_data_json["args"] == ["trainer"]
+    panel.get_by_role("button", name="Get outputs").press("Enter")
+    expect(panel.get_by_role("button", name="Copied")).to_be_visible()  # no notebook is open to insert it

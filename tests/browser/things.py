@@ -11,7 +11,7 @@ from playwright.sync_api import Page, Route
 
 from aiinfra_lab.show.states import mark_of
 
-STOP = {"verb": "stop", "instead": "", "consequence": "It has answered 48,210 requests since its start."}
+STOP = {"verb": "stop", "instead": "", "flags": {}, "consequence": "It has answered 48,210 requests since its start."}
 MILDER = [
     {
         "verb": "promote",

@@ -117,7 +117,7 @@ def test_the_risk_of_spot_is_what_the_price_table_knows(workspace):
     )  # fmt: skip
     below = "may be taken away; 54 % below the price on demand, as of 2026-01-31"
     assert offers.risk(of(SPOT, provider="aws")[0], [row]) == below
-    assert offers.risk(of(SPOT)[0], [row]) == "may be taken away; how often is not known"
+    assert offers.risk(of(SPOT)[0], [row]) == "may be taken; how often is unknown"
     assert offers.risk(of(STEADY, provider="aws")[0], [row]) == ""
 
 
