@@ -201,7 +201,7 @@ def observe(record: Record[JobRecord], where: Folder | None = None) -> Job:
         exit_code=code,
         pid=body.pid,
         deadline_at=body.deadline_at,
-        stop_requested_at=body.stop_requested_at,
+        stop_requested_at=body.stop_requested_at or (_asked_beside(folder) if here and body.is_open else None),
         restarts=body.restarts,
         restarted_at=body.restarted_at,
         folder=folder,
@@ -211,6 +211,14 @@ def observe(record: Record[JobRecord], where: Folder | None = None) -> Job:
         is_here=here,
         ended_by=body.ended_by,
     )
+
+
+def _asked_beside(folder: Path) -> float | None:
+    """When somebody asked for a job's end who could not write it to the store."""
+    try:
+        return (folder / STOP).stat().st_mtime
+    except OSError:
+        return None
 
 
 def show_restarts(restarts: int, last_at: float | None) -> str:

@@ -191,6 +191,19 @@ def test_a_machine_whose_start_crashed_before_it_was_written_down_is_found_and_s
     assert gpu.show("trainer").state.startswith("ended")
 
 
+def test_a_stop_that_the_store_does_not_take_is_seen_by_whoever_looks(workspace, monkeypatch):
+    def refuse(*_: object) -> None:
+        raise Unavailable("the disk is full", "free space on it")
+
+    job = jobs.prepare("gpu:trainer", ["true"])
+    open_store().commit([job])
+    monkeypatch.setattr(jobs, "launch", lambda: None)
+    with monkeypatch.context() as patch:
+        patch.setattr(type(open_store()), "commit", refuse)
+        jobs.cancel(job.name)
+    assert jobs.poll(job.name).stop_requested_at is not None
+
+
 def test_ctrl_c_leaves_the_session_alive_and_says_how_to_find_it(workspace):
     command = [sys.executable, "-m", "aiinfra_lab.cli", "gpu", "start", "trainer"]
     waiting = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
