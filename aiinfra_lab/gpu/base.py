@@ -133,3 +133,11 @@ class KernelHost(Protocol):
 
         NotFound when there is no such machine. Unavailable when its kernel cannot be reached from here.
         """
+
+
+def start_again(name: str, gpu: str, on: str, *, spot: bool) -> str:
+    """What starts a session of that name on such a machine once more."""
+    flags = ["--gpu", f'"{gpu}"' if " " in gpu else gpu] if gpu != "cpu" else []
+    flags += ["--spot"] if spot else []
+    flags += ["--on", on] if on != "local" else []
+    return " ".join(["%gpu start", name, *flags])

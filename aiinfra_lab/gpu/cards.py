@@ -30,6 +30,7 @@ from ..show import (
 from ..show.states import STATES
 from ..units import counted, show_duration, show_share, show_usd
 from ..uris import Uri
+from .base import start_again
 
 if TYPE_CHECKING:
     from . import AcceleratorUse, ExportedSession, MachineCheck, Offered, Offers, Session, SessionOutput
@@ -316,7 +317,7 @@ def _next(session: Session) -> str:
     name = _name(session)
     if session.ended_at is not None:
         more = f" --budget {2 * session.budget_usd:g}" if session.budget_usd and "(budget" in session.state else ""
-        return f"`%gpu start {name}{more}` starts it again"
+        return f"`{start_again(name, session.gpu, session.on, spot=session.spot)}{more}` starts it again"
     if session.state == "stopping":
         return f"`%gpu show {name}` looks again"
     limit = "" if session.deadline_at else f"`%gpu start {name} --for 2h` lets it end by itself · "

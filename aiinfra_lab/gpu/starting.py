@@ -17,7 +17,7 @@ from ..providers import Patience, chosen, make, names
 from ..store import Record
 from ..units import show_duration, show_usd
 from . import offers, sessions
-from .base import KernelHost, Machines, Offer, Plan
+from .base import KernelHost, Machines, Offer, Plan, start_again
 from .record import Limits, SessionRecord
 from .renting import RentingMachines
 
@@ -276,9 +276,7 @@ def _await(
 def _ended_early(record: Stored, why: str, fix: str) -> Failed:
     """That a session ended before it was ready, with what starts the same once more."""
     name, body = record.name, record.body
-    gpu = f'"{body.gpu}"' if " " in body.gpu else body.gpu
-    flags = [*(["--gpu", gpu] if body.gpu != offers.CPU else []), *(["--spot"] if body.spot else [])]
-    again = " ".join(["%gpu start", name, *flags, "--on", body.provider])
+    again = start_again(name, body.gpu, body.provider, spot=body.spot)
     if why == "deadline":
         what, fix = "its time was over before", f"give it longer: `{again} --for 1h`"
     elif why == "budget" and body.budget_usd is not None:

@@ -43,16 +43,24 @@ def test_a_session_that_its_budget_ends_soon_says_so():
 @pytest.mark.parametrize(
     ("why", "lead", "command"),
     [
-        ("budget", "**Ended because its budget of 2.00 USD was spent.**", "`%gpu start trainer --budget 4`"),
-        ("deadline", "**Ended because its time was over.**", "`%gpu start trainer`"),
-        ("stopped", "**Stopped when somebody asked for it.**", "`%gpu start trainer`"),
-        ("its keeper was killed", "**Ended: its keeper was killed.**", "`%gpu start trainer`"),
+        ("budget", "**Ended because its budget of 2.00 USD was spent.**", "`%gpu start trainer --gpu A10G --budget 4`"),
+        ("deadline", "**Ended because its time was over.**", "`%gpu start trainer --gpu A10G`"),
+        ("stopped", "**Stopped when somebody asked for it.**", "`%gpu start trainer --gpu A10G`"),
+        ("its keeper was killed", "**Ended: its keeper was killed.**", "`%gpu start trainer --gpu A10G`"),
     ],
 )
 def test_an_end_says_why_and_how_to_start_again(why, lead, command):
     card = session(f"ended ({why})", ended_at=NOW - 60, budget_usd=2.0).card()
     assert (str(card.state), card.lead, card.parts) == ("■ ended", lead, [])
     assert card.next == [f"Next: {command} starts it again"]
+
+
+def test_the_same_machine_is_started_again():
+    rented = session("ended (stopped)", ended_at=NOW, on="sim", gpu="L4", spot=True).card()
+    assert rented.next == ["Next: `%gpu start trainer --gpu L4 --spot --on sim` starts it again"]
+    assert session("ended (stopped)", ended_at=NOW, gpu="cpu").card().next == [
+        "Next: `%gpu start trainer` starts it again"
+    ]
 
 
 def test_a_session_whose_machine_cannot_be_asked_is_not_shown_as_running():
