@@ -19,7 +19,6 @@ _OUTER: contextvars.ContextVar[Callable[[str], None] | None] = contextvars.Conte
 
 @contextlib.contextmanager
 def working(
-def working(
     kind: str,
     uri: str,
     first: str,
