@@ -75,11 +75,13 @@ class OneShots:
 
     def _account_of(self, region: str) -> tuple[str, str]:
         if self._account is None:
+            from botocore.utils import ArnParser
+
             try:
                 found = self._calls.ask(region, "get_caller_identity", "sts")
             except RefusedError as refused:
                 raise self._problem(refused) from refused
-            self._account = str(found["Arn"]).split(":")[1], str(found["Account"])
+            self._account = ArnParser().parse_arn(str(found["Arn"]))["partition"], str(found["Account"])
         return self._account
 
     def _problem(self, refused: RefusedError) -> UsageProblem:
