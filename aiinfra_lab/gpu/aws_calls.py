@@ -118,6 +118,13 @@ class Calls:
             self._regions = time.monotonic(), found
         return found
 
+    def account(self, region: str) -> tuple[str, str]:
+        """The partition of AWS that a region is in (aws, aws-cn), and the number of the account. RefusedError."""
+        from botocore.utils import ArnParser
+
+        found = self.ask(region, "get_caller_identity", "sts")
+        return ArnParser().parse_arn(str(found["Arn"]))["partition"], str(found["Account"])
+
     def usual_region(self) -> str:
         """That of the environment or the profile; empty when there is none."""
         from botocore.exceptions import BotoCoreError

@@ -75,13 +75,10 @@ class OneShots:
 
     def _account_of(self, region: str) -> tuple[str, str]:
         if self._account is None:
-            from botocore.utils import ArnParser
-
             try:
-                found = self._calls.ask(region, "get_caller_identity", "sts")
+                self._account = self._calls.account(region)
             except RefusedError as refused:
                 raise self._problem(refused) from refused
-            self._account = ArnParser().parse_arn(str(found["Arn"]))["partition"], str(found["Account"])
         return self._account
 
     def _problem(self, refused: RefusedError) -> UsageProblem:
