@@ -107,9 +107,9 @@ class _Cell:
             def run(code: str, expression: str = "None") -> Any:
                 return ask(self._kernel, client, code, expression)
 
-            ask = f"__import__('json').dumps(__import__('aiinfra_values').installed({[*needs]}))"
+            installed = f"__import__('json').dumps(__import__('aiinfra_values').installed({[*needs]}))"
             is_there = f"getattr(__import__('sys').modules.get('aiinfra_values'), 'DIGEST', '') == {sent.digest()!r}"
-            found = run("pass", f"{is_there} and {ask}") or run(sent.source(), ask)
+            found = run("pass", f"{is_there} and {installed}") or run(sent.source(), installed)
             if lacking := values.mismatches(json.loads(found), needs):
                 raise self._mismatch(packed, lacking)
             note(taken)
