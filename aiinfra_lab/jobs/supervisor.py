@@ -324,9 +324,25 @@ def main(*, stays: bool = False) -> None:
                 return
         time.sleep(TICK_S)
     # The workspace is gone: no record can show any more what lives, and nobody could stop it.
-    for record in supervisor.live.values():
-        if record.body.supervised:
-            process.end(record.body.pid, record.body.born, record.name)
+    _end_all([record for record in supervisor.live.values() if record.body.supervised])
+
+
+def _end_all(records: list[Record[JobRecord]]) -> None:
+    """Ask them to end, and end what has not when its time is over: one may keep a machine that costs money."""
+    for record in records:
+        process.ask_to_end(record.body.pid, record.body.born, record.name)
+    began = time.monotonic()
+    while records:
+        processes.reap()
+        lasted_s = time.monotonic() - began
+        for record in list(records):
+            body = record.body
+            is_late = lasted_s > (body.grace_s or GRACE_S)
+            if is_late:
+                process.end(body.pid, body.born, record.name)
+            if is_late or not any(process.tree(body.pid, body.born, record.name)):
+                records.remove(record)
+        time.sleep(TICK_S)
 
 
 if __name__ == "__main__":

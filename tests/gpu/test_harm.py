@@ -109,13 +109,12 @@ def test_a_session_whose_folder_was_deleted_ends_and_says_so(workspace, on):
 
 @needs_sshd[0]
 @needs_sshd[1]
-@pytest.mark.slow  # a deadline that is waited for
-def test_a_kernel_elsewhere_ends_at_its_deadline_when_the_workspace_was_deleted(workspace, tmp_path):
+def test_a_kernel_elsewhere_ends_when_the_workspace_was_deleted(workspace, tmp_path):
     far = SshHost(1, tmp_path / "far")
     try:
         lines = ["[gpu]", 'ssh_hosts = "far"', f'ssh_config = "{far.config}"', f'ssh_python = "{sys.executable}"']
         (workspace / "aiinfra.toml").write_text("\n".join(lines))
-        gpu.start("trainer", on="ssh", for_="40s")
+        gpu.start("trainer", on="ssh", for_="1h")
         shutil.rmtree(workspace / ".aiinfra")
         with pytest.raises(StoreUnavailable, match="moved or deleted"):
             gpu.show("trainer")
