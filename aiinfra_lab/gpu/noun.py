@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from typing import ClassVar
 
 from .. import jobs
@@ -16,6 +17,7 @@ from ..store import Record, open_store
 from ..units import show_duration, show_usd
 from ..uris import Uri
 from . import pools, sessions, starting
+from .base import start_again
 from .pool_record import PoolRecord
 from .record import MachineRecord, SessionRecord
 
@@ -122,6 +124,14 @@ class GpuNoun(Noun[SessionRecord]):
 
     def budgets(self) -> Sequence[Budget]:
         return pools.budgets(super().budgets())
+
+    def budget(self, record: Record[SessionRecord]) -> Budget | None:
+        """That of a session. One that has ended is started again on such a machine as it had."""
+        found, body = super().budget(record), record.body
+        if found is None or not body.ended_at:
+            return found
+        again = start_again(record.name, body.gpu, body.provider, spot=body.spot)
+        return replace(found, fix=f"`{again} --budget {2 * found.budget_usd:g}` starts it again")
 
     def spent_usd(self, record: Record[SessionRecord]) -> float:
         """A rented session is paid by its machines."""

@@ -76,7 +76,7 @@ def test_a_session_that_its_budget_ended_is_said_to_have_spent_it(workspace):
     session(9.0, name="stopped", ended_at=now, ended_by="stopped")
     budgets.look()
     assert [text.partition(", ")[0] for text in sent()] == ["100 % of 5.00 USD"]
-    assert COST.notices()[0].fix == "`%gpu start trainer --budget 10` starts it again"
+    assert COST.notices()[0].fix == "`%gpu start trainer --gpu L4 --on nowhere --budget 10` starts it again"
 
 
 def test_a_session_without_a_budget_has_no_level(workspace):
