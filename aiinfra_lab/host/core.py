@@ -18,7 +18,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from . import processes
+from . import files, processes
 from .exchange import HostFiles, unpack_piece
 from .frames import Frame, Kind, MessageChannel, frame, pack, unpack
 from .idle import IdleWatch
@@ -151,6 +151,8 @@ class Core:
                 self._finish("its folder is gone")
         if self.notice is not None and self.notice.heard != self.state.notice_at:
             self._report(notice_at=self.notice.heard)
+            with contextlib.suppress(OSError):  # for code on the machine, wherever it was heard
+                files.write(self.folder / "notice", str(self.notice.heard).encode())
         if not self.over and self.kernel is not None and self.idle.due_in() == 0:
             self._look_for_use(self.kernel)
         if self.kill_at and time.monotonic() >= self.kill_at:

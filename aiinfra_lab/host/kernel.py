@@ -15,7 +15,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from . import files, processes
+from . import files, notice, processes
 from .frames import MessageChannel
 from .spec import HostSpec
 
@@ -58,6 +58,7 @@ class Kernel:
                 stdin=subprocess.DEVNULL,
                 start_new_session=True,  # an interrupt goes to its group, and what ends the core to ours
                 env={
+                    **({notice.FILE: f"{spec.folder}/notice"} if spec.rented else {}),
                     **os.environ,
                     **spec.env,
                     "JPY_PARENT_PID": str(os.getpid()),

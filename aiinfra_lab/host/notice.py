@@ -55,6 +55,22 @@ class NoticeWatch:
         self._wake()
 
 
+class MachineNotice:
+    """The same for code that runs on the machine and asks often: by the file alone, which the core writes too."""
+
+    def __init__(self) -> None:
+        named = os.environ.get(FILE)
+        self._path = Path(named).expanduser() if named else None
+        self._heard, self._look_at = False, 0.0
+
+    def is_heard(self) -> bool:
+        """Whether the machine will be taken away."""
+        if self._path is not None and not self._heard and time.monotonic() >= self._look_at:
+            self._look_at = time.monotonic() + _LOOK_S
+            self._heard = _written(self._path) is not None
+        return self._heard
+
+
 def wake_loop() -> None:
     """Have the loop of this process turn that waits for its signals."""
     processes.signal_process(os.getpid(), signal.SIGCHLD)

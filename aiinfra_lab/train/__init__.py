@@ -258,4 +258,4 @@ def _source(name: str, from_: str | None) -> Record[TrainingRun]:
 
 
 def _has_checkpoint(run: Record[TrainingRun]) -> bool:
-    return checkpoint.epoch(record.folder(run.name) / checkpoint.FILE) is not None
+    return checkpoint.progress(record.folder(run.name) / checkpoint.FILE) is not None

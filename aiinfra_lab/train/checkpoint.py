@@ -7,7 +7,7 @@ import random
 import struct
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from ..errors import Damaged, UsageProblem
 from ..files import writing
@@ -17,23 +17,36 @@ _HEADER = 100_000_000  # what the safetensors format allows
 _PLAIN = (str, int, float, bool, type(None))
 
 
-def save(path: Path, state: Mapping[str, Any], epoch: int) -> None:
+class Progress(NamedTuple):
+    """How far a checkpoint is: the last epoch that it holds whole, counted from 0 (-1: none), and so many steps of the
+    next one."""
+
+    epoch: int
+    step: int = 0
+
+    def __str__(self) -> str:
+        # The code counts its epochs from 0, and everything that is shown of them from 1.
+        return f"after step {self.step} of epoch {self.epoch + 2}" if self.step else f"after epoch {self.epoch + 1}"
+
+
+def save(path: Path, state: Mapping[str, Any], epoch: int, step: int = 0) -> None:
     """Write a state of nested dicts, lists, tuples, numbers, texts and tensors; whole or not at all.
 
     UsageProblem names what cannot be stored.
     """
     tensors: dict[str, Any] = {}
     skeleton = _flatten(dict(state), tensors, "state")
-    save_tensors(path, tensors, {"state": json.dumps(skeleton), "epoch": str(epoch)})
+    save_tensors(path, tensors, {"state": json.dumps(skeleton), "epoch": str(epoch), "step": str(step)})
 
 
-def epoch(path: Path) -> int | None:
-    """The epoch of the checkpoint there, read from the file's first bytes; None when there is none."""
+def progress(path: Path) -> Progress | None:
+    """How far the checkpoint there is, read from the file's first bytes; None when there is none."""
     try:
         with path.open("rb") as file:
             (size,) = struct.unpack("<Q", file.read(8))
             # At most what the format allows: in another kind of file the first bytes may stand for any size.
-            return int(json.loads(file.read(min(size, _HEADER)))["__metadata__"]["epoch"])
+            notes = json.loads(file.read(min(size, _HEADER)))["__metadata__"]
+            return Progress(int(notes["epoch"]), int(notes.get("step", 0)))  # an earlier version wrote no step
     except (OSError, struct.error, ValueError, KeyError, TypeError):
         return None
 

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Mapping, Sequence
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from ..errors import LabError, UsageProblem
+from ..host.notice import MachineNotice
 from . import checkpoint
 from .code import Stopped
 from .history import FILE, MetricLog, Point
@@ -20,6 +22,9 @@ if TYPE_CHECKING:
     from .given import SavedWith
     from .heldout import HoldoutScores
     from .table import Tensors, TrainingTable
+
+
+Batch = TypeVar("Batch")
 
 
 class Context:
@@ -47,6 +52,11 @@ class Context:
         self.resumed = resumed
         self.went_on = False
         self._kept: list[int] = []
+        self._learning: tuple[Any, Any] | None = None  # the model and the optimizer, once the code has shown them
+        self._epoch_began: dict[str, Any] = {}  # where the random generators stood
+        self._within = 0  # so many steps of the epoch in progress are in the checkpoint that it goes on from
+        self._more: frozenset[str] = frozenset()
+        self._notice = MachineNotice()
         self.history = MetricLog(folder / FILE, (resumed or {}).get("steps"))
         self._folder = folder
         self._open_rows = open_rows
@@ -110,23 +120,68 @@ class Context:
 
         `more` may hold tensors, numbers, texts and state dicts, such as a scheduler's.
         """
-        state = {
-            "epoch": int(epoch),
+        self._learning, self._more = (model, optimizer), frozenset(more)
+        state = self._state(int(epoch))
+        if clash := state.keys() & more.keys():
+            raise UsageProblem(f"run.checkpoint keeps {min(clash)!r} already", "give yours another name")
+        checkpoint.save(self._folder / checkpoint.FILE, {**state, **more}, int(epoch))
+        self._kept.append(int(epoch))
+        self._epoch_began = state["random"]
+        # After the save: what this epoch learned is kept.
+        self._stop_if_asked()
+
+    def steps(self, batches: Iterable[Batch], **more: Callable[[], Any]) -> Iterator[Batch]:
+        """The batches of an epoch, a step of it with each: `for numbers, codes, y in run.steps(loader):`.
+
+        Once its provider has announced that it takes the machine, the state after each step is kept too, of the model
+        and the optimizer that `resume` was given, and a run that goes on from there begins with the next step: it draws
+        the same batches again and passes over those that it has learned from.
+
+        more: what else `checkpoint` keeps, as functions that give it: `scheduler=scheduler.state_dict`
+        UsageProblem where `checkpoint` has kept more than that.
+        """
+        if lacking := sorted(self._more - more.keys()):
+            example = f"run.steps(batches, {lacking[0]}={lacking[0]}.state_dict)"
+            raise UsageProblem(f"run.checkpoint keeps {', '.join(lacking)} too", f"name it here, e.g. `{example}`")
+        done, saved_s, saved_at = self._within, 0.0, 0.0
+        self._within = 0
+        for step, batch in enumerate(batches, 1):
+            if step < done:
+                continue
+            if step == done and self.resumed is not None:
+                checkpoint.set_random_state(self.resumed["random"])
+                continue
+            yield batch
+            if not (self._learning and self._notice.is_heard()):
+                continue
+            now = time.monotonic()
+            # Nobody knows which step is the last one; no more than half of the time goes into keeping them.
+            if now - saved_at >= saved_s:
+                self._keep_step(step, {name: give() for name, give in more.items()})
+                saved_at = time.monotonic()
+                saved_s = saved_at - now
+
+    def _keep_step(self, step: int, more: Mapping[str, Any]) -> None:
+        before = self._kept[-1] if self._kept else int(self.resumed["epoch"]) if self.resumed and self.went_on else -1
+        state = {**self._state(before), "step": step, "epoch_began": self._epoch_began, **more}
+        checkpoint.save(self._folder / checkpoint.FILE, state, before, step)
+
+    def _state(self, epoch: int) -> dict[str, Any]:
+        assert self._learning is not None
+        model, optimizer = self._learning
+        return {
+            "epoch": epoch,
             "model": model.state_dict(),
             "optimizer": optimizer.state_dict() if optimizer is not None else None,
             # Both, so that a resumed run draws and counts as an uninterrupted one would have.
             "random": checkpoint.random_state(),
             "steps": self.history.steps,
         }
-        if clash := state.keys() & more.keys():
-            raise UsageProblem(f"run.checkpoint keeps {min(clash)!r} already", "give yours another name")
-        checkpoint.save(self._folder / checkpoint.FILE, {**state, **more}, int(epoch))
-        self._kept.append(int(epoch))
-        # After the save: what this epoch learned is kept.
-        self._stop_if_asked()
 
     def resume(self, model: Any, optimizer: Any = None) -> int:
         """Put back what the last checkpoint holds, and return the epoch to go on with; 0 without --resume."""
+        self._learning = model, optimizer
+        self._epoch_began = checkpoint.random_state()
         if self.resumed is None:
             return 0
         try:
@@ -140,7 +195,9 @@ class Context:
                 "resume with the network it was made with, or start anew without --resume or --from",
             ) from problem
         # Last: building the model and the optimizer has drawn random numbers.
-        checkpoint.set_random_state(self.resumed["random"])
+        self._within = int(self.resumed.get("step", 0))
+        self._epoch_began = self.resumed["epoch_began"] if self._within else self.resumed["random"]
+        checkpoint.set_random_state(self._epoch_began)
         self.went_on = True
         return int(self.resumed["epoch"]) + 1
 

@@ -71,8 +71,8 @@ def begin(planned: Record[TrainingRun]) -> None:
 def announce(after: Record[TrainingRun], what: str) -> None:
     """Say that a run goes on in the place of another one, since its machine is gone: the first of what was said."""
     source = after.body.resumed_from
-    epoch = checkpoint.epoch(record.folder(resolve(source, TrainingRun).name) / checkpoint.FILE) if source else None
-    since = "from its beginning" if epoch is None else f"from its checkpoint after epoch {epoch + 1}"
+    kept = checkpoint.progress(record.folder(resolve(source, TrainingRun).name) / checkpoint.FILE) if source else None
+    since = f"from its checkpoint {kept}" if kept else "from its beginning"
     _print(f"{after.body.on}: {what.partition(' in the middle')[0]}; {after.uri} goes on {since}\n")
 
 
@@ -114,8 +114,8 @@ def _drawing(planned: Record[TrainingRun]) -> Callable[[], Card]:
     folder, body = record.folder(planned.name), planned.body
 
     def draw() -> Card:
-        points, epoch = history.read(folder / FILE), checkpoint.epoch(folder / checkpoint.FILE)
-        return frame(planned.uri, points, body.params, body.started_at, body.on, epoch)
+        points, kept = history.read(folder / FILE), checkpoint.progress(folder / checkpoint.FILE)
+        return frame(planned.uri, points, body.params, body.started_at, body.on, kept.epoch if kept else None)
 
     return draw
 

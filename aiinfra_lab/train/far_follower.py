@@ -137,7 +137,7 @@ class Follower:
             self._history.take(new)
             self._have += len(new)
             self.ledger.add(new)
-        if report.epoch is not None:
+        if report.kept is not None:
             self._checkpoint = report
         if report.ended is not None:
             self._end = report
@@ -175,8 +175,8 @@ class Follower:
         part = part_of(self.far.exchange, report.part)
         path = self.folder / checkpoint.FILE
         with exchanging(self._kernel, part) as exchange:
-            here = checkpoint.epoch(path)
-            if here is None or report.epoch is None or here < report.epoch:
+            here = checkpoint.progress(path)
+            if here is None or report.kept is None or here < report.kept:
                 found = exchange.fetch_file(report.size)
                 with files.writing(path) as aside:
                     shutil.copyfile(found, aside)
@@ -208,7 +208,7 @@ class Follower:
 
     def _write_end(self, state: Any, problem: LabError) -> None:
         fix = problem.fix
-        if state == "killed" and not self.far.next and checkpoint.epoch(self.folder / checkpoint.FILE) is not None:
+        if state == "killed" and not self.far.next and checkpoint.progress(self.folder / checkpoint.FILE) is not None:
             fix = f"{fix}; then {worker.how_to_resume(self.run)}"
         metrics = latest(read(self.folder / FILE))
         said = RunProblem(problem.what, fix)

@@ -24,6 +24,7 @@ from ..features.results import FeatureRows
 from ..files import make_folder
 from ..store import Record
 from . import checkpoint, code, record, worker
+from .checkpoint import Progress
 from .far_messages import COMM, STOP, RunReport, SentRun, part_of
 from .history import FILE, Point, read
 from .plain import PlainRows
@@ -121,7 +122,7 @@ class MessageLedger:
         self._lock = threading.Lock()
         self._points: list[Point] = []
         self._sent = 0
-        self._epoch: int | None = None
+        self._kept: Progress | None = None
         self._on_its_way = ""
         self._over = threading.Event()
         self._thread = threading.Thread(target=self._send_now_and_then, name="training-reports", daemon=True)
@@ -173,7 +174,7 @@ class MessageLedger:
     def _left(self) -> Iterator[tuple[Path, str]]:
         """What the run leaves, by its path below the folder of runs."""
         home = record.home()
-        is_sent = self._epoch is not None and checkpoint.epoch(self._folder / checkpoint.FILE) == self._epoch
+        is_sent = self._kept is not None and checkpoint.progress(self._folder / checkpoint.FILE) == self._kept
         for path in sorted(home.rglob("*")):
             if path.is_file() and not (is_sent and path == self._folder / checkpoint.FILE):
                 yield path, path.relative_to(home).as_posix()
@@ -192,14 +193,14 @@ class MessageLedger:
             self._parts.remove(self._on_its_way)
             self._on_its_way = ""
         path = self._folder / checkpoint.FILE
-        epoch = checkpoint.epoch(path)
-        if epoch is None or epoch == self._epoch:
+        kept = checkpoint.progress(path)
+        if kept is None or kept == self._kept:
             return
         self._flush()  # what was measured in an epoch comes before its checkpoint
-        part = f"c{epoch}"
+        part = f"c{kept.epoch + 1}s{kept.step}"
         size = self._parts.put(part, path)
-        self._epoch, self._on_its_way = epoch, part
-        self._send(RunReport(epoch=epoch, part=part, size=size))
+        self._kept, self._on_its_way = kept, part
+        self._send(RunReport(kept=kept, part=part, size=size))
 
     def _flush(self) -> None:
         with self._lock:

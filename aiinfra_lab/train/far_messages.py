@@ -30,13 +30,13 @@ class SentRun(msgspec.Struct, frozen=True, kw_only=True):
 
 class RunReport(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """One message of the run: that it has begun, `at` that time on that machine; points, the first of which is its
-    `first`-th; a checkpoint of that epoch; or its end. part, size: the file that belongs to it, as it lies there."""
+    `first`-th; a checkpoint, with how far it is; or its end. part, size: the file that belongs to it there."""
 
     machine: dict[str, str] = {}
     at: float = 0.0
     points: list[Point] = []
     first: int = 0
-    epoch: int | None = None
+    kept: tuple[int, int] | None = None
     ended: TrainingEnd | None = None
     part: str = ""
     size: int = 0

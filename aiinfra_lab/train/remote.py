@@ -54,7 +54,7 @@ def execute(planned: Record[TrainingRun], session: str) -> None:
     except LabError as problem:
         with contextlib.suppress(LabError):  # what went wrong over there is what helps
             _fail_unless_begun(planned, RunProblem(problem.what, problem.fix))
-        if checkpoint.epoch(record.folder(planned.name) / checkpoint.FILE) is not None:
+        if checkpoint.progress(record.folder(planned.name) / checkpoint.FILE) is not None:
             raise Failed(problem.what, f"{problem.fix}; then {worker.how_to_resume(planned)}") from problem
         raise
     _raise_its_end(planned.uri, f"{reply.get('ename', '')}: {reply.get('evalue', '')}".strip(": "))
@@ -79,7 +79,7 @@ def execute_on_any(planned: Record[TrainingRun], session: str) -> Record[Trainin
 
 def goes_on(run: Record[TrainingRun]) -> Record[TrainingRun]:
     """The run that takes its place, from its last checkpoint or, when it has none yet, from where it began."""
-    is_kept = checkpoint.epoch(record.folder(run.name) / checkpoint.FILE) is not None
+    is_kept = checkpoint.progress(record.folder(run.name) / checkpoint.FILE) is not None
     source = run.uri if is_kept else run.body.resumed_from
     requested = replace(run.body, state="starting", resumed_from=source)
     return record.plan(Uri.parse(run.uri).name, requested, (run.body.rows, *([source] if source else [])))

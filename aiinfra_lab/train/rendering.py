@@ -334,8 +334,7 @@ def _of_the_best(run: Run, best: Best | None) -> str:
 
 
 def _checkpoint(run: Run) -> list[tuple[str, str]]:
-    # The code counts its epochs from 0, and everything that is shown of them from 1.
-    return [] if run.checkpoint is None else [("checkpoint", f"after epoch {run.checkpoint + 1}")]
+    return [("checkpoint", str(run.progress))] if run.progress else []
 
 
 def _unsaved(run: Run) -> str:

@@ -13,6 +13,7 @@ from ..store import Record, open_store
 from ..uris import Uri
 from . import best, checkpoint, history, record, rendering
 from .best import ComparedMetric, RunCurves
+from .checkpoint import Progress
 from .metrics import count_epochs, epochs_of
 from .observing import ObservedTraining, RunState
 from .plain import TableColumns
@@ -27,7 +28,8 @@ class Run(Result):
     """A training run. `state` is starting, running, stopping, done, failed, stopped, or killed (its process vanished).
 
     metrics: the last value of each. metrics_from: the run that measured them, when this one had no epoch left to train.
-    checkpoint: the epoch of the last checkpoint. model: whether it saved one. problem, fix: why it failed.
+    checkpoint: the epoch of the last checkpoint; checkpoint_step: how many steps of the next one it holds. model:
+    whether it saved one. problem, fix: why it failed.
     table: which columns it learned from, of data that no feature set made. is_timeless: whether it learned from rows
     of a feature set without a time. stored: the rows that its model was measured on; notes: what could not be measured.
     """
@@ -43,6 +45,7 @@ class Run(Result):
     code_digest: str
     checkpoint: int | None
     model: bool
+    checkpoint_step: int = 0
     rows_digest: str = ""
     on: str = ""
     resumed_from: str = ""
@@ -78,6 +81,11 @@ class Run(Result):
         """What came of it, its curves, and how to go on."""
         return rendering.run_card(self, self._advice())
 
+    @property
+    def progress(self) -> Progress | None:
+        """How far its last checkpoint is."""
+        return None if self.checkpoint is None else Progress(self.checkpoint, self.checkpoint_step)
+
     def _advice(self) -> str:
         """What mends a run that did not come to its end, and how to go on from the checkpoint that it kept."""
         again = self._how_to_resume()
@@ -92,7 +100,7 @@ class Run(Result):
         newest = open_store().list(TrainingRun, name=uri.name, limit=1)[0]
         # --resume means the newest run of the name, so an older one has to be named.
         flag = "--resume" if newest.uri == self.uri else f"--from {uri.label}"
-        return f"go on from its checkpoint after epoch {self.checkpoint + 1} with `%%train run {uri.name} {flag} …`"
+        return f"go on from its checkpoint {self.progress} with `%%train run {uri.name} {flag} …`"
 
 
 @dataclass(frozen=True, repr=False)
@@ -139,6 +147,7 @@ def run_of(seen: ObservedTraining, *, home: Path | None = None) -> Run:
     body, folder = seen.record.body, (home or record.home()) / seen.record.name
     # While it goes on, its record has no metrics yet, and its file has the newest ones.
     metrics = history.latest(history.read(folder / history.FILE)) if seen.is_live else body.metrics
+    kept = checkpoint.progress(folder / checkpoint.FILE)
     return Run(
         uri=seen.record.uri,
         state=seen.state,
@@ -149,7 +158,8 @@ def run_of(seen: ObservedTraining, *, home: Path | None = None) -> Run:
         started_at=body.started_at,
         duration_s=seen.duration_s,
         code_digest=body.code_digest,
-        checkpoint=checkpoint.epoch(folder / checkpoint.FILE),
+        checkpoint=kept.epoch if kept else None,
+        checkpoint_step=kept.step if kept else 0,
         model=(folder / record.MODEL / "model.onnx").exists(),
         rows_digest=body.rows_digest,
         on=body.on,

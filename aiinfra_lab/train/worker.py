@@ -153,10 +153,10 @@ def prepare(planned: Record[TrainingRun], folder: Path) -> None:
 
 def stopped(run: Record[TrainingRun]) -> StoppedEarly:
     """The error of a run that was stopped: the cell must not look as if there were a model."""
-    epoch = checkpoint.epoch(record.folder(run.name) / checkpoint.FILE)
-    if epoch is None:
+    kept = checkpoint.progress(record.folder(run.name) / checkpoint.FILE)
+    if kept is None:
         return StoppedEarly(f"{run.uri} was stopped before its first checkpoint", "run its cell or command again")
-    what = f"{run.uri} was stopped; its checkpoint after epoch {epoch + 1} is kept"
+    what = f"{run.uri} was stopped; its checkpoint {kept} is kept"
     return StoppedEarly(what, how_to_resume(run))
 
 
@@ -233,7 +233,7 @@ class RunExecution:
         """A run that found no epoch left is the network of its checkpoint: what was measured of that is true of it."""
         if context.resumed is None or not context.went_on or context.history.points:
             return
-        if checkpoint.epoch(self._folder / checkpoint.FILE) is not None:
+        if checkpoint.progress(self._folder / checkpoint.FILE) is not None:
             return  # it trained, and measured nothing
         steps = context.resumed["steps"]
         # Only what came before the checkpoint: what was measured after it is true of weights that are gone.

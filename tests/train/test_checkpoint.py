@@ -46,22 +46,22 @@ def test_weights_that_share_memory_are_kept_both(tmp_path):
 
 def test_the_epoch_is_read_without_the_weights(tmp_path):
     checkpoint.save(tmp_path / "c", {}, epoch=7)
-    assert checkpoint.epoch(tmp_path / "c") == 7
-    assert checkpoint.epoch(tmp_path / "none") is None
+    assert checkpoint.progress(tmp_path / "c") == (7, 0)
+    assert checkpoint.progress(tmp_path / "none") is None
 
 
 def test_what_cannot_be_kept_is_named_and_leaves_the_last_checkpoint(tmp_path):
     checkpoint.save(tmp_path / "c", {}, epoch=1)
     with pytest.raises(UsageProblem, match=r"cannot hold extra.0, a function"):
         checkpoint.save(tmp_path / "c", {"extra": [lambda: 0]}, epoch=2)
-    assert checkpoint.epoch(tmp_path / "c") == 1
+    assert checkpoint.progress(tmp_path / "c") == (1, 0)
     assert [path.name for path in tmp_path.iterdir()] == ["c"]
 
 
 @pytest.mark.parametrize("content", [b"", b"garbage that is long enough", b"\x02\0\0\0\0\0\0\0{}"])
 def test_a_damaged_checkpoint_is_refused(tmp_path, content):
     (tmp_path / "c").write_bytes(content)
-    assert checkpoint.epoch(tmp_path / "c") is None
+    assert checkpoint.progress(tmp_path / "c") is None
     with pytest.raises(Damaged, match=r"without --resume"):
         checkpoint.load(tmp_path / "c")
 
