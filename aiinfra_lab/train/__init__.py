@@ -59,8 +59,9 @@ def run(
     """Train: run plain torch code that has the object `run`, and record what it was given and what came of it.
 
     The code runs alone, without the notebook's variables. It finds `run.params`, `run.rows`, `run.tensors()` and
-    `run.split()`, and gives back through `run.log(loss=…)`, `run.checkpoint(…)` and `run.save(model)`. The label is a
-    number, or texts as classes. Rows need no time and no feature set: `--rows trips.csv --label late` learns from the
+    `run.split()`, and gives back through `run.log(loss=…)`, `run.checkpoint(…)` and `run.save(model)`; with `for batch
+    in run.steps(batches):` each step is kept once its machine is announced to be taken. The label is a number, or texts
+    as classes. Rows need no time and no feature set: `--rows trips.csv --label late` learns from the
     columns as they are, and then nothing proves that they were known at each row's time. The saved model's
     `forward(numbers, codes)` gives one score a row, a tensor of shape (rows,);
     `run.save(model, outputs=…, task=…, labels=…, inputs=…)` takes every other.
