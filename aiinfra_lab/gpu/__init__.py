@@ -508,7 +508,7 @@ def _session(
         used_at=kernel.used_at or None,
         ends_by=body.deadline_by if is_live else "",
         step=found.step,
-        machine=next((each.instance for each in reversed(found.machines) if each.job == body.handle), ""),
+        machine=next((each.instance for each in found.machines if each.job == body.handle), ""),
         type=body.type or (body.device if body.is_rented else ""),  # an older record has no type
         where=body.where,
         count=body.count or 1.0,

@@ -8,10 +8,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from aiinfra_lab.cost.billing import PER_SECOND
 from aiinfra_lab.gpu import pool_rules
 from aiinfra_lab.gpu.pool_record import Retry
 from aiinfra_lab.gpu.pool_rules import TICK_S, Member
-from aiinfra_lab.gpu.record import LEAST_S
 from aiinfra_lab.scaling import Measurement, ScalingPolicy, ScalingState, decide
 
 LOOK_S = 5.0
@@ -31,7 +31,7 @@ class Session:
     ending_s: float | None = None
 
     def spent(self, now: float) -> float:
-        return max(LEAST_S, math.ceil(now - self.begun_s)) / 3600 * self.price
+        return max(PER_SECOND.least_s, math.ceil(now - self.begun_s)) / 3600 * self.price
 
     def is_ready(self, now: float) -> bool:
         return now >= self.begun_s + self.boot_s and self.ending_s is None
@@ -225,7 +225,7 @@ def test_one_that_works_gets_what_others_do_not_need():
     while new := pool_rules.new_budgets(8.0, 0.0, [replace(member, spent_usd=member.budget_usd - 0.05)], 8):
         member, moves = replace(member, budget_usd=new[1]), moves + 1
         assert moves < 100
-    assert member.budget_usd + TICK_S / 3600 == pytest.approx(8.0, abs=LEAST_S / 3600)
+    assert member.budget_usd + TICK_S / 3600 == pytest.approx(8.0, abs=PER_SECOND.least_s / 3600)
 
 
 def test_a_budget_that_was_set_lower_is_shared_by_those_that_live():

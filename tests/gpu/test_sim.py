@@ -131,7 +131,8 @@ def test_who_waits_for_a_machine_is_told_each_step(machines, workspace):
     told: list[str] = []
     starting.bring_up(starting.SessionRequest("far", None, False, 3600.0, None, "sim"), told.append)
     steps = list(dict.fromkeys(told))
-    assert steps[:2] == ["asks sim for sim.cpu/sim-1a", "boots"]
+    # It looks now and then, and may have missed a step that was soon over.
+    assert next(step for step in steps if step != "asks sim for sim.cpu/sim-1a") == "boots"
 
 
 def test_what_ends_before_its_machine_has_booted_says_what_ended_it(machines, workspace):
@@ -211,7 +212,9 @@ def test_code_that_a_machine_took_along_is_not_run_again(machines, tmp_path):
     sim_faults.take("far")
     running.join(60)
     assert "in the middle of the code" in failed[0].what
-    assert run("print(6 * 7)") == "42\n"
+    first, last = run("print(6 * 7)").splitlines()
+    assert "its kernel begins empty" in first
+    assert last == "42"
     assert (tmp_path / "ran").read_text() == "x"
 
 

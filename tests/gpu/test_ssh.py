@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from aiinfra_lab import gpu, jobs, kernels, train
+from aiinfra_lab import gpu, jobs, kernels
 from aiinfra_lab.config import settings
 from aiinfra_lab.errors import LabError, Unavailable, UsageProblem
 from aiinfra_lab.gpu import starting
@@ -133,13 +133,6 @@ def test_a_python_that_is_not_there_leaves_no_session(far, workspace):
     with pytest.raises(LabError, match="no-python"):
         gpu.start("far", on="ssh")
     assert gpu.show("far").state.startswith("ended")
-
-
-def test_training_there_is_refused_since_it_has_no_store(far, workspace):
-    gpu.start("far", on="ssh")
-    (workspace / "rows.csv").write_text("x,y\n1,2\n3,4\n")
-    with pytest.raises(Unavailable, match="has not the records of this workspace"):
-        train.run("delay", rows="rows.csv", code="run.log(loss=1)", on="gpu:far")
 
 
 def test_a_stop_reaches_a_kernel_there_whose_keeper_was_killed(far, workspace):
