@@ -17,7 +17,7 @@ _HEADER = 100_000_000  # what the safetensors format allows
 _PLAIN = (str, int, float, bool, type(None))
 
 
-class Progress(NamedTuple):
+class CheckpointProgress(NamedTuple):
     """How far a checkpoint is: the last epoch that it holds whole, counted from 0 (-1: none), and so many steps of the
     next one."""
 
@@ -39,14 +39,16 @@ def save(path: Path, state: Mapping[str, Any], epoch: int, step: int = 0) -> Non
     save_tensors(path, tensors, {"state": json.dumps(skeleton), "epoch": str(epoch), "step": str(step)})
 
 
-def progress(path: Path) -> Progress | None:
+def progress(path: Path) -> CheckpointProgress | None:
     """How far the checkpoint there is, read from the file's first bytes; None when there is none."""
     try:
         with path.open("rb") as file:
             (size,) = struct.unpack("<Q", file.read(8))
             # At most what the format allows: in another kind of file the first bytes may stand for any size.
             notes = json.loads(file.read(min(size, _HEADER)))["__metadata__"]
-            return Progress(int(notes["epoch"]), int(notes.get("step", 0)))  # an earlier version wrote no step
+            return CheckpointProgress(
+                int(notes["epoch"]), int(notes.get("step", 0))
+            )  # an earlier version wrote no step
     except (OSError, struct.error, ValueError, KeyError, TypeError):
         return None
 

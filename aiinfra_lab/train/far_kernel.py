@@ -24,7 +24,7 @@ from ..features.results import FeatureRows
 from ..files import make_folder
 from ..store import Record
 from . import checkpoint, code, record, worker
-from .checkpoint import Progress
+from .checkpoint import CheckpointProgress
 from .far_messages import COMM, STOP, RunReport, SentRun, part_of
 from .history import FILE, Point, read
 from .plain import PlainRows
@@ -122,7 +122,7 @@ class MessageLedger:
         self._lock = threading.Lock()
         self._points: list[Point] = []
         self._sent = 0
-        self._kept: Progress | None = None
+        self._kept: CheckpointProgress | None = None
         self._on_its_way = ""
         self._over = threading.Event()
         self._thread = threading.Thread(target=self._send_now_and_then, name="training-reports", daemon=True)

@@ -13,7 +13,7 @@ from ..store import Record, open_store
 from ..uris import Uri
 from . import best, checkpoint, history, record, rendering
 from .best import ComparedMetric, RunCurves
-from .checkpoint import Progress
+from .checkpoint import CheckpointProgress
 from .metrics import count_epochs, epochs_of
 from .observing import ObservedTraining, RunState
 from .plain import TableColumns
@@ -82,9 +82,9 @@ class Run(Result):
         return rendering.run_card(self, self._advice())
 
     @property
-    def progress(self) -> Progress | None:
+    def progress(self) -> CheckpointProgress | None:
         """How far its last checkpoint is."""
-        return None if self.checkpoint is None else Progress(self.checkpoint, self.checkpoint_step)
+        return None if self.checkpoint is None else CheckpointProgress(self.checkpoint, self.checkpoint_step)
 
     def _advice(self) -> str:
         """What mends a run that did not come to its end, and how to go on from the checkpoint that it kept."""
