@@ -35,12 +35,12 @@ def test_a_run_is_what_its_record_and_its_folder_have(workspace):
     assert list(run.df()["value"]) == [2.0, 1.0]
 
 
-def test_the_fields_of_the_answer_are_those_of_the_first_version_and_the_holdout(workspace):
+def test_the_fields_of_the_answer_are_those_of_the_first_version_and_what_was_added(workspace):
     put("delay@1")
     assert set(json.loads(json.dumps(train.show("delay").as_json()))) == {
         *("uri", "state", "metrics", "params", "rows", "seed", "started_at", "duration_s", "code_digest"),
         *("checkpoint", "model", "rows_digest", "on", "resumed_from", "metrics_from", "problem", "tracked_as"),
-        *("machine", "path", "holdout"),
+        *("machine", "path", "holdout", "checkpoint_step"),
     }
 
 
