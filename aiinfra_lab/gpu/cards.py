@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
 from fractions import Fraction
 from typing import TYPE_CHECKING
 
@@ -101,12 +100,6 @@ def check_card(found: MachineCheck) -> Card:
     return Card(kind=found.kind, uri=found.uri, state=mark, lead=lead, parts=parts, next=next_)
 
 
-def table(found: Sequence[Session]) -> Table:
-    """Sessions below each other, in their order."""
-    titles = (RowHeader("name"), "state", "machine", Number("price an hour"), Number("spent"), "started", "ends")
-    return Table(titles, [_row(one) for one in found])
-
-
 def offers_card(found: Offers) -> Card:
     """Machines that could be had now, below each other, and why not the others."""
     most = f"at most, {show_duration(found.for_s)}" if found.for_s else "at most an hour"
@@ -175,7 +168,8 @@ def export_card(done: ExportedSession) -> Card:
     )
 
 
-def _row(session: Session) -> tuple[Cell, ...]:
+def row(session: Session) -> tuple[Cell, ...]:
+    """A session in a list, see `pool_cards.table`."""
     mark, why = _mark(session)
     state: Cell = (mark, f"({why})") if why else mark
     machine = _machine(session)

@@ -58,7 +58,7 @@ def table(items: Sequence[Session | Pool]) -> Table:
     titles = (RowHeader("name"), "state", "machine", Number("price an hour"), Number("spent"), "started", "ends")
     from .pools import Pool
 
-    return Table(titles, [_row(one) if isinstance(one, Pool) else cards._row(one) for one in items])
+    return Table(titles, [_row(one) if isinstance(one, Pool) else cards.row(one) for one in items])
 
 
 def _row(pool: Pool) -> tuple[Cell, ...]:

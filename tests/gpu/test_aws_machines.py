@@ -225,6 +225,17 @@ def test_a_machine_that_still_sets_itself_up_is_not_there_yet(plane: Plane, work
     assert rented.place().rented
 
 
+def test_code_in_its_kernel_hears_what_its_core_has_heard_from_aws(plane: Plane) -> None:
+    gpu.start("far", gpu="L4", on="aws", spot=True)
+    [first] = plane.ec2.living()
+    run("import os; path = os.path.expanduser(os.environ['AIINFRA_NOTICE'])")
+    assert run("print(os.path.exists(path))") == "False\n"
+    at = plane.ec2.interrupt(first)
+    until(lambda: "True" in run("print(os.path.exists(path))"))
+    assert float(run("print(open(path).read())").splitlines()[-1]) == int(at)
+    gpu.stop("far")
+
+
 def test_it_knows_when_it_will_be_taken(machines: AwsMachines, plane: Plane, tmp_path: Path) -> None:
     rented = Rented(machines, plane, tmp_path / "keeper", SPOT)
     rented.place()
