@@ -135,9 +135,10 @@ class KernelHost(Protocol):
         """
 
 
-def start_again(name: str, gpu: str, on: str, *, spot: bool) -> str:
-    """What starts a session of that name on such a machine once more."""
+def start_again(name: str, gpu: str, on: str, *, spot: bool, most: int | None = None) -> str:
+    """What starts a session of that name on such a machine once more; most: a pool of at most so many of them."""
     flags = ["--gpu", f'"{gpu}"' if " " in gpu else gpu] if gpu != "cpu" else []
     flags += ["--spot"] if spot else []
     flags += ["--on", on] if on != "local" else []
+    flags += ["--max", str(most)] if most is not None else []
     return " ".join(["%gpu start", name, *flags])

@@ -24,6 +24,8 @@ from ..show import (
 from ..units import counted, show_duration, show_share, show_usd
 from ..uris import Uri
 from . import cards
+from .base import start_again
+from .pool_record import IDLE_S
 
 if TYPE_CHECKING:
     from . import Session
@@ -97,7 +99,7 @@ def _advice(pool: Pool) -> str:
 
 def _facts(pool: Pool) -> list[tuple[str, str]]:
     spot = ", which may be taken away" if pool.spot else ""
-    idle = show_duration(pool.idle_s) if pool.idle_s else "5 min"
+    idle = show_duration(IDLE_S if pool.idle_s is None else pool.idle_s)
     return [
         ("sessions", f"{pool.min} to {pool.max}, one for {pool.queue:g} of the queue; fewer after {idle} without need"),
         ("each on", f"{pool.gpu} on {pool.on}{spot}"),
@@ -153,5 +155,5 @@ def _queue(pool: Pool) -> list[Fold]:
 def _next(pool: Pool) -> str:
     name = Uri.parse(pool.uri).label
     if pool.ended_at is not None:
-        return f"`%gpu start {name} --max {pool.max}` starts it again"
+        return f"`{start_again(name, pool.gpu, pool.on, spot=pool.spot, most=pool.max)}` starts it again"
     return f"`%%gpu run {name}` sends a cell to it · `%gpu stop {name}` ends it with all of its sessions"

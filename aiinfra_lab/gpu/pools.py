@@ -30,6 +30,7 @@ from ..store import Event, Record, open_store, update
 from ..units import show_usd
 from ..uris import Uri
 from . import pool_cards, pool_job, pool_members, sessions, starting
+from .base import start_again
 from .pool_members import PoolView
 from .pool_queue import PoolClient, PoolPlace, PoolQueue
 from .pool_record import PoolRecord, PoolState, folder_of, read_state
@@ -174,7 +175,8 @@ def _turn(pool: Stored, queue: PoolQueue, place: PoolPlace) -> int:
 def _check_open(pool: Stored) -> None:
     """See to it that somebody sees to the pool. NotFound when it has ended."""
     now = open_store().get(PoolRecord, pool.name)
-    start = f"`%gpu start {pool.name} --max {pool.body.max}`"
+    body = pool.body
+    start = f"`{start_again(pool.name, _machine(body), body.provider, spot=body.spot, most=body.max)}`"
     if now is None or not now.body.is_open or now.body.stop_requested_at is not None:
         why = now.body.ended_by or "stopped" if now else "removed"
         raise NotFound(f"{pool.uri} has ended ({why}) before there was a session", f"start it again: {start}")

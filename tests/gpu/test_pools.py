@@ -129,6 +129,13 @@ def test_what_waits_is_served_in_its_order_and_is_shown(workspace):
     assert order == ["first", "second", "third"]
 
 
+def test_one_that_has_ended_is_started_again_as_it_was(workspace):
+    gpu.start("sweep", gpu="L4", max_=3, on="sim", spot=True)
+    assert "fewer after 5 min without need" in show().card().text()
+    assert gpu.stop("sweep").state == "ended (stopped)"
+    assert show().card().next == ["Next: `%gpu start sweep --gpu L4 --spot --on sim --max 3` starts it again"]
+
+
 def test_any_other_session_is_given_back_as_it_is(workspace):
     with pools.member("gpu:trainer") as name:
         assert name == "trainer"
