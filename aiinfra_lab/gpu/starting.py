@@ -65,6 +65,7 @@ def bring_up(request: SessionRequest, report: Callable[[str], None] = lambda _: 
             return _change_limits(found, request, report)
         if found:
             _close(found)
+            _await_unbound(found)
         return _create(request, report)
 
     # Whoever starts the same name at this moment was first: theirs is used.
@@ -92,6 +93,20 @@ def bring_down(record: Record[SessionRecord]) -> Record[SessionRecord]:
 
 def _await_end(record: Record[SessionRecord]) -> Record[SessionRecord]:
     return _close(_await(record, "ended", sessions.machines(record)))
+
+
+def _await_unbound(record: Record[SessionRecord]) -> None:
+    """Wait for machines of that name to go that no record has: whoever rented one after its session was given up has
+    asked it to end, and `create` would give it out again. Unavailable when that takes long."""
+    machines = sessions.machines(record)
+    for handle in [handle for handle, owner in machines.list_owned().items() if owner == record.name]:
+
+        def has_gone(handle: str = handle) -> bool:
+            return machines.status(handle).state != "stopping"
+
+        patience = Patience.of(machines, "ended", PATIENCE_S["ended"])
+        what = f"an earlier machine of gpu:{record.name} is not ended after {show_duration(patience.within_s)}"
+        until(has_gone, Unavailable(what, f"look again: `%gpu show {record.name}`"), **patience._asdict())
 
 
 def _close(record: Record[SessionRecord]) -> Record[SessionRecord]:

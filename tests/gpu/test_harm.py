@@ -17,9 +17,11 @@ from aiinfra_lab import gpu, jobs
 from aiinfra_lab.config import settings
 from aiinfra_lab.errors import Failed, LabError, NotFound, StoreUnavailable
 from aiinfra_lab.gpu import sessions
+from aiinfra_lab.gpu.base import Plan
 from aiinfra_lab.gpu.record import MachineRecord, SessionRecord
 from aiinfra_lab.gpu.sim import SimMachines
 from aiinfra_lab.kernels import KeptKernel
+from aiinfra_lab.providers import make
 from aiinfra_lab.store import open_store
 from tests.conftest import PATIENCE_S, processes_of, until
 from tests.sshd import SshHost, needs_sshd
@@ -207,6 +209,21 @@ def test_a_start_that_slept_longer_than_its_intent_doubles_nothing_and_leaves_no
     if said != "running":
         assert "fix:" in said
         assert gpu.start("trainer", on="sim", for_="1h").state == "running"
+    assert len(living()) == 1
+    gpu.stop("trainer")
+    assert_nothing_is_left(workspace)
+
+
+def test_a_start_waits_for_a_machine_that_nobody_wrote_down_and_that_is_ending(workspace):
+    gpu.start("trainer", on="sim", for_="1h")
+    gpu.stop("trainer")
+    # As whoever slept does it: its session was given up, so that the machine that it then got is to go at once.
+    machines = make("gpu.machines", "sim")
+    handle = machines.create(Plan("trainer", machines.offers()[0], time.time() + 3600))
+    until(lambda: machines.status(handle).state == "ready")
+    machines.terminate(handle)
+    assert machines.status(handle).state == "stopping"
+    assert gpu.start("trainer", on="sim", for_="1h").state == "running"
     assert len(living()) == 1
     gpu.stop("trainer")
     assert_nothing_is_left(workspace)
