@@ -104,6 +104,8 @@ def start(
     budget: Usd | None = None,
     idle: Duration | None = None,
     on: Annotated[str, Choices(_providers)] | None = None,
+    sync: bool = False,
+    environment: bool = False,
     min_: int | None = None,
     max_: int | None = None,
     queue: int | None = None,
@@ -122,6 +124,9 @@ def start(
     idle: end it after so long without use, e.g. 20m. A cell or a thread that runs, a busy accelerator, and on a rented
         machine a copy of files or somebody at a terminal are use; a page that is open is none
     on: the provider of the machine; `gpu.machines` of the settings when left out, which is local unless set
+    sync: have the project's files there, but for what .aiinfraignore names, and bring back what changes there: before
+        and after each `%%gpu run`, and by itself when code has run. Of what changed on both sides both are kept
+    environment: install there, by uv, what the project's lock file or requirements name, once for each host
     min: start a pool, of at least so many sessions; 0 when left out, with the first one when there is work
     max: start a pool, of at most so many sessions
     queue: how much work, waiting or running, one session of a pool is to have; 1 when left out
@@ -131,7 +136,9 @@ def start(
     """
     label = check_name(Uri.parse(name, noun="gpu").label)  # a version, which a session has not, is no name either
     wanted = offering.asked_for(gpu, mig) or None
-    request = starting.SessionRequest(label, wanted, spot, number(for_), number(budget), on, number(idle))
+    request = starting.SessionRequest(
+        label, wanted, spot, number(for_), number(budget), on, number(idle), sync, environment
+    )
     if pools.concerns(pool := pools.PoolRequest(request, min_, max_, queue)):
         return pools.start(pool)
     steps, meter = booting.StartSteps(label), metering.meter(label)
@@ -143,6 +150,7 @@ def start(
         state="starting",
     ) as step:
         record, notes = starting.bring_up(request, step)
+        notes += running.synced(KeptKernel.of(record.uri), step) if sync and record.body.sync else []
     return _session(sessions.observe(record), notes)
 
 
@@ -218,7 +226,8 @@ def run(
     """Run a cell in a session: its output comes here, and variables go both ways.
 
     It is one cell of the session's kernel, which keeps what it sets. What it prints and shows appears as it comes, an
-    error with the traceback from there, and Ctrl-C interrupts it there. A cut connection loses nothing of it.
+    error with the traceback from there, and Ctrl-C interrupts it there. A cut connection loses nothing of it. With
+    `%gpu start --sync` the project's files are the same on both sides before it and after it.
 
     Variables are copies. Arrays, tensors and tables go by their own form, anything else as a pickle, for which the
     packages must be the same on both sides: that is compared before the cell runs.

@@ -17,6 +17,7 @@ from ..config import settings
 from ..cost import budgets
 from ..errors import LabError
 from ..kernels import KeptKernel, KernelState, Lease, cells, keeper
+from ..kernels.project import ProjectCopy
 from ..providers import make
 from ..store import Record, open_store, update
 from ..uris import Uri
@@ -83,7 +84,8 @@ def main(subject: str, provider: str, offer: str) -> int:
         most_bytes = settings().get("gpu.namespace_bytes", cells.MOST_BYTES)
         resume = _has_begun(kernel, job)
         owner = SessionOwner(uri.name, job)
-        return keeper.run(kernel, owner, source=source, resume=resume, namespace_bytes=most_bytes)
+        project = _project(kernel, uri.name)
+        return keeper.run(kernel, owner, source=source, resume=resume, namespace_bytes=most_bytes, project=project)
     except LabError as problem:
         _log.error("%s", problem)
         return problem.exit_code
@@ -97,6 +99,13 @@ def _bind(name: str, job: str) -> None:
         record = sessions.get(name)
         if job and record is not None and record.body.is_open and record.body.handle is None:
             sessions.bind(record, job)
+
+
+def _project(kernel: KeptKernel, name: str) -> ProjectCopy:
+    """What its host is to have of the project."""
+    session = sessions.get(name)
+    sync, environment = (session.body.sync, session.body.environment) if session else (False, False)
+    return ProjectCopy(kernel, settings().project, has_files=sync, has_packages=environment)
 
 
 def _has_begun(kernel: KeptKernel, job: str) -> bool:

@@ -64,14 +64,14 @@ class SessionRecord(Body, frozen=True, kw_only=True):
     device: the provider's name of the accelerator. count, type, where: as it was offered; an earlier version wrote no
     count. shown_as: what people read in JupyterLab's launcher. context: what started it, as `config.context` says.
     is_rented: whether it is paid by its machines, see `MachineRecord`, and not from its start on. stop_requested_at:
-    when somebody asked for its end, before its machine was. ended_by: why it ended, in a few words. The fields of
-    `Limits` say when it ends by itself.
+    when somebody asked for its end, before its machine was. ended_by: why it ended, in a few words. sync, environment:
+    whether its host has the project's files and packages. The fields of `Limits` say when it ends by itself.
     """
 
     kind: ClassVar[str] = "gpu"
     # Version 1 lacked `context` and `stop_requested_at`, version 2 `idle_s`, version 3 `is_rented`, version 4 `count`,
-    # `type` and `where`.
-    schema_version: ClassVar[int] = 5
+    # `type` and `where`, version 5 `sync` and `environment`.
+    schema_version: ClassVar[int] = 6
 
     provider: str
     gpu: str
@@ -85,6 +85,8 @@ class SessionRecord(Body, frozen=True, kw_only=True):
     shown_as: str = ""
     context: str = ""
     is_rented: bool = False
+    sync: bool = False
+    environment: bool = False
     handle: str | None = None
     stop_requested_at: float | None = None
     ended_at: float | None = None

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import contextlib
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from threading import Event
 from typing import Any
 
 from .. import kernels
 from ..config import settings
-from ..kernels import CellFailed, cells
+from ..errors import LabError
+from ..kernels import CellFailed, KeptKernel, cells, project
 from ..show import Card, Result, in_notebook, working
 from ..units import show_bytes, show_duration
 from . import metering, sessions
@@ -20,7 +22,8 @@ from . import metering, sessions
 class SessionRun(Result):
     """A cell that was run in a session. `run["model"]` is a variable that it brought back, `values` all of them.
 
-    taken, given: the bytes of the variables that it took along and brought back
+    taken, given: the bytes of the variables that it took along and brought back. notes: what became of the project's
+    files, where these are synced
     """
 
     kind = "Session"
@@ -29,6 +32,7 @@ class SessionRun(Result):
     duration_s: float
     taken: Mapping[str, int] = field(default_factory=dict)
     given: Mapping[str, int] = field(default_factory=dict)
+    notes: tuple[str, ...] = ()
     values: Mapping[str, Any] = field(default_factory=dict, repr=False, metadata={"json": False})
 
     def __getitem__(self, name: str) -> Any:
@@ -43,19 +47,21 @@ class SessionRun(Result):
             yield f"{_listed(self.taken)} went along."
         if self.given:
             yield f"**{_listed(self.given)} came back.**"
+        yield from self.notes
 
 
 def run(session: object, code: str, inputs: Mapping[str, object], outputs: Sequence[str]) -> SessionRun:
     """Run code in a living session, and show here what it puts out."""
     kernel = sessions.kernel_of(session)
     most_bytes = settings().get("gpu.value_bytes", cells.MOST_BYTES)
-    began = time.monotonic()
     has_output = Event()
 
     def show(output: kernels.Output) -> None:
         has_output.set()  # a frame in the middle would cut what is printed in two
         kernels.republish(output)
 
+    notes = _synced(kernel)
+    began = time.monotonic()
     try:
         meter = metering.meter(kernel.name)
         with working("Session", str(kernel.uri), "runs the cell", meter, may_show=lambda: not has_output.is_set()):
@@ -64,8 +70,26 @@ def run(session: object, code: str, inputs: Mapping[str, object], outputs: Seque
         if not in_notebook():  # there it is what the cell shows
             error = {"traceback": [*problem.trace]}
             kernels.republish({"msg_type": "error", "content": error, "metadata": {}})
+        with contextlib.suppress(LabError):  # that it failed is what counts
+            _synced(kernel)
         raise
-    return SessionRun(str(kernel.uri), time.monotonic() - began, done.taken, done.given, done.values)
+    took_s = time.monotonic() - began
+    notes += _synced(kernel)
+    return SessionRun(str(kernel.uri), took_s, done.taken, done.given, tuple(dict.fromkeys(notes)), done.values)
+
+
+def _synced(kernel: KeptKernel) -> list[str]:
+    """The project's files are the same here and there, where they are to be; what there is to know about it."""
+    if not kernel.state().project:
+        return []
+    with working("Session", str(kernel.uri), "syncs the project's files") as note:
+        return synced(kernel, note)
+
+
+def synced(kernel: KeptKernel, note: Callable[[str], object]) -> list[str]:
+    """The same, as a part of something that takes its time."""
+    report = project.sync_project(kernel, note)
+    return project.sentences(report) if report else []
 
 
 def _listed(sizes: Mapping[str, int]) -> str:

@@ -228,7 +228,15 @@ def reachable_kernel(observed: ObservedSession) -> KeptKernel | None:
 
 
 def intend(
-    name: str, provider: str, offer: Offer, started_at: float, limits: Limits, *, is_rented: bool = False
+    name: str,
+    provider: str,
+    offer: Offer,
+    started_at: float,
+    limits: Limits,
+    *,
+    is_rented: bool = False,
+    sync: bool = False,
+    environment: bool = False,
 ) -> Record[SessionRecord]:
     """Write down that a machine will be created. Conflict when somebody else writes this session at the same time."""
     before = get(name)
@@ -247,6 +255,8 @@ def intend(
         started_at=started_at,
         context=context(),
         is_rented=is_rented,
+        sync=sync,
+        environment=environment,
         earlier_spans=before.body.starts() if before else (),
         **asdict(limits),
     )

@@ -276,6 +276,7 @@ class SimMachines(RentingMachines):
             name=instance.id,
             rented=True,
             at_end=_command("off", self.cloud.folder, instance.id),
+            projects=str(there / "projects"),
         )
 
     def _switch_on(self, number: str) -> None:

@@ -8,6 +8,7 @@ import socket
 import threading
 import time
 from pathlib import Path
+from typing import Literal
 
 from ..errors import Unavailable
 from ..kernels.reach import ByteStream, LocalReach
@@ -37,6 +38,11 @@ class SimReach(LocalReach):
             stream.close()
 
         return ByteStream(stream.reads, stream.writes, close, stream.problem, stream.is_last)
+
+    def serve(self, what: Literal["sync", "environment"], folder: str) -> ByteStream:
+        if self._is_cut():
+            raise Unavailable("the network is cut", "it comes back by itself")
+        return super().serve(what, folder)
 
     def _watch(self, watched: socket.socket, is_closed: threading.Event) -> None:
         with watched:

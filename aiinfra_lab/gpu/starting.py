@@ -18,11 +18,13 @@ from ..store import Record
 from ..units import show_duration, show_usd
 from . import offers, sessions
 from .base import KernelHost, Machines, Offer, Plan, start_again
+from .keeping import KeepingMachines
 from .record import Limits, SessionRecord
 from .renting import RentingMachines
 
 # For machines that do not say how long they take, see `Paced`.
 PATIENCE_S = {"ready": 120.0, "ended": 30.0}
+PREPARING_S = 1800.0  # for the project's packages and files to be there, which may be gigabytes
 
 Stored = Record[SessionRecord]
 Started = tuple[Stored, list[str]]
@@ -40,6 +42,8 @@ class SessionRequest:
     budget_usd: float | None
     on: str | None
     idle_s: float | None = None
+    sync: bool = False
+    environment: bool = False
 
     @property
     def wanted(self) -> MachineRequest:
@@ -126,11 +130,21 @@ def _create(request: SessionRequest, report: Callable[[str], None]) -> Started:
     until_at = now + for_s if for_s else None
     limits = Limits.of(offer.dearest_usd_per_hour, now, until_at, request.budget_usd, request.idle_s)
     try:
-        record = sessions.intend(name, provider, offer, now, limits, is_rented=rents is not None)
+        record = sessions.intend(
+            name,
+            provider,
+            offer,
+            now,
+            limits,
+            is_rented=rents is not None,
+            sync=request.sync and _is_elsewhere(machines),
+            environment=request.environment and _is_elsewhere(machines),
+        )
     except Conflict:
         raise _OvertakenError from None
     record = _create_machine(machines, record, Plan(name, offer, limits.deadline_at))
     notes = [*_spot_note(request, offer.spot, provider), *_idle_note(request, machines, provider)]
+    notes += _project_note(request, machines, provider)
     if for_s and for_s != request.for_s:
         notes.append(f"none is rented without an end: it lives {show_duration(for_s)}, unless `--for` says otherwise")
     return _await(record, "ready", machines, report), notes
@@ -162,6 +176,7 @@ def _change_limits(found: Record[SessionRecord], request: SessionRequest, report
     """Change when a living session ends, and nothing else of it."""
     body, machines = found.body, sessions.machines(found)
     _keeps_its_machine(request, body)
+    _keeps_its_project(request, body, machines)
     notes = ["it lived already"]
     if request.for_s or request.budget_usd is not None or request.idle_s is not None:
         until_at = time.time() + request.for_s if request.for_s else body.until_at
@@ -197,6 +212,16 @@ def _keeps_its_machine(request: SessionRequest, body: SessionRecord) -> None:
     where = f"on {body.provider}, not on {on}" if on != body.provider else f"with {has}, not with {request.gpu}"
     fix = f"first: `%gpu stop {name}`, which ends its kernel; or give the other one a name of its own"
     raise Conflict(f"gpu:{name} lives {where}", fix)
+
+
+def _keeps_its_project(request: SessionRequest, body: SessionRecord, machines: Machines) -> None:
+    """Conflict when a kernel that lives is to have what only one that begins can be given."""
+    lacks = (request.sync and not body.sync) or (request.environment and not body.environment)
+    if lacks and _is_elsewhere(machines):
+        flag = "--sync" if request.sync and not body.sync else "--environment"
+        again = start_again(request.name, body.gpu, body.provider, spot=body.spot)
+        fix = f"end it, and start it so: `%gpu stop {request.name}`, then `{again} {flag}`"
+        raise Conflict(f"gpu:{request.name} was started without {flag}, which a kernel gets when it begins", fix)
 
 
 def _is_of(body: SessionRecord, wanted: Wanted | None) -> bool:
@@ -249,6 +274,20 @@ def _idle_note(request: SessionRequest, machines: Machines, provider: str) -> li
     return []
 
 
+def _is_elsewhere(machines: Machines) -> bool:
+    """Whether its kernels work without the project's own folder, and can be given a copy of it."""
+    return isinstance(machines, KeepingMachines) and not machines.has_our_files
+
+
+def _project_note(request: SessionRequest, machines: Machines, provider: str) -> list[str]:
+    flags = [flag for flag, is_asked in (("--sync", request.sync), ("--environment", request.environment)) if is_asked]
+    if not flags or _is_elsewhere(machines):
+        return []
+    what = "has" if len(flags) == 1 else "have"
+    why = "works in the project itself" if isinstance(machines, KeepingMachines) else "gives no way to its machines"
+    return [f"{' and '.join(flags)} {what} no effect: {provider} {why}"]
+
+
 def _await(
     record: Stored,
     state: Literal["ready", "ended"],
@@ -257,6 +296,8 @@ def _await(
 ) -> Stored:
     """The record once its machine is in that state; Failed when it ended instead."""
     name, on, patience = record.name, record.body.provider, Patience.of(machines, state, PATIENCE_S[state])
+    if state == "ready" and (record.body.sync or record.body.environment):
+        patience = patience._replace(within_s=patience.within_s + PREPARING_S)
 
     def reached() -> Stored | None:
         nonlocal record

@@ -1,4 +1,5 @@
-"""`keep` reads a spec and keeps its kernel; `attach FOLDER` passes standard input and output to its core and back.
+"""`keep` reads a spec and keeps its kernel; `attach FOLDER` passes standard input and output to its core and back;
+`sync FOLDER` and `environment FOLDER` serve a folder of files, and one of Python environments.
 
 Three processes: the guard, which ends whatever is left below it when the core has ended, however that does; the core;
 and the kernel. The core ends when its guard does. So nothing is left unless both are killed in the same moment.
@@ -24,6 +25,7 @@ from . import files, processes, remains
 from .core import Core
 from .exchange import HostFiles
 from .spec import HOLD, LOG, HostSpec, HostState, read_state, write_state
+from .sync import serving
 
 _BY_FORCE_S = 4.0  # a little more than a kernel and an owner are given to end
 _LONGEST = 90  # of a folder for unix sockets, whose paths may have 107 bytes
@@ -179,7 +181,9 @@ def main(arguments: list[str]) -> int:
         return keep()
     if arguments[:1] == ["attach"] and len(arguments) == 2:
         return attach(arguments[1])
-    sys.stderr.write("usage: keep | attach FOLDER\n")
+    if arguments[:1] in (["sync"], ["environment"]) and len(arguments) == 2:
+        return serving.main(arguments)
+    sys.stderr.write("usage: keep | attach FOLDER | sync FOLDER | environment FOLDER\n")
     return 64  # EX_USAGE
 
 

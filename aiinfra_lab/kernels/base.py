@@ -26,6 +26,7 @@ class Place:
 
     folder, argv, cwd, env, alone_s, whole, rented, at_end, at_lease: see `HostSpec`; `~` is the home of its user there,
     and env comes on top of the environment there. is_here: whether that is this machine. name: of it, for people.
+    projects: in which folder copies of projects lie there.
     """
 
     reach: Reach
@@ -40,6 +41,7 @@ class Place:
     rented: bool = False
     at_end: Sequence[str] = ()
     at_lease: Sequence[str] = ()
+    projects: str = "~/aiinfra-lab"
 
 
 class Owner(Protocol):

@@ -9,28 +9,26 @@ import shutil
 import subprocess
 import sys
 import tomllib
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from importlib.metadata import distributions
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from ..errors import Failed, LabError, Missing, NotFound, Unavailable, UsageProblem
+from ..host.sync.stream import Cut, flush, receive, send
 from ..leftovers import temporary
+from .reach import Reach
 
 # What says most exactly what the project needs comes first.
 SOURCES = ("uv.lock", "pylock.toml", "requirements.txt", "pyproject.toml", "constraints.txt")
-FOLDER = "~/.cache/aiinfra/environments"
+FOLDER = "~/.cache/aiinfra-lab/environments"
 _KERNEL = "ipykernel"
 _LOCK, _REQUIREMENTS = "pylock.toml", "requirements.txt"
 _PINNED = re.compile(r"([A-Za-z0-9][A-Za-z0-9._-]*)(?:\[[^]]*\])?\s*==\s*([^\s;\\]+)")
 _LOCAL = re.compile(r"^(?:-e\s|--editable\s|\.{1,2}(?:/|$)|/)|@\s*file:|^file:", re.MULTILINE)
 _COMMENT = re.compile(r"(?:^|\s+)#.*")
-_NO_PYTHON = 127
 _MOST_PRINTED, _MOST_LINES = 900, 8
-
-Run = Callable[[Sequence[str], bytes], "tuple[int, bytes, bytes]"]
-"""Runs a command on the host with that for its standard input: exit code, output, errors."""
 
 
 class Skew(NamedTuple):
@@ -100,28 +98,24 @@ class KernelEnvironment:
             ["{uv}", "pip", "sync", "--quiet", "--link-mode", "copy", "--python", "{place}/bin/python", "{file}"],
         ]
 
-    def make(self, run: Run, packed: str, *, top: str = FOLDER, host: str = "the host") -> HostEnvironment:
-        """Make it on a host unless it is there. packed: where the host has what `sync.pack_host` packs.
+    def make(self, reach: Reach, *, top: str = FOLDER, host: str = "the host") -> HostEnvironment:
+        """Make it on a host, below that folder there, unless it is there.
 
-        Missing when Python or uv is not there; Failed when uv cannot make it, and nothing of it is left then.
+        Missing when uv or that Python is not there; Failed when uv cannot make it, and nothing of it is left then;
+        Unavailable when the host is not reached.
         """
         request = {"digest": self.digest, "file": self.file, "text": self.text, "commands": self.commands}
+        stream = reach.serve("environment", top)
         try:
-            code, out, errors = run(["python3", packed, "--environment", top], json.dumps(request).encode())
-        except FileNotFoundError:
-            code, out, errors = _NO_PYTHON, b"", b""
-        if code == _NO_PYTHON:
-            fix = "install Python 3.9 or later there, e.g. by `sudo apt-get install python3`"
-            raise Missing(f"{host} has no python3", fix)
-        try:
-            answer = json.loads(out)
+            with stream.as_files() as (reader, writer):
+                send(writer, request)
+                flush(writer)
+                answer, _ = receive(reader)
             if "problem" not in answer:
                 return HostEnvironment(str(answer["python"]), dict(answer["packages"]), bool(answer["is_new"]))
-        except (ValueError, TypeError, KeyError):
-            printed = errors.decode(errors="replace")
-            raise Unavailable(
-                f"{host} did not answer: {_last_lines(printed) or f'exit code {code}'}", "look at the host, and repeat"
-            ) from None
+        except (Cut, ValueError, TypeError, KeyError) as problem:
+            what = f"{host} did not answer: {stream.problem() or problem}"
+            raise Unavailable(what, "look at the host, and repeat") from None
         raise self._problem(str(answer["problem"]), str(answer.get("printed", "")), host)
 
     def _problem(self, kind: str, printed: str, host: str) -> LabError:

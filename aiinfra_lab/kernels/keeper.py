@@ -33,6 +33,7 @@ from .errand import send_off
 from .kept import KeptKernel, KernelState, StartStep
 from .link import Link, end_core
 from .namespace import SavedNamespace
+from .project import LAST_S, ProjectCopy, begin_anew
 from .reach import LocalReach
 from .shim import Shim
 from .specs import kernel_argv, remove_spec, write_spec
@@ -76,6 +77,7 @@ def run(
     source: MachineSource | None = None,
     resume: bool = False,
     namespace_bytes: int = 0,
+    project: ProjectCopy | None = None,
 ) -> int:
     """Keep the kernel until its lease, SIGTERM or the kernel itself ends it; the exit code of this process.
 
@@ -84,10 +86,12 @@ def run(
     source: where its machine comes from; this machine when not given
     resume: there is one already, of a process that was killed: go on with it, or write down how it ended
     namespace_bytes: how much of its namespace is saved when its machine is taken away, 0 for nothing
+    project: what its host is to have of the project here; nothing when not given
     """
     with kernel.hold():
         source = source or Standing(here(kernel))
-        return _Keeper(kernel, owner, source, resume=resume, namespace_bytes=namespace_bytes).keep()
+        project = project or ProjectCopy(kernel, settings().project, has_files=False, has_packages=False)
+        return _Keeper(kernel, owner, source, project, resume=resume, namespace_bytes=namespace_bytes).keep()
 
 
 class _UnwantedError(Exception):
@@ -98,9 +102,17 @@ class _Keeper:
     """One kept kernel, from its start to the end of its process tree and of its machine."""
 
     def __init__(
-        self, kernel: KeptKernel, owner: Owner, source: MachineSource, *, resume: bool, namespace_bytes: int
+        self,
+        kernel: KeptKernel,
+        owner: Owner,
+        source: MachineSource,
+        project: ProjectCopy,
+        *,
+        resume: bool,
+        namespace_bytes: int,
     ) -> None:
         self.kept, self.owner, self.source, self.resume = kernel, owner, source, resume
+        self.project = project
         self.namespace = SavedNamespace(kernel, namespace_bytes)
         self.wakeup, self.wake = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
         self.asked_at, self.is_ending = 0.0, False
@@ -132,6 +144,7 @@ class _Keeper:
             else:
                 shutil.rmtree(self.kept.host, ignore_errors=True)
                 forget(self.kept.folder)
+                begin_anew(self.kept)
                 self._write_state(phase="starting", kernel=self._enter_launcher())
             self.bridge = Bridge(self.shim, Link(None, self.kept.folder, keep_bytes=KEEP_BYTES), self.wakeup)
             why = self._watch()
@@ -153,6 +166,7 @@ class _Keeper:
             if self.shim.is_asked_to_renew or time.monotonic() - self.renewed_at >= LEASE_S:
                 self._renew()
             self._note_reach()
+            self._see_to_project()
             if not self.is_ending and (reason := self._reason_to_end()):
                 self.why = reason
                 self.bridge.link.send(MessageChannel.COMMAND, [b"end", reason.encode()])
@@ -188,8 +202,8 @@ class _Keeper:
         until = self.renewed_at + LEASE_S - time.monotonic()
         if self.place is None or self.is_ending or not self.bridge.link.is_connected:
             until = min(until, _LOOK_S)
-        due = self._is_due_in()
-        return max(0.0, until if due is None else min(until, due))
+        ahead = [each for each in (self._is_due_in(), self._last_sync_in(), self.project.due_in()) if each is not None]
+        return max(0.0, min([until, *ahead]))
 
     def _reason_to_end(self) -> str:
         """Why it is to end now; empty when it is not. A deadline may just have been moved: it is read again."""
@@ -219,6 +233,20 @@ class _Keeper:
             self.sent_lease = self.lease
             self.bridge.link.lease(self._left_s(), self.lease.reason, self.lease.idle_s)
 
+    # ---- the project's files ----
+
+    def _see_to_project(self) -> None:
+        """Have them be the same on both sides; nothing of it is waited for."""
+        link = self.bridge.link
+        if self._last_sync_in() == 0.0 or self.state.notice_at:
+            self.project.bring_last()
+        self.project.turn(self.place if link.is_connected else None, link.received.last, self.wake)
+
+    def _last_sync_in(self) -> float | None:
+        """Seconds until the deadline is so near that they are brought here a last time; None once they were."""
+        due = self._is_due_in()
+        return None if due is None or self.project.is_last_done else max(0.0, due - LAST_S)
+
     # ---- the machine ----
 
     def _see_to_machine(self) -> None:
@@ -239,9 +267,11 @@ class _Keeper:
     def _bring_up(self) -> Place:
         """A machine, and the host core on it: one that is there already is gone on with. Runs beside the loop."""
         place = self.source.obtain(self._step)
-        if not (self.resume and self.state.incarnation) or place.name != self.state.machine:
-            self._step("starts its kernel")
-            place.reach.begin(self._spec(place))
+        if self.resume and self.state.incarnation and place.name == self.state.machine:
+            return self.project.known(place)
+        place = self.project.prepare(place, self._step)
+        self._step("starts its kernel")
+        place.reach.begin(self._spec(place))
         return place
 
     def _step(self, what: str) -> None:
@@ -263,7 +293,9 @@ class _Keeper:
         except _UnwantedError:
             pass
         else:
-            self._write_state(machine=self.place.name)
+            self._write_state(
+                machine=self.place.name, project=self.project.there, project_here=str(self.project.folder)
+            )
             self.sent_lease = None
             self.bridge.link.go_by(self.place.reach)
 
@@ -300,6 +332,7 @@ class _Keeper:
         if self.state.crashed < self.state.incarnation:
             self._note_loss(how, link.sent.last if link.is_connected else link.sent_before_break)
         link.go_by(None)
+        self.project.machine_lost()
         self.place, self.host, self.resume = None, None, False
         self.ask_at = self.going_since = 0.0
         self._write_state(crash=how, machine="", unreached_at=0.0)

@@ -44,6 +44,7 @@ class KernelState(msgspec.Struct, frozen=True, kw_only=True):
     reached, 0 while it is, and unreached why: the kernel may go on there. machine: which one it is on, where it was
     rented. steps: what was done to get a machine and a kernel, with the times. notice_at: when its machine will be
     taken away, 0 while nobody has said so. owner_after: the last message of clients that was for an earlier machine.
+    project: where the project's files are on its host, when they are kept the same, and project_here where here.
     why, fix, exit_code: how it ended, and what helps. at: when this was written, in epoch seconds.
     """
 
@@ -62,6 +63,8 @@ class KernelState(msgspec.Struct, frozen=True, kw_only=True):
     steps: tuple[StartStep, ...] = ()
     notice_at: float = 0.0
     owner_after: int = 0
+    project: str = ""
+    project_here: str = ""
     why: str = ""
     fix: str = ""
     exit_code: int | None = None

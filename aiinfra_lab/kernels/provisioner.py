@@ -24,7 +24,7 @@ from traitlets import Unicode
 from ..errors import Failed
 from ..files import is_locked, take_lock
 from .client import gone, send_code, send_control
-from .kept import CHANNELS, KeptKernel
+from .kept import CHANNELS, KeptKernel, KernelState
 from .specs import sweep
 
 RESTART_S = 30.0
@@ -153,7 +153,8 @@ class SessionProvisioner(KernelProvisionerBase):
         if any(map(_is_held, others)):
             return
         # No name is left behind, and where the host has no such folder nothing happens.
-        code = f"(lambda os, to: os.path.isdir(to) and os.chdir(to))(__import__('os'), {str(folder)!r})"
+        to = in_project(self.kept.state(), str(folder))
+        code = f"(lambda os, to: os.path.isdir(to) and os.chdir(to))(__import__('os'), {to})"
         # By a thread of its own: a process that was forked has those of its loop no more, and would wait for them.
         with ThreadPoolExecutor(1) as pool:
             await asyncio.get_running_loop().run_in_executor(pool, send_code, self.kept, code, WORK_IN_S)
@@ -174,6 +175,14 @@ class SessionProvisioner(KernelProvisionerBase):
     def get_shutdown_wait_time(self, recommended: float = 5.0) -> float:
         """Detaching is not waited for."""
         return min(recommended, 1.0)
+
+
+def in_project(state: KernelState, folder: str) -> str:
+    """The expression for a folder of here as the kernel's host calls it: the same name, or that in its project."""
+    if not state.project or not Path(folder).is_relative_to(state.project_here):
+        return repr(folder)
+    there = Path(folder).relative_to(state.project_here).as_posix()
+    return f"__import__('os').path.expanduser({f'{state.project}/{there}'!r})"
 
 
 def _is_held(links: Path) -> bool:

@@ -7,6 +7,7 @@ arguments can be read by every user of a machine.
 from __future__ import annotations
 
 import contextlib
+import copy
 import functools
 import hashlib
 import io
@@ -19,10 +20,10 @@ import sys
 import threading
 import time
 import zipfile
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import IO, Protocol
+from typing import IO, Literal, Protocol
 
 from ..errors import Failed, LabError, Unavailable
 from ..host import __file__ as _host
@@ -56,6 +57,21 @@ class ByteStream:
     problem: Callable[[], str] = field(default=lambda: "")
     is_last: Callable[[], bool] = field(default=lambda: False)
 
+    @contextlib.contextmanager
+    def as_files(self) -> Iterator[tuple[IO[bytes], IO[bytes]]]:
+        """Its two directions, to read from and to write to; it is closed at the end."""
+        with contextlib.ExitStack() as open_ones:
+            open_ones.callback(self.close)
+            reader = open_ones.enter_context(open(self.reads, "rb", closefd=False))
+            writer = open(self.writes, "wb", closefd=False)  # noqa: SIM115  # closed by the next line
+            open_ones.callback(_close_quietly, writer)
+            yield reader, writer
+
+
+def _close_quietly(writer: IO[bytes]) -> None:
+    with contextlib.suppress(OSError):  # what could not be written any more
+        writer.close()
+
 
 class Reach(Protocol):
     """A way to the host of one kernel.
@@ -75,6 +91,13 @@ class Reach(Protocol):
         """Open a stream to the core, or to what is left of it when it has ended. Unavailable when its host cannot be
         reached now, or not in that time; without one it takes as long as its host takes."""
 
+    def serve(self, what: Literal["sync", "environment"], folder: str) -> ByteStream:
+        """Open a stream to a program of ours on the host: one that syncs that folder, or makes environments in it.
+        Unavailable when its host cannot be reached."""
+
+    def run_by(self, python: str) -> Reach:
+        """The same way to the host, with another Python that runs the core there."""
+
 
 class LocalReach:
     """This machine: see `Reach`. folder: the spec's."""
@@ -86,12 +109,8 @@ class LocalReach:
         self._folder = folder
 
     def begin(self, spec: HostSpec) -> None:
-        # The host core is no part of the package there either: it is found by its folder alone.
-        code = (
-            "import sys; sys.path.append(sys.argv.pop(1)); from host.__main__ import main; sys.exit(main(sys.argv[1:]))"
-        )
         done = subprocess.run(
-            [sys.executable, "-c", code, str(Path(_host).parents[1]), "keep"],
+            command_here("keep"),
             input=spec.dump(),
             capture_output=True,
             timeout=BEGIN_S,
@@ -111,6 +130,12 @@ class LocalReach:
             core.close()
             return self._remains()
         return ByteStream(core.fileno(), core.fileno(), core.close)
+
+    def serve(self, what: Literal["sync", "environment"], folder: str) -> ByteStream:
+        return _stream_of(_started(command_here(what, folder)))
+
+    def run_by(self, python: str) -> LocalReach:
+        return self  # this Python keeps every kernel here
 
     def _remains(self) -> ByteStream:
         """What a core that is gone has left, in a thread of this process."""
@@ -164,38 +189,30 @@ class CommandReach:
         raise self._problem(process)
 
     def connect(self, within_s: float | None = None) -> ByteStream:
-        process = self._run("attach", self._folder)
-        assert process.stdin is not None
-        assert process.stdout is not None
+        return self._open(within_s, "attach", self._folder)
+
+    def serve(self, what: Literal["sync", "environment"], folder: str) -> ByteStream:
+        return self._open(None, what, folder)
+
+    def run_by(self, python: str) -> CommandReach:
+        changed = copy.copy(self)
+        changed._python = python
+        return changed
+
+    def _open(self, within_s: float | None, *arguments: str) -> ByteStream:
+        process = self._run(*arguments)
         try:
             _send_files(process, within_s)
         except OSError as why:
             problem = self._problem(process, str(why))
             raise problem from None
-        return ByteStream(
-            process.stdout.fileno(),
-            process.stdin.fileno(),
-            close=lambda: _end(process),
-            problem=lambda: _last_line(process),
-            is_last=lambda: process.returncode == NO_CORE,
-        )
+        return _stream_of(process)
 
     def _run(self, *arguments: str) -> subprocess.Popen[bytes]:
         # The program comes over standard input too: on the command line it would fill what `ps` shows.
         program, remote = _loader(), self._remote(*arguments)
         argv = [*self._command, *(map(shlex.quote, remote) if self._shell else remote)]
-        try:
-            process = subprocess.Popen(
-                argv,
-                stdin=subprocess.PIPE,
-                stdout=subprocess.PIPE,
-                stderr=subprocess.PIPE,
-                start_new_session=True,  # Ctrl-C here is not for it
-                env=self._env,
-                bufsize=0,
-            )
-        except OSError as problem:
-            raise Failed(f"{argv[0]} cannot be run: {problem.strerror}", f"install {argv[0]}") from None
+        process = _started(argv, self._env)
         assert process.stdin is not None
         with contextlib.suppress(BrokenPipeError):  # what it says on standard error tells more
             process.stdin.write(program)
@@ -213,6 +230,40 @@ class CommandReach:
             what = f"{self._python} there cannot keep a kernel: {last}"
             return Failed(what, f"install ipykernel there, e.g. `{where} {self._python} -m pip install ipykernel`")
         return Unavailable(f"`{where}` does not reach a host: {last or why or process.returncode}", "try it by hand")
+
+
+def command_here(*arguments: str) -> list[str]:
+    """The command that runs the host's programs on this machine. They are no part of the package here either: they are
+    found by their folder alone."""
+    code = "import sys; sys.path.append(sys.argv.pop(1)); from host.__main__ import main; sys.exit(main(sys.argv[1:]))"
+    return [sys.executable, "-c", code, str(Path(_host).parents[1]), *arguments]
+
+
+def _started(argv: Sequence[str], env: Mapping[str, str] | None = None) -> subprocess.Popen[bytes]:
+    try:
+        return subprocess.Popen(
+            argv,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            start_new_session=True,  # Ctrl-C here is not for it
+            env=env,
+            bufsize=0,
+        )
+    except OSError as problem:
+        raise Failed(f"{argv[0]} cannot be run: {problem.strerror}", f"install {argv[0]}") from None
+
+
+def _stream_of(process: subprocess.Popen[bytes]) -> ByteStream:
+    assert process.stdin is not None
+    assert process.stdout is not None
+    return ByteStream(
+        process.stdout.fileno(),
+        process.stdin.fileno(),
+        close=lambda: _end(process),
+        problem=lambda: _last_line(process),
+        is_last=lambda: process.returncode == NO_CORE,
+    )
 
 
 def _send_files(process: subprocess.Popen[bytes], within_s: float | None = None) -> None:
@@ -267,8 +318,10 @@ def _bundle() -> bytes:
     """The host core's files in one archive, always the same bytes."""
     data = io.BytesIO()
     with zipfile.ZipFile(data, "w", zipfile.ZIP_DEFLATED) as archive:
-        for path in sorted(Path(_host).parent.glob("*.py")):
-            archive.writestr(zipfile.ZipInfo(f"host/{path.name}"), path.read_bytes(), zipfile.ZIP_DEFLATED)
+        top = Path(_host).parent
+        for path in sorted(top.rglob("*.py")):
+            name = f"host/{path.relative_to(top).as_posix()}"
+            archive.writestr(zipfile.ZipInfo(name), path.read_bytes(), zipfile.ZIP_DEFLATED)
     return data.getvalue()
 
 

@@ -2,13 +2,13 @@
 
 import os
 import subprocess
-import sys
 import tempfile
 import time
 from collections.abc import Iterator
 from pathlib import Path
 
-from aiinfra_lab.kernels.sync import SyncReport, pack_host, sync
+from aiinfra_lab.kernels.reach import command_here
+from aiinfra_lab.kernels.sync import SyncReport, sync
 
 from .rows import Figure, at_most, exactly, row
 
@@ -21,7 +21,6 @@ def second_sync(full: bool) -> Iterator[Figure]:
     """With the start of the host's process; the best of a few, since others may use the machine."""
     with tempfile.TemporaryDirectory() as name:
         top = Path(name)
-        (top / "host.pyz").write_bytes(pack_host())
         _make(top / "near")
         first_s, first = _timed(top)
         again = [_timed(top) for _ in range(ROUNDS)]
@@ -48,7 +47,7 @@ def _make(folder: Path) -> None:
 
 def _timed(top: Path) -> tuple[float, SyncReport]:
     began = time.perf_counter()
-    command = [sys.executable, "-I", "-S", str(top / "host.pyz"), str(top / "far")]
+    command = command_here("sync", str(top / "far"))
     with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as served:
         report = sync(top / "near", served.stdout, served.stdin, state=top / "state")
         took_s = time.perf_counter() - began

@@ -4,18 +4,19 @@ import hashlib
 import json
 import os
 import shutil
+import socket
+import struct
 import subprocess
 import sys
 import threading
 import zipfile
-from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import pytest
 
 from aiinfra_lab.errors import Failed, LabError, Missing, NotFound, Unavailable, UsageProblem
 from aiinfra_lab.kernels.environment import HostEnvironment, KernelEnvironment, Skew, installed, packages_of, skew
-from aiinfra_lab.kernels.sync import pack_host
+from aiinfra_lab.kernels.reach import ByteStream, CommandReach, LocalReach, Reach
 
 UV = shutil.which("uv") or str(Path(sys.executable).with_name("uv"))
 HERE = f"{sys.version_info.major}.{sys.version_info.minor}"
@@ -23,7 +24,8 @@ PACKAGES = [("tiny", "1.0", ""), ("tiny", "2.0", ""), ("ipykernel", "7.0", "tiny
 
 pytestmark = pytest.mark.skipif(not os.access(UV, os.X_OK), reason="uv is not installed: `pip install uv`")
 
-Run = Callable[[Sequence[str], bytes], tuple[int, bytes, bytes]]
+HERE_REACH: Reach = LocalReach(Path("/nowhere"))
+"""This machine as the host."""
 
 
 @pytest.fixture(autouse=True)
@@ -60,41 +62,43 @@ def project(tmp_path: Path) -> Path:
     return tmp_path / "project"
 
 
-@pytest.fixture
-def packed(tmp_path: Path) -> str:
-    (tmp_path / "host.pyz").write_bytes(pack_host())
-    return str(tmp_path / "host.pyz")
+def bare(home: str = "/nowhere") -> Reach:
+    """A host whose PATH has nothing, not even uv."""
+    kept = [f"{name}={value}" for name, value in os.environ.items() if name.startswith("UV_")]
+    command = ["/usr/bin/env", "-i", "PATH=/nowhere", f"HOME={home}", *kept]
+    return CommandReach(command, "x", shell=False, python=str(Path(sys.base_prefix) / "bin" / f"python{HERE}"))
 
 
-def here(command: Sequence[str], given: bytes) -> tuple[int, bytes, bytes]:
-    """This machine as the host."""
-    done = subprocess.run([*command], input=given, capture_output=True, check=False)
-    return done.returncode, done.stdout, done.stderr
+class Nonsense(LocalReach):
+    """A host that answers this, whatever it is asked."""
+
+    def __init__(self, answer: bytes) -> None:
+        super().__init__(Path("/nowhere"))
+        self.answer = answer
+
+    def serve(self, what: str, folder: str) -> ByteStream:
+        ours, theirs = socket.socketpair()
+        theirs.sendall(self.answer)
+        theirs.shutdown(socket.SHUT_WR)
+
+        def close() -> None:
+            ours.close()
+            theirs.close()
+
+        return ByteStream(ours.fileno(), ours.fileno(), close, lambda: "ssh: connection lost")
 
 
-def without(*names: str) -> Run:
-    """A host whose PATH has nothing but Python, unless that is among the names."""
-
-    def run(command: Sequence[str], given: bytes) -> tuple[int, bytes, bytes]:
-        env = {"PATH": "/nowhere", "HOME": "/nowhere"}
-        python = ["/nowhere/python3"] if "python3" in names else [str(Path(sys.base_prefix) / "bin" / f"python{HERE}")]
-        done = subprocess.run([*python, *command[1:]], input=given, capture_output=True, check=False, env=env)
-        return done.returncode, done.stdout, done.stderr
-
-    return run
-
-
-def test_an_environment_is_made_once_and_works_where_it_lies(project: Path, packed: str, tmp_path: Path) -> None:
+def test_an_environment_is_made_once_and_works_where_it_lies(project: Path, tmp_path: Path) -> None:
     (project / "requirements.txt").write_text("other\n")
     wanted = KernelEnvironment.of_project(project)
-    made = wanted.make(here, packed, top=str(tmp_path / "envs"))
+    made = wanted.make(HERE_REACH, top=str(tmp_path / "envs"))
     assert made.is_new
     assert made.packages == {"ipykernel": "7.0", "other": "0.1", "tiny": "1.0"} == wanted.packages
     assert skew(wanted.packages, made.packages) == []
     command = [made.python, "-c", "import sys, tiny; print(tiny.version, sys.prefix)"]
     found = subprocess.run(command, check=True, capture_output=True, text=True, env={}).stdout
     assert found.split() == ["1.0", str(tmp_path / "envs" / wanted.digest)]
-    again = wanted.make(here, packed, top=str(tmp_path / "envs"))
+    again = wanted.make(HERE_REACH, top=str(tmp_path / "envs"))
     assert again == HostEnvironment(made.python, made.packages, is_new=False)
     assert sorted(path.name for path in (tmp_path / "envs").iterdir()) == [wanted.digest, f"{wanted.digest}.lock"]
 
@@ -125,22 +129,22 @@ def lock(project: Path, *dependencies: str) -> None:
 
 
 @pytest.mark.parametrize("dependencies", [("ipykernel", "tiny<2"), ("tiny<2",)])
-def test_a_uv_lock_holds_as_it_is(project: Path, packed: str, tmp_path: Path, dependencies: tuple[str, ...]) -> None:
+def test_a_uv_lock_holds_as_it_is(project: Path, tmp_path: Path, dependencies: tuple[str, ...]) -> None:
     lock(project, *dependencies)
     (project / "requirements.txt").write_text("tiny==2.0\n")  # the lock is more exact
     wanted = KernelEnvironment.of_project(project)
     assert "--hash=sha256:" in wanted.text
-    assert wanted.make(here, packed, top=str(tmp_path / "envs")).packages == {"ipykernel": "7.0", "tiny": "1.0"}
+    assert wanted.make(HERE_REACH, top=str(tmp_path / "envs")).packages == {"ipykernel": "7.0", "tiny": "1.0"}
 
 
 @pytest.mark.parametrize("dependencies", [("ipykernel", "tiny<2"), ("tiny<2",)])
-def test_a_pylock_holds_as_it_is(project: Path, packed: str, tmp_path: Path, dependencies: tuple[str, ...]) -> None:
+def test_a_pylock_holds_as_it_is(project: Path, tmp_path: Path, dependencies: tuple[str, ...]) -> None:
     lock(project, *dependencies)
     command = [UV, "export", "--quiet", "--no-emit-project", "-o", "pylock.toml"]
     subprocess.run(command, cwd=project, check=True, stdout=subprocess.DEVNULL)
     (project / "uv.lock").unlink()
     wanted = KernelEnvironment.of_project(project)
-    assert wanted.make(here, packed, top=str(tmp_path / "envs")).packages == {"ipykernel": "7.0", "tiny": "1.0"}
+    assert wanted.make(HERE_REACH, top=str(tmp_path / "envs")).packages == {"ipykernel": "7.0", "tiny": "1.0"}
 
 
 def test_the_digest_is_that_of_what_is_installed(project: Path) -> None:
@@ -152,11 +156,11 @@ def test_the_digest_is_that_of_what_is_installed(project: Path) -> None:
     assert len({digest("tiny==1.0\n"), digest("tiny==2.0\n"), digest("tiny==1.0\n", "3.12")}) == 3
 
 
-def test_two_at_once_make_it_once(project: Path, packed: str, tmp_path: Path) -> None:
+def test_two_at_once_make_it_once(project: Path, tmp_path: Path) -> None:
     (project / "requirements.txt").write_text("tiny\n")
     wanted, made = KernelEnvironment.of_project(project), list[HostEnvironment]()
     threads = [
-        threading.Thread(target=lambda: made.append(wanted.make(here, packed, top=str(tmp_path / "envs"))))
+        threading.Thread(target=lambda: made.append(wanted.make(HERE_REACH, top=str(tmp_path / "envs"))))
         for _ in range(3)
     ]
     for thread in threads:
@@ -166,60 +170,52 @@ def test_two_at_once_make_it_once(project: Path, packed: str, tmp_path: Path) ->
     assert sorted(each.is_new for each in made) == [False, False, True]
 
 
-def test_what_was_killed_or_lost_its_interpreter_is_made_again(project: Path, packed: str, tmp_path: Path) -> None:
+def test_what_was_killed_or_lost_its_interpreter_is_made_again(project: Path, tmp_path: Path) -> None:
     (project / "requirements.txt").write_text("tiny\n")
     wanted, top = KernelEnvironment.of_project(project), tmp_path / "envs"
     left = top / f".{wanted.digest}.123" / "made"
     left.mkdir(parents=True)
-    made = wanted.make(here, packed, top=str(top))
+    made = wanted.make(HERE_REACH, top=str(top))
     assert not left.exists()
     Path(made.python).unlink()
-    assert wanted.make(here, packed, top=str(top)).is_new
+    assert wanted.make(HERE_REACH, top=str(top)).is_new
     assert Path(made.python).exists()
 
 
-def test_what_cannot_be_made_leaves_nothing(packed: str, tmp_path: Path) -> None:
+def test_what_cannot_be_made_leaves_nothing(tmp_path: Path) -> None:
     wanted = KernelEnvironment("requirements.txt", "tiny==3.0\n", HERE)
     with pytest.raises(Failed, match=r"cannot be made on box: .*tiny==3\.0"):
-        wanted.make(here, packed, top=str(tmp_path / "envs"), host="box")
+        wanted.make(HERE_REACH, top=str(tmp_path / "envs"), host="box")
     assert [path.name for path in (tmp_path / "envs").iterdir()] == [f"{wanted.digest}.lock"]
 
 
 @pytest.mark.parametrize(
-    ("run", "python", "what", "fix"),
+    ("reach", "python", "what", "fix"),
     [
-        (without("uv"), HERE, "box has no uv", "~/.uv/bin/pip install uv"),
-        (without("uv", "python3"), HERE, "box has no python3", "apt-get install python3"),
-        (lambda *_: (127, b"", b"sh: python3: not found"), HERE, "box has no python3", "apt-get install python3"),
-        (here, "3.99", "box has no Python 3.99", "uv python install 3.99"),
+        (bare(), HERE, "box has no uv", "~/.uv/bin/pip install uv"),
+        (HERE_REACH, "3.99", "box has no Python 3.99", "uv python install 3.99"),
     ],
 )
-def test_a_host_that_lacks_something(run: Run, python: str, what: str, fix: str, packed: str, tmp_path: Path) -> None:
+def test_a_host_that_lacks_something(reach: Reach, python: str, what: str, fix: str, tmp_path: Path) -> None:
     with pytest.raises(Missing) as problem:
-        KernelEnvironment("requirements.txt", "tiny==1.0\n", python).make(
-            run, packed, top=str(tmp_path / "envs"), host="box"
-        )
+        KernelEnvironment("requirements.txt", "tiny==1.0\n", python).make(reach, top=str(tmp_path / "envs"), host="box")
     assert problem.value.what == what
     assert fix in problem.value.fix
 
 
-def test_uv_is_found_where_the_fix_puts_it(packed: str, tmp_path: Path) -> None:
-    def run(command: Sequence[str], given: bytes) -> tuple[int, bytes, bytes]:
-        env = {**os.environ, "PATH": "/nowhere", "HOME": str(tmp_path)}
-        python = str(Path(sys.base_prefix) / "bin" / f"python{HERE}")
-        done = subprocess.run([python, *command[1:]], input=given, capture_output=True, check=False, env=env)
-        return done.returncode, done.stdout, done.stderr
-
+def test_uv_is_found_where_the_fix_puts_it(tmp_path: Path) -> None:
     (tmp_path / ".uv/bin").mkdir(parents=True)
     (tmp_path / ".uv/bin/uv").symlink_to(UV)
     wanted = KernelEnvironment("requirements.txt", "tiny==1.0\n", str(Path(sys.base_prefix) / "bin" / f"python{HERE}"))
-    assert wanted.make(run, packed, top="~/envs").python == str(tmp_path / "envs" / wanted.digest / "bin/python")
+    assert wanted.make(bare(str(tmp_path)), top="~/envs").python == str(
+        tmp_path / "envs" / wanted.digest / "bin/python"
+    )
 
 
-@pytest.mark.parametrize("out", [b"", b"[]", b"{}", b"5", b"null", b"\xff", json.dumps({"python": 1}).encode()])
-def test_a_host_that_answers_nonsense(out: bytes) -> None:
+@pytest.mark.parametrize("head", [b"", b"[]", b"{}", b"5", b"null", b"\xff", json.dumps({"python": 1}).encode()])
+def test_a_host_that_answers_nonsense(head: bytes) -> None:
     with pytest.raises(Unavailable, match="the host did not answer: ssh: connection lost"):
-        KernelEnvironment("requirements.txt", "", HERE).make(lambda *_: (255, out, b"ssh: connection lost\n"), "x")
+        KernelEnvironment("requirements.txt", "", HERE).make(Nonsense(struct.pack("!II", len(head), 0) + head))
 
 
 @pytest.mark.parametrize(

@@ -4,15 +4,15 @@ import os
 import re
 import subprocess
 import sys
-import zipfile
 from pathlib import Path
 
 import pytest
 
 from aiinfra_lab.errors import Conflict, Failed, NotFound, Unavailable, UsageProblem
-from aiinfra_lab.kernels.sync import LeftOut, pack_host, sync
-from aiinfra_lab.kernels.sync.host import handles
-from aiinfra_lab.kernels.sync.host.tree import Tree
+from aiinfra_lab.host.sync import handles
+from aiinfra_lab.host.sync.tree import Tree
+from aiinfra_lab.kernels.reach import command_here
+from aiinfra_lab.kernels.sync import LeftOut, sync
 
 from .two_sides import NOTHING_DONE, TwoSides, done, tree, write
 
@@ -379,26 +379,11 @@ PYTHONS = [Path(sys.executable), *sorted(Path.home().glob(".pyenv/versions/3.9.*
 
 
 @pytest.mark.parametrize("python", PYTHONS, ids=lambda path: path.name)
-def test_a_bare_machine_serves_by_one_file(both: TwoSides, tmp_path: Path, python: Path) -> None:
-    (tmp_path / "host.pyz").write_bytes(pack_host())
+def test_a_bare_machine_serves(both: TwoSides, python: Path) -> None:
     write(both.near / "a", "x")
-    command = [str(python), "-I", "-S", str(tmp_path / "host.pyz"), str(both.far)]
+    command = [str(python), "-I", "-S", *command_here("sync", str(both.far))[1:]]
     with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as served:
         assert sync(both.near, served.stdout, served.stdin, state=both.state).sent_files == 1
         served.communicate()
     assert served.returncode == 0
     assert (both.far / "a").read_text() == "x"
-
-
-def test_the_host_is_the_same_bytes_each_time_and_needs_the_standard_library_of_3_9(tmp_path: Path) -> None:
-    import ast
-
-    assert pack_host() == pack_host()
-    (tmp_path / "host.pyz").write_bytes(pack_host())
-    with zipfile.ZipFile(tmp_path / "host.pyz") as packed:
-        for name in packed.namelist():
-            parsed = ast.parse(packed.read(name), feature_version=(3, 9))
-            for node in ast.walk(parsed):
-                named = [each.name for each in node.names] if isinstance(node, ast.Import) else []
-                named += [node.module or ""] if isinstance(node, ast.ImportFrom) and not node.level else []
-                assert {each.partition(".")[0] for each in named} <= {*sys.stdlib_module_names, "aiinfra_sync"}

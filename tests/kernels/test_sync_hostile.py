@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 
 from aiinfra_lab.errors import Denied, LabError, Unavailable
+from aiinfra_lab.host.sync.stream import send
 from aiinfra_lab.kernels.sync import sync
-from aiinfra_lab.kernels.sync.host.stream import send
 
 CONTENT = b"#!/bin/sh\nowned\n"
 DIGEST = hashlib.sha256(CONTENT).hexdigest()

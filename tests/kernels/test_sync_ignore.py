@@ -9,7 +9,7 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from aiinfra_lab.kernels.sync.host.tree import Tree
+from aiinfra_lab.host.sync.tree import Tree
 from aiinfra_lab.kernels.sync.ignore import Ignore
 
 from .two_sides import TwoSides, tree, write

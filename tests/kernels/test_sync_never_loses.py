@@ -13,7 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from aiinfra_lab.errors import LabError, Unavailable
-from aiinfra_lab.kernels.sync.host import tree as trees
+from aiinfra_lab.host.sync import tree as trees
 
 from .two_sides import NOTHING_DONE, TwoSides, done, tree
 

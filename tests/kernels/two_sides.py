@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from aiinfra_lab.host.sync.serving import serve
 from aiinfra_lab.kernels.sync import SyncReport, sync
-from aiinfra_lab.kernels.sync.host.serving import serve
 
 NOTHING_DONE = (0, 0, 0, 0, 0, ())
 

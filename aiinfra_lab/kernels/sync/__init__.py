@@ -1,38 +1,34 @@
 """The same files on two machines: a hashed, resumable two-way sync over a pair of byte streams.
 
-The other end of the streams is `host`, copied there; `pack_host` has it as one file. What is compared and decided
-stands in `plan`, what is remembered in `state`, what is passed over in `ignore`.
+The other end of the streams is `host.sync`, which a `Reach` runs there. What is compared and decided stands in `plan`,
+what is remembered in `state`, what is passed over in `ignore`.
 """
 
 from __future__ import annotations
 
 import hashlib
-import io
 import json
 import os
 import secrets
 import time
-import zipfile
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from ... import files, modes
 from ...errors import Conflict, Failed, NotFound, Unavailable, UsageProblem
+from ...host.sync.entries import AREA, MOST_NAME, TreeEntry, same
+from ...host.sync.tree import Full, Tree
+from ...units import show_bytes
 from .far import Far
-from .host.entries import AREA, MOST_NAME, TreeEntry, same
-from .host.tree import Full, Tree
+from .ignore import NAME as IGNORED_BY
 from .ignore import Ignore
 from .plan import SyncPlan, compare, parents, without
 from .state import SyncState
 
 LARGEST_BYTES = 100 << 20
 BATCH_FILES, BATCH_BYTES = 1000, 64 << 20
-_HOST = Path(__file__).with_name("host")
-_PACKED = "aiinfra_sync"
-_LAUNCH = f"from {_PACKED}.serving import main\nmain()\n"
-_FIRST_DATE = (1980, 1, 1, 0, 0, 0)
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,16 +61,6 @@ class SyncReport:
     left_out: tuple[LeftOut, ...] = ()
 
 
-def pack_host() -> bytes:
-    """The host's side as one file, always the same bytes: `python3 FILE FOLDER` serves a folder there."""
-    packed = io.BytesIO()
-    with zipfile.ZipFile(packed, "w") as archive:
-        for path in sorted(_HOST.glob("*.py")):
-            archive.writestr(zipfile.ZipInfo(f"{_PACKED}/{path.name}", _FIRST_DATE), path.read_bytes())
-        archive.writestr(zipfile.ZipInfo("__main__.py", _FIRST_DATE), _LAUNCH)
-    return packed.getvalue()
-
-
 def sync(
     folder: Path,
     reader: Any,
@@ -84,12 +70,14 @@ def sync(
     state: Path,
     host: str = "",
     largest_bytes: int = LARGEST_BYTES,
+    most_bytes: int | None = None,
 ) -> SyncReport:
     """Make a folder here and the one that the host serves the same, in both directions.
 
     ignore: rules as in gitignore, between the ones that hold anyway and those of `.aiinfraignore`
     state: a folder of its own for this folder and this host, where what both had is remembered
     host: what to call the host, in the names of what lost a conflict; what it calls itself when none is given
+    largest_bytes: a larger file is left out. most_bytes: of all files here; UsageProblem when these are more
 
     Unavailable when the stream ends or a disk is full: what arrived is not sent again by the next sync. Denied when the
     host sends what no host of ours does: nothing of it is written.
@@ -108,7 +96,7 @@ def sync(
         near = Tree(str(folder), modes.users_umask(), cache)
         is_done = False
         try:
-            report = _Sync(near, Far(reader, writer, host), remembered, Ignore(ignore), largest_bytes).run()
+            report = _Sync(near, Far(reader, writer, host), remembered, Ignore(ignore), largest_bytes, most_bytes).run()
             is_done = True
         except OSError as problem:
             raise Failed(f"{folder} cannot be synced: {problem}", "see to that, and sync again") from problem
@@ -122,8 +110,9 @@ def sync(
 class _Sync:
     """One sync, from the comparison to the state that the next one begins with."""
 
-    def __init__(self, near: Tree, far: Far, state: SyncState, ignore: Ignore, largest: int) -> None:
-        self.near, self.far, self.state, self.ignore, self.largest = near, far, state, ignore, largest
+    def __init__(self, near: Tree, far: Far, state: SyncState, ignore: Ignore, largest: int, most: int | None) -> None:
+        self.near, self.far, self.state, self.ignore = near, far, state, ignore
+        self.largest, self.most = largest, most
         self.counts = {"sent_files": 0, "sent_bytes": 0, "received_files": 0, "received_bytes": 0, "deleted": 0}
         self.conflicts: list[SyncConflict] = []
         self.refused: list[LeftOut] = []
@@ -159,6 +148,7 @@ class _Sync:
     def _look(self) -> None:
         """Learn what both sides have, and whether what is remembered is about them."""
         self.near.scan(self.ignore.rules, self.largest, self.ignore.read)
+        _check_size(self.near.entries, self.most)
         rules = hashlib.sha256(json.dumps([self.ignore.by_folder, self.largest]).encode()).hexdigest()
         if rules != self.state.rules:
             self.state.far, self.state.far_left_out, self.state.rules = {}, [], rules
@@ -282,6 +272,19 @@ class _Sync:
             raise Unavailable("no space is left here", "free some space, and sync again") from None
         self.refused += [LeftOut(path, where, why) for path, why in refused]
         return {step[1] for step in steps} - {path for path, _ in refused}
+
+
+def _check_size(entries: Mapping[str, TreeEntry], most: int | None) -> None:
+    """UsageProblem for a folder of which more would go than anybody meant."""
+    sizes: dict[str, int] = {}
+    for path, entry in entries.items():
+        sizes[path.partition("/")[0]] = sizes.get(path.partition("/")[0], 0) + entry.size
+    total = sum(sizes.values())
+    if most is not None and total > most:
+        largest = sorted(sizes, key=lambda name: -sizes[name])[:3]
+        parts = ", ".join(f"{name} ({show_bytes(sizes[name])})" for name in largest)
+        fix = f"name what is not to go in {IGNORED_BY}, e.g. `/{largest[0]}`; or raise `sync_bytes` below `[gpu]`"
+        raise UsageProblem(f"the project has {show_bytes(total)} of files, more than {show_bytes(most)}: {parts}", fix)
 
 
 def _step(what: str, path: str, entry: TreeEntry, target: Tree | Far) -> list[Any]:

@@ -7,9 +7,9 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, NoReturn, TypeGuard
 
 from ...errors import Denied, Failed, LabError, Unavailable
-from .host.entries import NEVER, Rules, TreeEntry, digest_of, moved, problem_of_path, stays_inside
-from .host.serving import VERSION
-from .host.stream import Cut, flush, receive, send
+from ...host.sync.entries import NEVER, Rules, TreeEntry, digest_of, moved, problem_of_path, stays_inside
+from ...host.sync.serving import VERSION
+from ...host.sync.stream import Cut, flush, receive, send
 
 MOST_ENTRIES = 2_000_000
 _DIGEST = re.compile(r"[0-9a-f]{64}")

@@ -12,13 +12,14 @@ from pathspec import GitIgnoreSpec
 from pathspec.patterns.gitignore import GitIgnorePatternError
 
 from ... import files
-from .host.entries import Rules
-from .host.handles import FILE
+from ...host.sync.entries import Rules
+from ...host.sync.handles import FILE
 
 NAME = ".aiinfraignore"
 DEFAULTS = (
     # However it is spelled: git on a file system that knows no case takes each of these for its own.
     *(".[gG][iI][tT]", ".hg", ".svn", ".venv", ".venvs", ".tox", ".nox", "node_modules", "__pycache__", "*.py[co]"),
+    ".env",  # secrets: whoever wants them there takes that back by a rule of their own
     *(".ipynb_checkpoints", ".mypy_cache", ".pytest_cache", ".ruff_cache", ".hypothesis", ".DS_Store", files.ASIDE),
 )
 _MOST_BYTES = 1 << 20

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 
-from .host.entries import TreeEntry, same
+from ...host.sync.entries import TreeEntry, same
 
 Entries = Mapping[str, TreeEntry]
 

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from ... import files, modes
-from .host.entries import TreeEntry, same
+from ...host.sync.entries import TreeEntry, same
 
 _FILE, _CACHE = "state.json", "cache.json"
 _VERSION = 1

@@ -12,6 +12,8 @@ import sys
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from .stream import Cut, flush, receive, send
+
 BUILD_S = 1800.0
 MOST_PRINTED = 2000
 _PLACES_OF_UV = ("~/.local/bin/uv", "~/.uv/bin/uv", "~/.cargo/bin/uv", "/usr/local/bin/uv")
@@ -42,7 +44,6 @@ def make(top: str, request: Mapping[str, Any]) -> dict[str, Any]:
 
     request: digest, file and text (what uv is to install), commands, in which {uv}, {place} and {file} stand for paths.
     """
-    top = os.path.expanduser(top)
     os.makedirs(top, exist_ok=True)
     place = os.path.join(top, str(request["digest"]))
     with open(place + ".lock", "ab") as lock:
@@ -119,13 +120,15 @@ def _packages(place: str) -> dict[str, str]:
 
 
 def serve(top: str, reader: Any, writer: Any) -> None:
-    """Answer one request: JSON in, JSON out."""
+    """Answer one request, by a frame."""
     try:
-        answer = make(top, json.loads(reader.read()))
+        answer = make(top, receive(reader)[0])
+    except Cut:
+        return
     except NotMade as problem:
         answer = {"problem": problem.kind, "printed": problem.printed}
     except (OSError, ValueError, KeyError, subprocess.SubprocessError) as problem:
         answer = {"problem": "failed", "printed": f"{type(problem).__name__}: {problem}"}
-    with contextlib.suppress(OSError):
-        writer.write(json.dumps(answer).encode())
-        writer.flush()
+    with contextlib.suppress(Cut):
+        send(writer, answer)
+        flush(writer)

@@ -164,16 +164,12 @@ def serve(root: str, reader: Any, writer: Any) -> None:
     host.run()
 
 
-def main() -> None:
-    """What the command does."""
-    words = sys.argv[1:]
-    is_environment = len(words) == 2 and words[0] == "--environment"
-    if len(words) != 1 and not is_environment:
-        sys.exit("usage: python3 -m NAME FOLDER, or python3 -m NAME --environment FOLDER")
+def main(words: list[str]) -> int:
+    """Run `sync FOLDER` or `environment FOLDER` by standard input and output; the exit code."""
     # Whatever else prints must not get into the stream.
     out = os.fdopen(os.dup(1), "wb")
     os.dup2(2, 1)
-    if is_environment:
-        environments.serve(words[1], sys.stdin.buffer, out)
-    else:
-        serve(os.path.expanduser(words[0]), sys.stdin.buffer, out)
+    what, folder = words
+    run = environments.serve if what == "environment" else serve
+    run(os.path.expanduser(folder), sys.stdin.buffer, out)
+    return 0
