@@ -21,9 +21,10 @@ needs_sshd = [
 
 
 class SshHost(Host):
-    """See `Host`. ssh: the command that reaches it, without the host's name; config: its file, with the name `far`."""
+    """See `Host`. ssh: the command that reaches it, without the host's name; config: its file, with the name `far`.
+    home: of its user, in place of this one's."""
 
-    def __init__(self, number: int, folder: Path) -> None:
+    def __init__(self, number: int, folder: Path, home: Path | None = None) -> None:
         super().__init__(number, folder)
         Path("/run/sshd").mkdir(mode=0o755, exist_ok=True)
         for name in ("hostkey", "id"):
@@ -48,7 +49,7 @@ class SshHost(Host):
             "PermitRootLogin": "prohibit-password",
             # A shell within a shell reads no `.bashrc`: what stands there is this user's, and may hold locks of its
             # home when the machine goes.
-            "SetEnv": "SHLVL=2",
+            "SetEnv": f"SHLVL=2 HOME={home}" if home else "SHLVL=2",
         }
         flags = [word for name, value in options.items() for word in ("-o", f"{name}={value}")]
         self._sshd = subprocess.Popen(

@@ -52,6 +52,7 @@ class GpuNoun(Noun[SessionRecord]):
         "sim_room": "how many machines of a type a zone of `--on sim` has; 4 when it is not set",
         "sim_taken_after": "the mean time after which `--on sim` takes a spot machine away; never when it is not set",
         "sync_bytes": "how much `gpu start --sync` may keep the same on both sides, in bytes; 2 GiB when it is not set",
+        "sync_folder": "in which folder of its host the project's files lie then; ~/aiinfra-lab when it is not set",
         "value_bytes": "how much `gpu run` may take along or bring back at once, in bytes; 4 GiB when it is not set",
         "slurm_login": "the host that has Slurm's commands, by its name in your ssh configuration; else this machine",
         "slurm_partition": "the partitions of `--on slurm` that are used, e.g. gpu, long; all when it is not set",

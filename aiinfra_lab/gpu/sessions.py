@@ -87,7 +87,9 @@ def status(record: Record[SessionRecord], provider: Machines | None = None) -> S
         if body.is_open:
             return _as_requested(body, now)
         # Another start of the name must wait for the machine, even where the end is written already.
-        return Status("ended", body.ended_by, body.ended_at) if now.state == "ended" else Status("stopping")
+        if now.state != "ended":
+            return Status("stopping")
+        return Status("ended", body.ended_by, body.ended_at, now.fix if now.why == body.ended_by else "")
     if not body.is_open:
         return Status("ended", body.ended_by, body.ended_at)
     is_given_up = time.time() - body.started_at > INTENT_S

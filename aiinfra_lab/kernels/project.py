@@ -94,7 +94,7 @@ class ProjectCopy:
         if not self.has_files or place.is_here:
             return place
         name = f"{self.folder.name or 'project'}-{make_home_id(settings().home)[:8]}"
-        self.there = f"{place.projects}/{name}"
+        self.there = f"{settings().get('gpu.sync_folder', place.projects)}/{name}"
         return replace(place, cwd=self.there)
 
     def turn(self, place: Place | None, last: int, wakeup: int) -> None:
