@@ -151,6 +151,7 @@ def start(
     ) as step:
         record, notes = starting.bring_up(request, step)
         notes += running.synced(KeptKernel.of(record.uri), step) if sync and record.body.sync else []
+        notes += running.packages_notes(KeptKernel.of(record.uri)) if environment and record.body.environment else []
     return _session(sessions.observe(record), notes)
 
 

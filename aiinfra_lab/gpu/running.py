@@ -17,6 +17,8 @@ from ..show import Card, Result, in_notebook, working
 from ..units import show_bytes, show_duration
 from . import metering, sessions
 
+_NAMED = 5
+
 
 @dataclass(frozen=True)
 class SessionRun(Result):
@@ -90,6 +92,16 @@ def synced(kernel: KeptKernel, note: Callable[[str], object]) -> list[str]:
     """The same, as a part of something that takes its time."""
     report = project.sync_project(kernel, note)
     return project.sentences(report) if report else []
+
+
+def packages_notes(kernel: KeptKernel) -> list[str]:
+    """What differs between the packages here and those of the environment that was made there."""
+    found = project.differing(kernel)
+    if not found:
+        return []
+    named = [f"{each.package} ({each.ours} here, {each.theirs} there)" for each in found[:_NAMED]]
+    more = [f"{len(found) - _NAMED:,} more"] if len(found) > _NAMED else []
+    return [f"not the same here and there: {', '.join([*named, *more])}"]
 
 
 def _listed(sizes: Mapping[str, int]) -> str:

@@ -8,11 +8,13 @@ code has run, before the deadline, and when the machine is announced to be taken
     asked       one file for each question
     answered    one for each answer
     last.json   what the last sync did
+    there.json  what is installed in the environment there
 """
 
 from __future__ import annotations
 
 import contextlib
+import json
 import logging
 import secrets
 import shutil
@@ -31,7 +33,7 @@ from ..jobs.home import make_home_id
 from ..units import counted, show_bytes
 from .base import Place
 from .client import await_keeper, wake
-from .environment import KernelEnvironment
+from .environment import KernelEnvironment, Skew, installed, skew
 from .errand import send_off
 from .kept import KeptKernel
 from .specs import kernel_argv
@@ -83,6 +85,8 @@ class ProjectCopy:
             report("makes the project's environment there")
             environment = KernelEnvironment.of_project(self.folder)
             made = environment.make(place.reach, host=place.name or "the host")
+            files.make_private_folder(self._area)
+            files.write_json(self._area / "there.json", dict(made.packages), mode=modes.OWNER_ONLY)
             place = replace(place, argv=kernel_argv(made.python), reach=place.reach.run_by(made.python))
         if self.has_files:
             report("brings the project's files there")
@@ -198,7 +202,7 @@ MOST_BYTES = 2 << 30
 
 def begin_anew(kernel: KeptKernel) -> None:
     """Remove what was asked of an earlier keeper."""
-    for name in ("asked", "answered", "last.json"):
+    for name in ("asked", "answered", "last.json", "there.json"):
         path = kernel.folder / FOLDER / name
         shutil.rmtree(path, ignore_errors=True) if path.is_dir() else path.unlink(missing_ok=True)
 
@@ -241,6 +245,15 @@ def last_report(kernel: KeptKernel) -> SyncReport | None:
         return msgspec.json.decode((kernel.folder / FOLDER / "last.json").read_bytes(), type=SyncReport)
     except (OSError, msgspec.MsgspecError):
         return None
+
+
+def differing(kernel: KeptKernel) -> list[Skew]:
+    """The packages that both sides have, and not in the same version; nothing where no environment was made."""
+    try:
+        there = json.loads((kernel.folder / FOLDER / "there.json").read_bytes())
+    except (OSError, ValueError):
+        return []
+    return [each for each in skew(installed(), there) if each.ours and each.theirs]
 
 
 def sentences(report: SyncReport) -> list[str]:

@@ -12,6 +12,8 @@ from msgspec.structs import replace
 from .. import kernels
 from ..errors import Failed, Interrupted, LabError
 from ..gpu import pools, sessions
+from ..kernels import project
+from ..show import working
 from ..store import Record, open_store, patiently, update
 from ..uris import Uri
 from . import checkpoint, far, record, worker
@@ -34,6 +36,8 @@ def session(on: str | None) -> Iterator[str]:
 def _reachable(name: str) -> str:
     kernel = sessions.kernel_of(name)
     if not sessions.has_our_files(kernel.name):
+        with working("Session", str(kernel.uri), "syncs the project's files") as note:
+            project.sync_project(kernel, note)
         far.check(kernel)
     return str(kernel.uri)
 

@@ -76,3 +76,20 @@ def test_a_link_that_is_cut_for_20_s_costs_no_measurement(rows, far):
     points = [point for point in history.read(run.path / history.FILE) if point.name == "loss"]
     assert [(point.step, point.value) for point in points] == [(step, 1 / (step + 1)) for step in range(100)]
     assert (run.state, run.checkpoint) == ("done", 99)
+
+
+def test_code_finds_the_modules_beside_the_notebook_where_the_project_is_synced(rows, workspace, tmp_path):
+    host = SshHost(1, tmp_path / "far", tmp_path / "home")
+    (tmp_path / "home").mkdir()
+    try:
+        lines = ["[gpu]", 'ssh_hosts = "far"', f'ssh_config = "{host.config}"', f'ssh_python = "{sys.executable}"']
+        (workspace / "aiinfra.toml").write_text("\n".join(lines))
+        gpu.start("far", on="ssh", sync=True)
+        (workspace / "losses.py").write_text("import torch\n\n\ndef of_step(step):\n    return 1.0 / step\n")
+        code = "import losses\nrun.log(loss=losses.of_step(2))\n" + CODE
+        train.run("delay", rows=rows, code=code, params={"epochs": 1}, on="gpu:far")
+        logged = [each.value for each in history.read(record.folder("delay@1") / history.FILE) if each.name == "loss"]
+        assert logged[0] == 0.5
+        gpu.stop("far")
+    finally:
+        host.remove()
