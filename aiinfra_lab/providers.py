@@ -296,13 +296,43 @@ def _made(found: Foreign, maker: Callable[[Settings], Any], where: Settings) -> 
     """What somebody else's provider is with these settings. Unavailable when it cannot be made, or lacks a method."""
     try:
         provider = maker(where)
-        guarded = _Guarded(found, provider)
+        guarded = _guarded_in_place(found, provider) if _builds_on_ours(provider) else _Guarded(found, provider)
     except LabError:
         raise
     except Exception as problem:  # it is somebody else's and may raise anything
         raise _unmade(found, problem) from problem
     _check(found, guarded)
     return guarded
+
+
+def _builds_on_ours(provider: object) -> bool:
+    """Whether its class is another package's, and derived from one of ours that has code, such as `KeepingMachines`."""
+    ours = [each for each in type(provider).__mro__ if _is_ours(each)]
+    return not _is_ours(type(provider)) and any(not getattr(each, "_is_protocol", False) for each in ours)
+
+
+def _is_ours(kind: type) -> bool:
+    return kind.__module__.partition(".")[0] == __package__
+
+
+def _guarded_in_place(found: Foreign, provider: Any) -> Any:
+    """The provider itself, whose own methods are guarded: the code of ours that it has inherited calls them too, and
+    others ask by isinstance what it is."""
+    kinds = type(provider).__mro__
+    inherited = {name for kind in kinds if _is_ours(kind) for name in vars(kind)}
+    for name in {*inherited, *_wanted(found), *_abilities(found)}:
+        owner = next((kind for kind in kinds if name in vars(kind)), None)
+        is_theirs = owner is not None and not _is_ours(owner) and _is_method(vars(owner)[name])
+        if is_theirs and not name.startswith("_"):
+            setattr(provider, name, _guard(found, name, getattr(provider, name)))
+    return provider
+
+
+def _abilities(found: Foreign) -> set[str]:
+    """The names of what the providers of a contract may be able to do besides."""
+    module = importlib.import_module(CONTRACTS[found.contract].protocol.partition(":")[0])
+    kinds = (each for each in vars(module).values() if isinstance(each, type) and getattr(each, "_is_protocol", False))
+    return {name for kind in kinds for name in vars(kind) if not name.startswith("_")}
 
 
 class _Guarded:

@@ -20,14 +20,17 @@ from ..verbs import Choices, Code, Destination, Inputs, Live, Name, Outputs, Sug
 from . import booting, cards, metering, offered, pool_cards, pools, reaping, running, sessions, starting
 from . import offers as offering
 from .base import AcceleratorUse, Gauged, KernelHost, Machines, Offer, Paced, Plan, Status
+from .keeping import KeepingMachines
 from .offered import Offered, Offers
 from .pools import Pool
 from .record import SessionRecord
+from .renting import Instance, LaunchSpec, RentingMachines
 from .running import SessionRun
 
 __all__ = [
-    "AcceleratorUse", "ExportedSession", "Gauged", "KernelHost", "MachineCheck", "Machines", "Offer", "Offered",
-    "Offers", "Paced", "Plan", "Pool", "Session", "SessionOutput", "SessionRecord", "SessionRun", "Sessions", "Status",
+    "AcceleratorUse", "ExportedSession", "Gauged", "Instance", "KeepingMachines", "KernelHost", "LaunchSpec",
+    "MachineCheck", "Machines", "Offer", "Offered", "Offers", "Paced", "Plan", "Pool", "RentingMachines", "Session",
+    "SessionOutput", "SessionRecord", "SessionRun", "Sessions", "Status",
     "check", "export", "get", "ls", "run", "show", "start", "stop",
 ]  # fmt: skip
 
@@ -166,7 +169,8 @@ def ls(
     budget: Usd | None = None,
     on: Annotated[str, Choices(_providers)] | None = None,
 ) -> Listing:
-    """List sessions, the last started first; or what `%gpu start` could take now.
+    """List sessions, those that live before those that have ended, the last started first; or what `%gpu start` could
+    take now.
 
     offers: list what could be had now, of all providers, and rent nothing
     gpu: only offers of this accelerator, e.g. A10G, `A10G or L4`, `2x A100` or `1/4 L4`; cpu for none
@@ -189,7 +193,7 @@ def ls(
         raise UsageProblem(f"{flag} says which offers to list", f"`%gpu ls --offers` with {flag} lists them")
     header = ("uri", "state", "gpu", "on", "started_at", "deadline_at", "ended_at", "hourly_usd", "spent_usd")
     empty = "there is none yet: `%gpu start NAME` makes one"
-    found = sessions.observe_all(sessions.records())
+    found = sorted(sessions.observe_all(sessions.records()), key=lambda each: not each.is_live)  # a list shows a part
     return Sessions("gpu", tuple(pools.among(found, _session)), header, empty, title="Sessions")
 
 

@@ -125,11 +125,15 @@ class Gauged(Protocol):
 class KernelHost(Protocol):
     """An ability of `Machines`, asked by isinstance: processes of this machine can send code to their kernels.
 
-    Without it a session lives, costs and ends like any other, and `--on gpu:NAME` says that nothing can run there.
+    Without it a session lives, costs and ends like any other, and `--on gpu:NAME` says that nothing can run there. What
+    keeps such a kernel here is `kernels.keeper.run`, whatever the way to its machine is: see `kernels.Reach` and
+    `kernels.MachineSource`. Whoever rents machines derives from `RentingMachines`, whoever has them already from
+    `KeepingMachines`, which do all of that.
     """
 
     def kernel(self, handle: str) -> KeptKernel:
-        """The kernel of a machine that has not ended, for `kernels.execute`; it need not be ready yet.
+        """The kernel of a machine that has not ended, for `kernels.execute`; it need not be ready yet. It is that of
+        its session: `KeptKernel.of("gpu:NAME")`.
 
         NotFound when there is no such machine. Unavailable when its kernel cannot be reached from here.
         """

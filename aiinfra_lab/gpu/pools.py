@@ -31,6 +31,7 @@ from ..units import show_usd
 from ..uris import Uri
 from . import pool_cards, pool_job, pool_members, sessions, starting
 from .base import start_again
+from .keeping import KeepingMachines
 from .pool_members import PoolView
 from .pool_queue import PoolClient, PoolPlace, PoolQueue
 from .pool_record import PoolRecord, PoolState, folder_of, read_state
@@ -338,6 +339,9 @@ def _refuse_taken(name: str) -> None:
 def _check_machine(session: starting.SessionRequest) -> None:
     """Raise what is wrong with it whatever comes; that there is none now is no problem of a pool."""
     provider = session.on or chosen("gpu.machines")
+    if not isinstance(make("gpu.machines", provider), KeepingMachines):
+        what = f"{provider} has no machines for a pool: nobody can see from here which of them work"
+        raise UsageProblem(what, "name another provider, e.g. `--on local`; `%gpu ls --offers` lists what there is")
     plain = starting.SessionRequest(session.name, session.gpu, session.spot, None, None, provider)
     try:
         price = pool_job.usd_per_hour(plain)

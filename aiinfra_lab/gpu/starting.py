@@ -17,7 +17,7 @@ from ..providers import Patience, chosen, make, names
 from ..store import Record
 from ..units import show_duration, show_usd
 from . import offers, sessions
-from .base import KernelHost, Machines, Offer, Plan, start_again
+from .base import Machines, Offer, Plan, start_again
 from .keeping import KeepingMachines
 from .record import Limits, SessionRecord
 from .renting import RentingMachines
@@ -128,7 +128,8 @@ def _create(request: SessionRequest, report: Callable[[str], None]) -> Started:
     if rents and for_s is None and request.budget_usd is None:
         for_s = rents.longest_s
     until_at = now + for_s if for_s else None
-    limits = Limits.of(offer.dearest_usd_per_hour, now, until_at, request.budget_usd, request.idle_s)
+    idle_s = request.idle_s if isinstance(machines, KeepingMachines) else None
+    limits = Limits.of(offer.dearest_usd_per_hour, now, until_at, request.budget_usd, idle_s)
     try:
         record = sessions.intend(
             name,
@@ -137,8 +138,8 @@ def _create(request: SessionRequest, report: Callable[[str], None]) -> Started:
             now,
             limits,
             is_rented=rents is not None,
-            sync=request.sync and _is_elsewhere(machines),
-            environment=request.environment and _is_elsewhere(machines),
+            sync=request.sync and _has_other_files(machines),
+            environment=request.environment and _has_other_files(machines),
         )
     except Conflict:
         raise _OvertakenError from None
@@ -217,7 +218,7 @@ def _keeps_its_machine(request: SessionRequest, body: SessionRecord) -> None:
 def _keeps_its_project(request: SessionRequest, body: SessionRecord, machines: Machines) -> None:
     """Conflict when a kernel that lives is to have what only one that begins can be given."""
     lacks = (request.sync and not body.sync) or (request.environment and not body.environment)
-    if lacks and _is_elsewhere(machines):
+    if lacks and _has_other_files(machines):
         flag = "--sync" if request.sync and not body.sync else "--environment"
         again = start_again(request.name, body.gpu, body.provider, spot=body.spot)
         fix = f"end it, and start it so: `%gpu stop {request.name}`, then `{again} {flag}`"
@@ -269,19 +270,19 @@ def _spot_note(request: SessionRequest, is_spot: bool, provider: str) -> list[st
 
 
 def _idle_note(request: SessionRequest, machines: Machines, provider: str) -> list[str]:
-    if request.idle_s is not None and not isinstance(machines, KernelHost):
+    if request.idle_s is not None and not isinstance(machines, KeepingMachines):
         return [f"nobody can see from here whether a machine of {provider} is used: --idle has no effect on it"]
     return []
 
 
-def _is_elsewhere(machines: Machines) -> bool:
+def _has_other_files(machines: Machines) -> bool:
     """Whether its kernels work without the project's own folder, and can be given a copy of it."""
     return isinstance(machines, KeepingMachines) and not machines.has_our_files
 
 
 def _project_note(request: SessionRequest, machines: Machines, provider: str) -> list[str]:
     flags = [flag for flag, is_asked in (("--sync", request.sync), ("--environment", request.environment)) if is_asked]
-    if not flags or _is_elsewhere(machines):
+    if not flags or _has_other_files(machines):
         return []
     what = "has" if len(flags) == 1 else "have"
     why = "works in the project itself" if isinstance(machines, KeepingMachines) else "gives no way to its machines"

@@ -9,12 +9,13 @@ from .cells import CellFailed, CellInterrupted
 from .client import MachineLost, execute, follow, renew, republish, send_control
 from .kept import KeptKernel, KernelState, StartStep
 from .link import end_core
-from .reach import CommandReach, Reach
+from .reach import ByteStream, CommandReach, Reach
 from .recovery import Output, Restored, restore
 from .specs import kernel_argv, sweep, sweep_launcher
 
 __all__ = [
-    "CellFailed", "CellInterrupted", "CommandReach", "KeptKernel", "KernelState", "Lease", "Loss", "MachineLost",
-    "MachineSource", "Output", "Owner", "Place", "Reach", "Restored", "Standing", "StartStep", "end_core", "execute",
+    "ByteStream", "CellFailed", "CellInterrupted", "CommandReach", "KeptKernel", "KernelState", "Lease", "Loss",
+    "MachineLost", "MachineSource", "Output", "Owner", "Place", "Reach", "Restored", "Standing", "StartStep", "end_core",
+    "execute",
     "follow", "kernel_argv", "renew", "republish", "restore", "send_control", "sweep", "sweep_launcher",
 ]  # fmt: skip

@@ -29,6 +29,16 @@ class _Machines:
         """What the entry point names. To be given where that is not the provider's class."""
         return type(machines)
 
+    @pytest.fixture(autouse=True)
+    def _ends_what_it_made(self, machines: Machines) -> Iterator[None]:
+        """What a test has made costs money where the provider is a real one."""
+        yield
+        left = [*machines.list_owned()]
+        for handle in left:
+            machines.terminate(handle)
+        for handle in left:
+            self.becomes(machines, handle, "ended")
+
     @pytest.fixture
     def offer(self, machines: Machines) -> Offer:
         """What can be had for the least money."""
@@ -168,6 +178,13 @@ class KernelHostContract(_Machines):
             self.run(host.kernel(handle), f"x = {handle!r}")
         assert [self.run(host.kernel(handle), "print(x)") for handle in handles] == [f"{each}\n" for each in handles]
 
+    def test_the_kernel_of_a_machine_is_that_of_its_session(
+        self, machines: Machines, host: KernelHost, offer: Offer
+    ) -> None:
+        handle = machines.create(Plan("one", offer, None))
+        self.becomes(machines, handle, "ready")
+        assert host.kernel(handle) == kernels.KeptKernel.of("gpu:one")
+
     def test_the_kernel_of_a_machine_that_has_ended_cannot_be_asked(
         self, machines: Machines, host: KernelHost, offer: Offer
     ) -> None:
@@ -273,8 +290,9 @@ class RentedMachinesContract(_Machines):
     def test_a_machine_whose_workspace_is_gone_ends_itself(
         self, rented: RentingMachines, offer: Offer, tmp_path: Path
     ) -> None:
-        rented.launch(self.spec(offer, "gpu-one-e-0", tmp_path, lasts_s=self.lead_s))
-        self.until(rented.instances)
+        spec = self.spec(offer, "gpu-one-e-0", tmp_path, lasts_s=2 * self.lead_s)
+        rented.launch(spec)
+        self.until(lambda: rented.instances(spec.token))
         self.until(lambda: not rented.instances())
 
     def test_a_name_that_never_was_is_no_machine(self, rented: RentingMachines) -> None:

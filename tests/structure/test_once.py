@@ -11,7 +11,7 @@ from .source import PACKAGE, imports, modules, short
 ONE = PACKAGE / "files.py"
 # On hosts nothing else of ours is: what is copied there has its own, and the loader comes before even that.
 ON_HOSTS = [PACKAGE / "host" / name for name in ("files.py", "loader.py")]
-ON_HOSTS += (PACKAGE / "kernels" / "sync" / "host").glob("*.py")
+ON_HOSTS += (PACKAGE / "host" / "sync").glob("*.py")
 OTHERS = [path for path in modules() if path not in (ONE, *ON_HOSTS)]
 # What renames, flushes or makes a file that is to be renamed; `os.replace` and `shutil.move` are among them.
 CALLS = {"fsync", "fdatasync", "flock", "lockf", "mkstemp", "NamedTemporaryFile", "move", "renames"}

@@ -36,8 +36,8 @@ class Machines:
                 return handle
         handle = f"{plan.name}-{len(list(self._folder.glob('*')))}"
         (self._folder / handle).mkdir(parents=True)
-        self.renew(handle, plan.deadline_at)
         (self._folder / handle / "name").write_text(plan.name)
+        self.renew(handle, plan.deadline_at)
         _processes[handle] = subprocess.Popen([sys.executable, __file__, str(self._folder / handle)])
         return handle
 
@@ -85,7 +85,7 @@ class FileOwner:
 
 
 def _kernel(folder: Path) -> KeptKernel:
-    return KeptKernel.of(f"gpu:{folder.name}", folder.parents[1])
+    return KeptKernel.of(f"gpu:{(folder / 'name').read_text()}", folder.parents[1])
 
 
 if __name__ == "__main__":
