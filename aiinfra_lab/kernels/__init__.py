@@ -15,7 +15,7 @@ from .specs import kernel_argv, sweep, sweep_launcher
 
 __all__ = [
     "ByteStream", "CellFailed", "CellInterrupted", "CommandReach", "KeptKernel", "KernelState", "Lease", "Loss",
-    "MachineLost", "MachineSource", "Output", "Owner", "Place", "Reach", "Restored", "Standing", "StartStep", "end_core",
-    "execute",
-    "follow", "kernel_argv", "renew", "republish", "restore", "send_control", "sweep", "sweep_launcher",
+    "MachineLost", "MachineSource", "Output", "Owner", "Place", "Reach", "Restored", "Standing", "StartStep",
+    "end_core", "execute", "follow", "kernel_argv", "renew", "republish", "restore", "send_control", "sweep",
+    "sweep_launcher",
 ]  # fmt: skip
