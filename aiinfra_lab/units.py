@@ -116,6 +116,16 @@ def parse_count(value: object) -> float:
     return scaled(_positive(value, count, "number of things", fix), _MULTIPLES[found[2]])
 
 
+def write_duration(seconds: float) -> str:
+    """A duration as it is typed, in the largest unit of which it is a whole number.
+
+    >>> write_duration(7200), write_duration(5400), write_duration(90)
+    ('2h', '90m', '90s')
+    """
+    size, unit = next((each for each in ((3600, "h"), (60, "m")) if seconds % each[0] == 0), (1, "s"))
+    return f"{plain(seconds / size)}{unit}"
+
+
 def write_count(count: float) -> str:
     """How many, as it is typed.
 

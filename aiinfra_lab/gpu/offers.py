@@ -20,7 +20,7 @@ from ..cost.specs import ACCELERATORS
 from ..cost.wanted import Wanted
 from ..errors import Failed, LabError, UsageProblem, did_you_mean
 from ..providers import make
-from ..units import show_share, show_usd
+from ..units import show_share, show_usd, write_duration
 from .asking import ASK_S, ask_each
 from .base import Machines, Offer
 
@@ -216,15 +216,9 @@ def start_command(each: ProviderOffer, request: MachineRequest, gpu: str) -> str
     wanted = each.offer.gpu if request.wanted is None else gpu
     flags = ["--gpu", f'"{wanted}"' if " " in wanted else wanted] if wanted != CPU else []
     flags += ["--spot"] if request.spot else []
-    flags += ["--for", _typed(request.for_s)] if request.for_s else []
+    flags += ["--for", write_duration(request.for_s)] if request.for_s else []
     flags += ["--budget", f"{request.budget_usd:g}"] if request.budget_usd is not None else []
     return " ".join(["%gpu start NAME", *flags, "--on", each.provider])
-
-
-def _typed(seconds: float) -> str:
-    """A duration as it is typed, in the largest unit of which it is a whole number."""
-    size, unit = next((each for each in ((3600, "h"), (60, "m")) if seconds % each[0] == 0), (1, "s"))
-    return f"{seconds / size:g}{unit}"
 
 
 def _unfit(offer: Offer, request: MachineRequest) -> Reason | None:
