@@ -14,7 +14,7 @@ from ..errors import Failed, LabError, UsageProblem, did_you_mean
 from ..kernels import KeptKernel, KernelState
 from ..providers import make, names
 from ..show import Card, Listing, Result, Table, moment, working
-from ..units import Duration, Usd, counted, number
+from ..units import Duration, DurationLimit, Usd, UsdLimit, counted, number
 from ..uris import Uri, check_name
 from ..verbs import Choices, Code, Destination, Inputs, Live, Name, Outputs, Suggested, verb
 from . import booting, cards, metering, offered, pool_cards, pools, reaping, running, sessions, starting
@@ -100,9 +100,9 @@ def start(
     gpu: Annotated[str, Suggested(_accelerators)] | None = None,
     mig: Annotated[str, Choices(offering.mig_profiles, is_open=True)] | None = None,
     spot: bool = False,
-    for_: Duration | None = None,
-    budget: Usd | None = None,
-    idle: Duration | None = None,
+    for_: DurationLimit | None = None,
+    budget: UsdLimit | None = None,
+    idle: DurationLimit | None = None,
     on: Annotated[str, Choices(_providers)] | None = None,
     min_: int | None = None,
     max_: int | None = None,
@@ -111,7 +111,9 @@ def start(
     """Start a session: a machine that is a kernel, which notebooks can leave and come back to; or a pool of them.
 
     It ends by itself at what comes first: its time, its budget, or the time without use. On a name that lives, what is
-    given is set anew. A pool has as many sessions as the work that waits for one needs, and all limits together.
+    given is set anew, and `none` takes a limit off: `--for none --budget none --idle none`. What is rented ends
+    after its longest life then. A pool has as many sessions as the work that waits for one needs, and all limits
+    together.
 
     name: what to call the session
     gpu: accelerator, e.g. A10G, `A10G or L4`, `2x A100` or `1/4 L4`; cpu when left out

@@ -303,7 +303,8 @@ class PoolKeeper:
             if found.state != "running":
                 continue
             now = found.record.body
-            budget, until_at = budgets.get(member.number, now.budget_usd), self._until_at(now, member)
+            budget = None if body.budget_usd is None else budgets.get(member.number, now.budget_usd)
+            until_at = starting.rented_until(found.record, (self._until_at(now, member), budget))
             is_same_end = until_at == now.until_at or (
                 until_at is not None and now.until_at is not None and abs(until_at - now.until_at) < 1.0
             )

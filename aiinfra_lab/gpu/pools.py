@@ -269,9 +269,9 @@ def _new(before: Stored | None, request: PoolRequest) -> Stored:
         started_at=now,
         gpu=session.gpu,
         spot=session.spot,
-        idle_s=session.idle_s,
-        until_at=now + session.for_s if session.for_s else None,
-        budget_usd=session.budget_usd,
+        idle_s=starting.finite(session.idle_s),
+        until_at=starting.finite(now + session.for_s if session.for_s else None),
+        budget_usd=starting.finite(session.budget_usd),
         context=context(),
     )
     record = before.of(body) if before else Record.new(session.name, body)
@@ -306,9 +306,9 @@ def _changed(before: Stored, request: PoolRequest) -> Stored:
         "max": most,
         "places": max(old.places, most),
         "per_member": old.per_member if request.per_member is None else request.per_member,
-        "idle_s": old.idle_s if session.idle_s is None else session.idle_s,
-        "until_at": time.time() + session.for_s if session.for_s else old.until_at,
-        "budget_usd": old.budget_usd if session.budget_usd is None else session.budget_usd,
+        "idle_s": starting.finite(session.idle_s, old.idle_s),
+        "until_at": starting.finite(time.time() + session.for_s if session.for_s else None, old.until_at),
+        "budget_usd": starting.finite(session.budget_usd, old.budget_usd),
     }
     _ = replace(old, **changes).policy  # refuses what cannot be
     job = None if _is_seen_to(before) else _job(before.uri)

@@ -240,6 +240,16 @@ def test_a_pool_that_lives_is_changed(workspace):
     becomes(lambda: show().size == 0)
 
 
+def test_the_limits_of_a_pool_can_be_taken_off_and_its_sessions_end_all_the_same(workspace):
+    gpu.start("sweep", gpu="L4", min_=1, max_=1, on="sim", budget="1", for_="1h", idle="1h")
+    becomes(lambda: show().ready == 1)
+    changed = gpu.start("sweep", budget="none", for_="none", idle="none")
+    assert (changed.budget_usd, changed.deadline_at, changed.idle_s) == (None, None, None)
+    becomes(lambda: sessions.get("sweep-1").body.budget_usd is None)
+    body = sessions.get("sweep-1").body
+    assert (body.deadline_by, body.deadline_at is not None) == ("deadline", True)
+
+
 def test_what_it_is_made_of_is_not_changed(workspace):
     gpu.start("sweep", max_=1)
     with pytest.raises(Conflict, match="lives with cpu on local"):
