@@ -134,6 +134,7 @@ def start(
     label = check_name(Uri.parse(name, noun="gpu").label)  # a version, which a session has not, is no name either
     wanted = offering.asked_for(gpu, mig) or None
     request = starting.SessionRequest(label, wanted, spot, number(for_), number(budget), on, number(idle))
+    offering.check_provider(on, label, wanted or "", request.wanted)
     if pools.concerns(pool := pools.PoolRequest(request, min_, max_, queue)):
         return pools.start(pool)
     steps, meter = booting.StartSteps(label), metering.meter(label)
@@ -175,9 +176,9 @@ def ls(
     asked = {"--gpu": gpu, "--mig": mig, "--for": for_, "--spot": spot or None, "--budget": budget, "--on": on}
     if offers:
         text = offering.asked_for(gpu, mig)
-        return offered.listing(
-            offering.request(text, spot=spot, for_s=number(for_), budget_usd=number(budget)), text, on
-        )
+        wanted = offering.request(text, spot=spot, for_s=number(for_), budget_usd=number(budget))
+        offering.check_provider(on, "trainer", text, wanted)
+        return offered.listing(wanted, text, on)
     if flag := next((name for name, value in asked.items() if value is not None), None):
         raise UsageProblem(f"{flag} says which offers to list", f"`%gpu ls --offers` with {flag} lists them")
     header = ("uri", "state", "gpu", "on", "started_at", "deadline_at", "ended_at", "hourly_usd", "spent_usd")
@@ -324,6 +325,12 @@ class ExportedSession(Result):
         return cards.export_card(self)
 
 
+def _exported_providers() -> list[str]:
+    from .exports import FORMS
+
+    return sorted({provider for form in FORMS.values() for provider in form.providers})
+
+
 def _forms() -> list[str]:
     from .exports import FORMS
 
@@ -340,6 +347,7 @@ def export(
     spot: bool = False,
     for_: Duration | None = None,
     budget: Usd | None = None,
+    on: Annotated[str, Choices(_exported_providers)] | None = None,
     into: Destination | None = None,
 ) -> ExportedSession:
     """Write what a session is rented by for another tool, and rent nothing.
@@ -354,6 +362,7 @@ def export(
     spot: a machine that may be taken away
     for: how long it is to live; what a session that lives has left, or `rented_for` below `[gpu]`, 12h, when left out
     budget: what it may cost at most
+    on: only machines of this provider
     into: a folder for the file and what it needs; without, the file alone is shown
 
     Example:
@@ -364,10 +373,12 @@ def export(
 
     if to not in FORMS:
         raise UsageProblem(f"nothing is exported to {to!r}", did_you_mean(to, FORMS))
+    if on and on not in FORMS[to].providers:
+        raise UsageProblem(f"{to} is about no machines of {on!r}", did_you_mean(on, FORMS[to].providers))
     label = check_name(Uri.parse(name, noun="gpu").label)
     wanted = offering.asked_for(gpu, mig) or None
     request = starting.SessionRequest(label, wanted, spot, number(for_), number(budget), None)
-    spec, provider = spec_of(request, FORMS[to].providers)
+    spec, provider = spec_of(request, [on] if on else FORMS[to].providers)
     done = FORMS[to].render(spec, provider, settings())
     if into:
         done.write(Path(into))
