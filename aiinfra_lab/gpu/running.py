@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -10,17 +11,23 @@ from typing import Any
 
 from .. import kernels
 from ..config import settings
+from ..errors import Unavailable
+from ..files import until
 from ..kernels import CellFailed, cells
 from ..show import Card, Result, in_notebook, working
 from ..units import show_bytes, show_duration
 from . import metering, sessions
+
+# A kernel that ends by itself lets go of its sockets first.
+_ENDS_S = 20.0
+_ENDING = Unavailable("its kernel has not ended yet", "run the next cell in a moment")
 
 
 @dataclass(frozen=True)
 class SessionRun(Result):
     """A cell that was run in a session. `run["model"]` is a variable that it brought back, `values` all of them.
 
-    taken, given: the bytes of the variables that it took along and brought back
+    taken, given: the bytes of the variables that it took along and brought back. exits: whether it has called `exit()`
     """
 
     kind = "Session"
@@ -29,6 +36,7 @@ class SessionRun(Result):
     duration_s: float
     taken: Mapping[str, int] = field(default_factory=dict)
     given: Mapping[str, int] = field(default_factory=dict)
+    exits: bool = False
     values: Mapping[str, Any] = field(default_factory=dict, repr=False, metadata={"json": False})
 
     def __getitem__(self, name: str) -> Any:
@@ -43,6 +51,8 @@ class SessionRun(Result):
             yield f"{_listed(self.taken)} went along."
         if self.given:
             yield f"**{_listed(self.given)} came back.**"
+        if self.exits:
+            yield "`exit()` has ended its kernel, as in any notebook; the session goes on with a new, empty one."
 
 
 def run(session: object, code: str, inputs: Mapping[str, object], outputs: Sequence[str]) -> SessionRun:
@@ -56,6 +66,7 @@ def run(session: object, code: str, inputs: Mapping[str, object], outputs: Seque
         has_output.set()  # a frame in the middle would cut what is printed in two
         kernels.republish(output)
 
+    incarnation = kernel.state().incarnation
     try:
         meter = metering.meter(kernel.name)
         with working("Session", str(kernel.uri), "runs the cell", meter, may_show=lambda: not has_output.is_set()):
@@ -65,7 +76,12 @@ def run(session: object, code: str, inputs: Mapping[str, object], outputs: Seque
             error = {"traceback": [*problem.trace]}
             kernels.republish({"msg_type": "error", "content": error, "metadata": {}})
         raise
-    return SessionRun(str(kernel.uri), time.monotonic() - began, done.taken, done.given, done.values)
+    duration_s = time.monotonic() - began
+    if done.exits:
+        # The next cell would begin in the kernel that is ending, and be lost with it.
+        with contextlib.suppress(Unavailable):
+            until(lambda: kernel.state().incarnation != incarnation, _ENDING, within_s=_ENDS_S)
+    return SessionRun(str(kernel.uri), duration_s, done.taken, done.given, done.exits, done.values)
 
 
 def _listed(sizes: Mapping[str, int]) -> str:

@@ -89,6 +89,29 @@ def test_two_cells_at_once_each_have_their_own_variables(session):
     assert left(session) == []
 
 
+@pytest.mark.parametrize("call", ["exit()", "quit(0)"])
+def test_an_exit_ends_the_kernel_as_in_any_notebook_and_the_session_goes_on(session, call):
+    before = session.state().kernel_pid
+    run = gpu.run("trainer", f"kept = 1\n{call}\nkept = 2", outputs="kept")
+    assert run.values == {"kept": 2}  # the cell runs to its end
+    assert "`exit()` has ended its kernel" in run.card().text()
+    there = gpu.run("trainer", "there = 'kept' in globals()", outputs="there")
+    assert (there["there"], there.exits) == (False, False)
+    assert session.state().kernel_pid != before
+    assert gpu.show("trainer").state == "running"
+    assert not gpu.run("trainer", "exit(keep_kernel=True)").exits
+
+
+@pytest.mark.parametrize("end", ["raise SystemExit", "import sys; sys.exit(3)"])
+def test_a_system_exit_is_an_error_of_the_cell_alone(session, end):
+    before = session.state().kernel_pid
+    with pytest.raises(CellFailed, match="SystemExit") as problem:
+        gpu.run("trainer", f"kept = 1\n{end}")
+    assert "ends the cell and not the kernel" in problem.value.fix
+    assert gpu.run("trainer", "", outputs="kept")["kept"] == 1
+    assert session.state().kernel_pid == before
+
+
 def test_an_output_that_the_cell_did_not_make_says_what_it_made(session):
     with pytest.raises(NotFound, match=r"made no `modle`; it made model, score\n") as problem:
         gpu.run("trainer", "model, score = 1, 2", outputs=["modle", "score"])
