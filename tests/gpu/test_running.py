@@ -1,5 +1,6 @@
 """One cell in a session: its output here as it comes, variables both ways, and nothing left of them on the way."""
 
+import json
 import os
 import signal
 import threading
@@ -11,6 +12,7 @@ import pytest
 from sklearn.linear_model import LogisticRegression
 
 from aiinfra_lab import gpu, kernels
+from aiinfra_lab.cli import main
 from aiinfra_lab.errors import Failed, Interrupted, Missing, NotFound, Unavailable, UsageProblem
 from aiinfra_lab.kernels import CellFailed, KeptKernel, cells
 from aiinfra_lab.kernels.values import needs
@@ -330,3 +332,17 @@ def test_a_shell_runs_a_file(session, workspace, capfd):
 
 def test_the_cap_is_4_gib():
     assert cells.MOST_BYTES == 4 << 30
+
+
+def test_a_shell_gets_the_output_of_the_code_on_its_own_streams(session, capsys, tmp_path):
+    (tmp_path / "c.py").write_text("import sys\nprint('out')\nprint('err', file=sys.stderr)\n1 / 0\n")
+    words = ["gpu", "run", "trainer", "--code", str(tmp_path / "c.py")]
+    assert main(words) == Failed.exit_code
+    found = capsys.readouterr()
+    assert (found.out, "\x1b" in found.err) == ("out\n", False)
+    assert found.err.startswith("err\n")
+    assert "ZeroDivisionError" in found.err
+    (tmp_path / "c.py").write_text("print('out')")
+    assert main([*words, "--json"]) == 0
+    found = capsys.readouterr()
+    assert (json.loads(found.out)["uri"], found.err) == ("gpu:trainer", "out\n")
