@@ -29,7 +29,7 @@ from ..show import Card, Result, working
 from ..store import Event, Record, open_store, update
 from ..units import show_usd
 from ..uris import Uri
-from . import pool_cards, pool_job, pool_members, sessions, starting
+from . import naming, pool_cards, pool_job, pool_members, sessions, starting
 from .base import start_again
 from .pool_members import PoolView
 from .pool_queue import PoolClient, PoolPlace, PoolQueue
@@ -255,6 +255,7 @@ def _new(before: Stored | None, request: PoolRequest) -> Stored:
     most = max(1, least) if request.max is None else request.max
     per_member = 1.0 if request.per_member is None else request.per_member
     ScalingPolicy(min=least, max=most, per_replica=per_member)  # refuses what cannot be
+    claimed = naming.claim(session.name, is_pool=True)
     _refuse_taken(session.name)
     _check_machine(session)
     now, uri = time.time(), str(Uri("gpu", session.name))
@@ -276,7 +277,11 @@ def _new(before: Stored | None, request: PoolRequest) -> Stored:
     )
     record = before.of(body) if before else Record.new(session.name, body)
     detail = {key: value for key, value in asdict(body).items() if key in _EVENT_FIELDS}
-    pool, _ = open_store().commit([record, job], Event("gpu start", uri, outputs=(uri,), detail=detail))
+    try:
+        pool, *_ = open_store().commit([record, job, claimed], Event("gpu start", uri, outputs=(uri,), detail=detail))
+    except LabError as problem:
+        jobs.discard(job.name)
+        raise naming.taken(session.name) if isinstance(problem, Conflict) else problem from None
     jobs.launch_or_withdraw(job.name)
     return pool
 

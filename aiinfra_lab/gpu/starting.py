@@ -17,7 +17,7 @@ from ..files import retry, until
 from ..providers import Patience, chosen, make, names
 from ..store import Record
 from ..units import show_duration, show_usd
-from . import offers, sessions
+from . import naming, offers, sessions
 from .base import KernelHost, Machines, Offer, Plan, start_again
 from .record import Limits, SessionRecord
 from .renting import RentingMachines
@@ -72,6 +72,7 @@ def bring_up(request: SessionRequest, report: Callable[[str], None] = lambda _: 
     """
 
     def step() -> Started:
+        naming.refuse_pool(request.name)
         found = sessions.get(request.name)
         found = found and sessions.with_machine(found)
         # Its machine is asked even when the record has an end: two machines must not have one name.

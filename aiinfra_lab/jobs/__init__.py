@@ -47,9 +47,10 @@ from .record import (
 
 __all__ = [
     "LIVE", "LOCK", "Here", "HomeRecord", "Job", "JobRecord",
-    "beat", "cancel", "child_environment", "close_silent", "close_unseen", "ended_state", "exit_code", "find", "fix_of",
-    "forget_restarts", "given_up", "here", "is_watched", "kept_files", "launch", "launch_or_withdraw", "log",
-    "log_bytes", "ls", "needs_supervisor", "observe", "poll", "prepare", "start", "stop_requested", "wait", "withdraw",
+    "beat", "cancel", "child_environment", "close_silent", "close_unseen", "discard", "ended_state", "exit_code", "find",
+    "fix_of", "forget_restarts", "given_up", "here", "is_watched", "kept_files", "launch", "launch_or_withdraw",
+    "log", "log_bytes", "ls", "needs_supervisor", "observe", "poll", "prepare", "start", "stop_requested", "wait",
+    "withdraw",
 ]  # fmt: skip
 
 # A child with these would be taken for a part of that job by `process.tree`, and be killed when the job ends.
@@ -183,7 +184,7 @@ def start(subject: str, argv: Sequence[str], **options: Any) -> Job:
     try:
         record = open_store().commit([record])[0]
     except LabError:
-        _discard(record.name)
+        discard(record.name)
         raise
     launch_or_withdraw(record.name)
     return observe(record)
@@ -385,7 +386,7 @@ def here(subject: str, *also: Record[Any], event: Event | None = None) -> Iterat
     try:
         patiently(lambda: _commit_once(store, running, also, event))
     except LabError:
-        _discard(record.name)
+        discard(record.name)
         raise
     this = Here(record.name, store)
     # A kernel that is shut down, or a script that is ended, writes down its end first.
@@ -415,7 +416,7 @@ def _commit_once(store: Store, job: Record[JobRecord], also: Sequence[Record[Any
         store.commit([*also, job], event)
 
 
-def _discard(job_id: str) -> None:
+def discard(job_id: str) -> None:
     """Remove the folder of a job that was never committed."""
     shutil.rmtree(folder_of(job_id), ignore_errors=True)
 

@@ -14,8 +14,9 @@ import pytest
 
 from aiinfra_lab import cli, gpu, jobs, kernels, nouns
 from aiinfra_lab.completion import complete
+from aiinfra_lab.config import settings
 from aiinfra_lab.errors import Conflict, Failed, Interrupted, NotFound, Unavailable, UsageProblem
-from aiinfra_lab.gpu import Pool, pools, sessions
+from aiinfra_lab.gpu import Pool, Session, naming, pools, sessions
 from aiinfra_lab.gpu.pool_queue import PoolQueue
 from aiinfra_lab.gpu.pool_record import PoolRecord, folder_of
 from aiinfra_lab.gpu.record import MachineRecord, SessionRecord
@@ -353,6 +354,34 @@ def test_a_name_that_a_session_has_is_no_pools(workspace, monkeypatch, name):
     with pytest.raises(Conflict, match=f"while gpu:{name} lives") as problem:
         gpu.start("sweep", max_=2)
     assert f"`%gpu stop {name}`" in problem.value.fix
+
+
+def meanwhile(monkeypatch, what) -> None:
+    """Have that be done once, when a name was claimed and nothing is written yet."""
+    claim, todo = naming.claim, [what]
+
+    def claimed(*args, **options):
+        found = claim(*args, **options)
+        if todo:
+            todo.pop()()
+        return found
+
+    monkeypatch.setattr(naming, "claim", claimed)
+
+
+def test_of_a_session_and_a_pool_of_one_name_at_one_moment_the_first_is(workspace, monkeypatch):
+    meanwhile(monkeypatch, lambda: gpu.start("sweep"))
+    with pytest.raises(Conflict, match="gpu:sweep was started by somebody else"):
+        gpu.start("sweep", max_=2)
+    assert isinstance(gpu.show("sweep"), Session)
+    assert {each.subject for each in jobs.ls()} == {"gpu:sweep"}
+    assert len([*(settings().home / "jobs").iterdir()]) == 1
+    gpu.stop("sweep")
+    meanwhile(monkeypatch, lambda: gpu.start("sweep", max_=2))
+    with pytest.raises(Conflict, match="gpu:sweep was started by somebody else"):
+        gpu.start("sweep")
+    assert show().state == "running"
+    assert living() == []
 
 
 def test_names_of_a_pool_and_of_its_sessions_are_no_other_sessions(workspace):
