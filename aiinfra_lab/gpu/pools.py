@@ -365,6 +365,7 @@ def _await_job(pool: Stored) -> None:
             return True
         if not _is_seen_to(pool):
             raise Unavailable(f"{pool.uri} did not start: {_job_problem(pool)}", f"look: `%gpu show {pool.name}`")
+        jobs.launch()  # a supervisor that was killed meanwhile may not have begun it
         return False
 
     problem = Unavailable(f"{pool.uri} has decided nothing yet", f"look again: `%gpu show {pool.name}`")

@@ -16,7 +16,7 @@ from aiinfra_lab import cli, gpu, jobs, kernels, nouns
 from aiinfra_lab.completion import complete
 from aiinfra_lab.config import settings
 from aiinfra_lab.errors import Conflict, Failed, Interrupted, NotFound, Unavailable, UsageProblem
-from aiinfra_lab.gpu import Pool, Session, naming, pools, sessions
+from aiinfra_lab.gpu import Pool, Session, pools, sessions
 from aiinfra_lab.gpu.pool_queue import PoolQueue
 from aiinfra_lab.gpu.pool_record import PoolRecord, folder_of
 from aiinfra_lab.gpu.record import MachineRecord, SessionRecord
@@ -356,28 +356,26 @@ def test_a_name_that_a_session_has_is_no_pools(workspace, monkeypatch, name):
     assert f"`%gpu stop {name}`" in problem.value.fix
 
 
-def meanwhile(monkeypatch, what) -> None:
-    """Have that be done once, when a name was claimed and nothing is written yet."""
-    claim, todo = naming.claim, [what]
+def meanwhile(monkeypatch, where, name: str, start) -> None:
+    """Have that be started once, when it was looked for and nothing is written yet."""
+    wrapped, todo = getattr(where, name), [start]
 
-    def claimed(*args, **options):
-        found = claim(*args, **options)
+    def looked(*args, **options):
         if todo:
             todo.pop()()
-        return found
+        return wrapped(*args, **options)
 
-    monkeypatch.setattr(naming, "claim", claimed)
+    monkeypatch.setattr(where, name, looked)
 
 
 def test_of_a_session_and_a_pool_of_one_name_at_one_moment_the_first_is(workspace, monkeypatch):
-    meanwhile(monkeypatch, lambda: gpu.start("sweep"))
+    meanwhile(monkeypatch, pools, "_check_machine", lambda: gpu.start("sweep"))
     with pytest.raises(Conflict, match="gpu:sweep was started by somebody else"):
         gpu.start("sweep", max_=2)
     assert isinstance(gpu.show("sweep"), Session)
-    assert {each.subject for each in jobs.ls()} == {"gpu:sweep"}
-    assert len([*(settings().home / "jobs").iterdir()]) == 1
+    assert [each.name for each in (settings().home / "jobs").iterdir()] == [each.id for each in jobs.ls()]
     gpu.stop("sweep")
-    meanwhile(monkeypatch, lambda: gpu.start("sweep", max_=2))
+    meanwhile(monkeypatch, sessions, "_shown_as", lambda: gpu.start("sweep", max_=2))
     with pytest.raises(Conflict, match="gpu:sweep was started by somebody else"):
         gpu.start("sweep")
     assert show().state == "running"
