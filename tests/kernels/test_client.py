@@ -108,11 +108,11 @@ def test_ctrl_c_ends_the_waiting_and_only_when_asked_the_code(kept, interrupt, s
     assert printed("print(slept)") == f"{slept}\n"
 
 
-def test_outside_a_notebook_outputs_go_to_standard_error(kept, capsys):
-    kernels.execute("gpu:trainer", "print('hello')\n6 * 7")
+def test_outside_a_notebook_outputs_go_to_the_streams_of_the_same_name(kept, capsys):
+    kernels.execute("gpu:trainer", "import sys\nprint('hello')\nprint('no', file=sys.stderr)\n6 * 7")
     printed = capsys.readouterr()
-    assert printed.out == ""
-    assert printed.err == "hello\n42\n"
+    assert printed.out == "hello\n42\n"
+    assert printed.err == "no\n"
 
 
 SHOW = """
