@@ -499,19 +499,15 @@ def budgets(of_sessions: Sequence[Budget]) -> list[Budget]:
     """What lives on a budget: a pool as a whole, and not what its sessions have of that."""
     living = open_store().list(PoolRecord, is_open=True, skip_unreadable=True)
     others = [each for each in of_sessions if not _is_of_a_pool(each.uri)]
-    return [*others, *(_budget(pool, pool.body.budget_usd) for pool in living if pool.body.budget_usd)]
+    limited = (pool for pool in living if pool.body.budget_usd)
+    found = (pool_job.budget_of(pool, pool_members.view(pool, _queue(pool)).spent_usd) for pool in limited)
+    return [*others, *(each for each in found if each is not None)]
 
 
 def _is_of_a_pool(uri: str) -> bool:
     """Whether a session is one that a pool has started, be that over by now."""
     record = sessions.get(Uri.parse(uri).name)
-    return record is not None and Uri.is_one(record.body.context, SessionRecord.kind)
-
-
-def _budget(pool: Stored, budget_usd: float) -> Budget:
-    fix = f"`%gpu start {pool.name} --budget {2 * budget_usd:g}` gives it more"
-    spent_usd = pool_members.view(pool, _queue(pool)).spent_usd
-    return Budget(pool.uri, pool.body.started_at, budget_usd, spent_usd, fix)
+    return record is not None and pool_members.pool_of(record) is not None
 
 
 def beginning(starts: str) -> list[str]:
