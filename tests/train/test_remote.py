@@ -135,10 +135,10 @@ def test_a_follower_that_is_killed_between_two_writes_begins_one_next_run(worksp
         raise SystemExit
 
     monkeypatch.setattr(far, "begin", begin)
-    with monkeypatch.context() as killed, pytest.raises(SystemExit):
-        where = {"begin": far, "note": far_follower.Follower}[killed_at]
-        killed.setattr(where, killed_at, be_killed)
-        far_follower.Follower(run)._go_on_on_the_next_machine()
+    with monkeypatch.context() as killed:
+        killed.setattr({"begin": far, "note": far_follower.Follower}[killed_at], killed_at, be_killed)
+        with pytest.raises(SystemExit):
+            far_follower.Follower(run)._go_on_on_the_next_machine()
     follower = far_follower.Follower(run)
     record.folder(run.name).mkdir(parents=True)
     follower._go_on_on_the_next_machine()
