@@ -23,6 +23,7 @@ from ..providers import make, names
 from ..units import show_share, show_usd, write_duration
 from .asking import ASK_S, ask_each
 from .base import Machines, Offer
+from .record import MachineRecord, SessionRecord
 
 CPU = "cpu"
 
@@ -108,6 +109,20 @@ def ask(providers: Collection[str], wanted: str = "", within_s: float = ASK_S) -
         Answer(name, problem=given) if isinstance(given, LabError) else Answer(name, tuple(given))
         for name, given in answers.items()
     ]
+
+
+def offered_as(body: SessionRecord | MachineRecord) -> Offer:
+    """What a session or a machine was offered as."""
+    return Offer(
+        body.gpu,
+        body.usd_per_hour,
+        device=body.device,
+        spot=body.spot,
+        type=body.type,
+        where=body.where,
+        count=body.count or 1.0,  # an earlier version wrote none
+        worst_usd_per_hour=body.worst_usd_per_hour if isinstance(body, MachineRecord) else None,
+    )
 
 
 def offers_of(machines: Machines, wanted: str = "") -> Sequence[Offer]:
