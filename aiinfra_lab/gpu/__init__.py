@@ -400,6 +400,7 @@ class MachineCheck(Result):
 
     kept: how many are. orphans: those that nobody keeps, as (provider, id, session, why). hourly_usd: what an hour of
     these costs, as far as that is known. unasked: providers that could not be asked, as (name, why, what helps).
+    leftovers: machines that are gone, and of which something is left that costs nothing, as (provider, id).
     """
 
     kind = "Check"
@@ -411,6 +412,7 @@ class MachineCheck(Result):
     hourly_usd: float = 0.0
     unasked: tuple[tuple[str, str, str], ...] = ()
     ended: int = 0
+    leftovers: tuple[tuple[str, str], ...] = ()
 
     @property
     def state(self) -> str:
@@ -418,7 +420,12 @@ class MachineCheck(Result):
         return "clean" if self.ok else "left over"
 
     def card(self) -> Card:
-        return cards.check_card(self)
+        card = cards.check_card(self)
+        if not self.leftovers:
+            return card
+        named = ", ".join(instance for _, instance in self.leftovers)
+        note = f"AWS has a schedule left for {named}, gone: it costs nothing; `%gpu stop --orphans` deletes it."
+        return replace(card, notes=[*card.notes, note])
 
 
 @verb("gpu")
@@ -451,6 +458,7 @@ def _check(found: reaping.Findings, ended: int = 0) -> MachineCheck:
         sum(each.instance.usd_per_hour or 0.0 for each in found.orphans),
         tuple((name, problem.what, problem.fix) for name, problem in found.unasked.items()),
         ended,
+        tuple((name, each) for name, left in found.leftovers.items() for each in left),
     )
 
 
@@ -476,7 +484,8 @@ def stop(
         with working("Check", "gpu:orphans", "ends what nobody keeps, and waits until it is gone"):
             asked = reaping.look()
             left = reaping.end(asked.orphans)
-        return _check(replace(asked, orphans=left), len(asked.orphans) - len(left))
+            reaping.tidy(asked.leftovers)
+        return _check(replace(asked, orphans=left, leftovers={}), len(asked.orphans) - len(left))
     if pool := pools.find(name):
         return pools.stop(pool)
     found = sessions.observe(sessions.find(name))
