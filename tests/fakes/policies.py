@@ -1,10 +1,10 @@
 """IAM's verdict on a call, in place of moto's, which knows neither resources nor conditions of a policy.
 
 moto finds the caller by its key and checks the signature, but for calls of EventBridge Scheduler, for which it expects
-another one. What is added: a call is allowed when the action is on every resource that it touches, as the service authorization reference of EC2 has it for the calls of `touched` (others ask
-for `*`), with the tags of the request and of the resource, with what creates the tags, and with `iam:PassRole` for a
-machine's role. So are calls about one schedule of EventBridge Scheduler, with the role that it is given. A condition
-that this does not know is an error, never a pass.
+another one. What is added: a call is allowed when the action is on every resource that it touches, as the service
+authorization reference of EC2 has it for the calls of `touched` (others ask for `*`), with the tags of the request and
+of the resource, with what creates the tags, and with `iam:PassRole` for a machine's role. So are calls about one
+schedule, with the role that it is given. A condition that this does not know is an error, never a pass.
 """
 
 from __future__ import annotations
