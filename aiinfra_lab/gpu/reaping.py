@@ -87,8 +87,9 @@ def tidy(leftovers: Mapping[str, Sequence[str]], providers: Mapping[str, Renting
     providers = _renting() if providers is None else providers
     for name, instances in leftovers.items():
         machines = providers[name]
-        for instance in instances if isinstance(machines, Tidied) else ():
-            machines.tidy(instance)
+        if isinstance(machines, Tidied):
+            for instance in instances:
+                machines.tidy(instance)
 
 
 def end(

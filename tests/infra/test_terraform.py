@@ -158,8 +158,10 @@ class TestApplied:
 
     def test_its_role_may_do_nothing(self, applied: Applied) -> None:
         iam = applied.ec2.client("iam")
-        (role,) = iam.list_roles()["Roles"]
-        name = role["RoleName"]
+        name, one_shot = sorted(role["RoleName"] for role in iam.list_roles()["Roles"])
+        assert one_shot == "aiinfra-training-one-shot"  # as a session looks for it
+        policy = iam.get_role_policy(RoleName=one_shot, PolicyName="end")["PolicyDocument"]
+        assert policy == json.loads((INFRA / "iam" / "one-shot-role.json").read_text())
         assert applied.launch.get("IamInstanceProfile.Name") == name == applied.outputs["machines"]["instance_profile"]
         assert iam.list_attached_role_policies(RoleName=name)["AttachedPolicies"] == []
         policy = iam.get_role_policy(RoleName=name, PolicyName="host")["PolicyDocument"]
