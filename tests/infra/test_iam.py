@@ -156,11 +156,11 @@ VERBS: dict[str, dict[str, Verb]] = {
     },
     "one-shot-role": {"end": lambda client, account: client.terminate_instances(InstanceIds=[account.ours])},
     "one-shot": {
-        **SCHEDULES,
         "make a schedule": make_schedule("aiinfra-i-0a1b"),
         "move a schedule": lambda client, account: client.scheduler.update_schedule(
             **schedule(f"aiinfra-{account.ours}")
         ),
+        **SCHEDULES,
     },
     "reaper": {
         **LOOKS,
