@@ -77,8 +77,8 @@ def _leftovers(providers: Mapping[str, RentingMachines]) -> dict[str, list[str]]
     tidied = {name: machines for name, machines in providers.items() if isinstance(machines, Tidied)}
     answers = ask_each(tidied, lambda name: tidied[name].leftovers()) if tidied else {}
     ours = {record.body.instance for record in open_store().list(MachineRecord, is_open=False)}
-    told = {name: given for name, given in answers.items() if not isinstance(given, LabError)}
-    found = {name: [each for each in given if each in ours] for name, given in told.items()}
+    listed = {name: given for name, given in answers.items() if not isinstance(given, LabError)}
+    found = {name: [each for each in given if each in ours] for name, given in listed.items()}
     return {name: left for name, left in found.items() if left}
 
 
