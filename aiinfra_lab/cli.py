@@ -51,7 +51,10 @@ def _main(words: list[str]) -> int:
     try:
         asked = {flag: value for flag, value in asked.items() if _is_on(flag, value)}
         with owner_only():
-            _print(_run(words), as_text="--json" not in asked)
+            # What is printed meanwhile would stand in the middle of the JSON.
+            with contextlib.redirect_stdout(sys.stderr) if "--json" in asked else contextlib.nullcontext():
+                answer = _run(words)
+            _print(answer, as_text="--json" not in asked)
     except LabError as problem:
         if "--debug" in asked:
             raise

@@ -116,6 +116,16 @@ def parse_count(value: object) -> float:
     return scaled(_positive(value, count, "number of things", fix), _MULTIPLES[found[2]])
 
 
+def write_duration(seconds: float) -> str:
+    """A duration as it is typed, in the largest unit of which it is a whole number.
+
+    >>> write_duration(7200), write_duration(5400), write_duration(90)
+    ('2h', '90m', '90s')
+    """
+    size, unit = next((each for each in ((3600, "h"), (60, "m")) if seconds % each[0] == 0), (1, "s"))
+    return f"{plain(seconds / size)}{unit}"
+
+
 def write_count(count: float) -> str:
     """How many, as it is typed.
 
@@ -149,8 +159,20 @@ def write_share(share: float) -> str:
     return f"{plain(scaled(share, 2))}%"
 
 
-Duration = Annotated[float | str, Unit("duration", read_duration, ("30s", "10m", "1h", "2h", "8h", "1d"))]
-Usd = Annotated[float | str, Unit("usd", parse_usd, ("1", "5", "20"))]
+def _unless_none(read: Callable[[object], float]) -> Callable[[object], float]:
+    def read_limit(value: object) -> float:
+        return math.inf if value == math.inf or str(value).strip().lower() == "none" else read(value)
+
+    return read_limit
+
+
+_DURATIONS = ("30s", "10m", "1h", "2h", "8h", "1d")
+Duration = Annotated[float | str, Unit("duration", read_duration, _DURATIONS)]
+DurationLimit = Annotated[float | str, Unit("duration", _unless_none(read_duration), (*_DURATIONS, "none"))]
+"""A duration, or infinity for `none`, which takes off what was set before."""
+_AMOUNTS = ("1", "5", "20")
+Usd = Annotated[float | str, Unit("usd", parse_usd, _AMOUNTS)]
+UsdLimit = Annotated[float | str, Unit("usd", _unless_none(parse_usd), (*_AMOUNTS, "none"))]
 Share = Annotated[float | str, Unit("share", parse_share, ("1%", "5%", "10%", "50%"), write_share)]
 Count = Annotated[float | str, Unit("count", parse_count, ("10k", "1M", "10M"), write_count)]
 Milliseconds = Annotated[float | str, Unit("ms", parse_ms, ("20", "50", "100"))]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -195,7 +194,7 @@ def show(
 @verb("cost")
 def check(
     *,
-    budget: Usd,
+    budget: Usd | None = None,
     workload: Annotated[Name, Uris("recipe")] | None = None,
     every: Duration | None = None,
     requests_per_day: Count | None = None,
@@ -210,7 +209,7 @@ def check(
     It raises when it will, and when nobody can tell, so that a pipeline stops there. The cheapest rented machines
     decide; own machines do only where the settings say what they cost, and spot prices only with --spot.
 
-    budget: what it may cost a month, or a run of a pipeline without --every, e.g. 500usd
+    budget: what it may cost a month, or a run of a pipeline without --every, e.g. 500usd; it has to be given
     workload: judge the runs of this pipeline
     every: how often it will run; one run when left out
     requests_per_day: judge so many requests a day, e.g. 10M
@@ -223,10 +222,20 @@ def check(
     Example:
         %cost check --requests-per-day 100k --budget 500usd
     """
+    # Of nothing it is no forecast: an example of one is proposed.
+    is_example = workload is None and requests_per_day is None
+    requests = 10e6 if is_example else requests_per_day
     try:
-        found = _forecast(workload, every, requests_per_day, p95_ms, endpoint, machine, spot=spot)
+        found = _forecast(workload, every, requests, p95_ms, endpoint, machine, spot=spot)
     except NotFound as problem:
+        if is_example:
+            raise UsageProblem(_NOTHING_ASKED, _GIVE_ONE) from None
         raise Inconclusive(problem.what, problem.fix) from None
+    if is_example:
+        raise UsageProblem(_NOTHING_ASKED, f"e.g. {found.check_line()}, or give --workload recipe:NAME")
+    if budget is None:
+        costs = f"it would cost about {about_usd(found.usd)} a {found.per}"
+        raise UsageProblem("nothing says what it may cost", f"{costs}: {found.check_line()}")
     judged = found.judged(number(budget))
     if judged.state == "over budget" and not report:
         raise _over_budget(judged)
@@ -303,20 +312,24 @@ def _forecast(
     *,
     spot: bool,
 ) -> Forecast:
-    if bool(workload) == (requests_per_day is not None):
-        both = "--workload and --requests-per-day are two forecasts" if workload else "nothing says what to forecast"
-        raise UsageProblem(both, "give one: --requests-per-day 10M --p95-ms 50, or --workload recipe:NAME --every 1d")
+    if workload and requests_per_day is not None:
+        raise UsageProblem("--workload and --requests-per-day are two forecasts", _GIVE_ONE)
     if workload:
         if p95_ms is not None or endpoint:
             raise UsageProblem(
                 "--p95-ms and --endpoint belong to requests", "leave them out, or give --requests-per-day"
             )
         return results.of_pipeline(str(workload), number(every), machine, spot=spot)
-    assert requests_per_day is not None
+    if requests_per_day is None:
+        raise UsageProblem(_NOTHING_ASKED, _GIVE_ONE)
     if every is not None:
         raise UsageProblem("--every says how often a pipeline runs", "leave it out, or give --workload recipe:NAME")
     uri = str(Uri.parse(endpoint, noun="deploy")) if endpoint else None
     return results.of_requests(number(requests_per_day), number(p95_ms), uri, machine, spot=spot)
+
+
+_NOTHING_ASKED = "nothing says what to forecast"
+_GIVE_ONE = "give one: --requests-per-day 10M --p95-ms 50, or --workload recipe:NAME --every 1d"
 
 
 def _forecasting(every: object, p95_ms: object, endpoint: object, machine: object, spot: object) -> dict[str, object]:
@@ -329,7 +342,7 @@ def _over_budget(found: Forecast) -> Failed:
         f"{found.workload} would cost about {about_usd(found.usd)} a {found.per}, and the budget is {show_usd(budget)}"
     )
     ways = list(_ways_within(found, budget))
-    ways.append(f"give it --budget {math.ceil(found.usd)}")
+    ways.append(f"give it what it costs: {found.check_line()}")
     return Failed(f"{what} ({found.option}: {found.chosen.machine})", f"{', or '.join(ways)}; --report goes on with it")
 
 
@@ -340,7 +353,8 @@ def _ways_within(found: Forecast, budget: float) -> Iterator[str]:
         costs = f"about {about_usd(own.usd_per_month)} a {found.per} if one costs what is assumed"
         yield f"set `cost.own_usd` to what a machine of your own costs ({own.name}: {costs})"
     if spot := next((each for each in within if each.name == "spot"), None):
-        yield f"add --spot (about {about_usd(spot.usd_per_month)} a {found.per})"
+        again = replace(found, asked=f"{found.asked} --spot")
+        yield f"add --spot (about {about_usd(spot.usd_per_month)} a {found.per}): {again.check_line(budget)}"
 
 
 def _prices(found: Iterable[Price], empty: str = "there is none", notes: tuple[str, ...] = ()) -> Prices:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from .. import show
 from ..show import Card, Cell, Dim, Figure, Fold, Number, Plots, RowHeader, StateMark, Table, drawing, mark_of, sentence
-from ..units import about_usd, counted, plain, show_duration, show_share, show_usd, write_count
+from ..units import about_usd, counted, plain, show_duration, show_share, show_usd
 from .forecast import BreakEven, Option
 
 if TYPE_CHECKING:
@@ -206,10 +206,7 @@ def _break_even(found: Forecast) -> Iterator[str]:
 
 
 def _next(found: Forecast) -> str:
-    if found.times:
-        return f"`%cost show {found.uri}` shows what its runs have cost"
-    asked = f"--requests-per-day {write_count(found.requests_per_day or 0.0)}"
-    within = f" --p95-ms {plain(found.p95_ms)}" if found.p95_ms else ""
+    spent = f"; `%cost show {found.uri}` shows what its runs have cost" if found.times else ""
     if found.budget_usd is None:
-        return f"`%cost check {asked}{within} --budget {math.ceil(found.usd)}` stops a pipeline when it is more"
-    return f"`%cost show {asked}{within}` shows it without a budget"
+        return f"{found.check_line()} stops a pipeline when it is more{spent}"
+    return f"`%cost show {found.asked}` shows it without a budget{spent}"

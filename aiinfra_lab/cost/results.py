@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import math
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Literal
 
 from .. import nouns
 from ..config import settings
 from ..show import Card, Result
-from ..units import show_duration, show_usd
+from ..suggestions import quoted
+from ..units import plain, show_duration, show_usd, write_count, write_duration
 from ..uris import Uri
 from . import forecast, forecast_cards, prices, workload
 from .forecast import CapacityPlan, Demand, Option, called, prices_of
@@ -28,7 +30,7 @@ class Forecast(Result):
     uri: the endpoint or the pipeline that was measured. usd: a month, or a run of a pipeline where nobody said how
     often it runs. option: the cheapest that the figure is of; spot counts only where it was asked for, and own machines
     only where the settings say what they cost. per_1000_usd: 1,000 predictions. premises: from what it is derived.
-    state: how it compares with `budget_usd`, where there is one.
+    state: how it compares with `budget_usd`, where there is one. asked: the flags that it is of, as they are typed.
     """
 
     kind = "Forecast"
@@ -46,12 +48,18 @@ class Forecast(Result):
     budget_usd: float | None = None
     state: BudgetState = ""
     notes: tuple[str, ...] = field(default=(), metadata={"json": False})
+    asked: str = field(default="", metadata={"json": False})
     plan: CapacityPlan | None = field(default=None, metadata={"json": False})
     times: PipelineTimes | None = field(default=None, metadata={"json": False})
     rows: int = field(default=1, metadata={"json": False})
 
     def card(self) -> Card:
         return forecast_cards.card(self)
+
+    def check_line(self, budget_usd: float | None = None) -> str:
+        """The command that judges the same with that budget; with one that is enough when None."""
+        budget_usd = float(math.ceil(self.usd)) if budget_usd is None else budget_usd
+        return f"`%cost check {self.asked} --budget {plain(budget_usd)}`"
 
     @property
     def chosen(self) -> Option:
@@ -94,6 +102,15 @@ def of_requests(
         p95_ms=p95_ms,
         per_1000_usd=chosen.usd_per_month / rows * 1000,
         notes=(*rate.notes, *_price_notes(price), *(_OWN_ASSUMED if not premises.is_set("own_usd") else ())),
+        asked=_flags(
+            {
+                "--requests-per-day": write_count(requests_per_day),
+                "--p95-ms": plain(p95_ms) if p95_ms else None,
+                "--endpoint": Uri.parse(endpoint).label if endpoint else None,
+                "--machine": machine,
+            },
+            spot=spot,
+        ),
         plan=found,
         rows=rate.test.rows,
     )
@@ -122,8 +139,22 @@ def of_pipeline(uri: str, every_s: float | None, machine: str | None, *, spot: b
         premises=(times.premise, *_of_machine(price, machine)),
         options=tuple(options),
         notes=(*_price_notes(price), *(_FREE if not here else ())),
+        asked=_flags(
+            {
+                "--workload": str(Uri.parse(uri, noun="recipe")),
+                "--every": write_duration(every_s) if every_s else None,
+                "--machine": machine,
+            },
+            spot=spot,
+        ),
         times=times,
     )
+
+
+def _flags(given: Mapping[str, str | None], *, spot: bool) -> str:
+    """What was asked for, as it is typed: a command that leaves some of it out is about something else."""
+    typed = [f"{flag} {quoted(value)}" for flag, value in given.items() if value is not None]
+    return " ".join([*typed, *(["--spot"] if spot else [])])
 
 
 _OWN_ASSUMED = ("own machines decide nothing here: `cost.own_usd` in aiinfra.toml says what one costs",)

@@ -14,7 +14,7 @@ from ..errors import Failed, LabError, UsageProblem, did_you_mean
 from ..kernels import KeptKernel, KernelState
 from ..providers import make, names
 from ..show import Card, Listing, Result, Table, moment, working
-from ..units import Duration, Usd, counted, number
+from ..units import Duration, DurationLimit, Usd, UsdLimit, counted, number
 from ..uris import Uri, check_name
 from ..verbs import Choices, Code, Destination, Inputs, Live, Name, Outputs, Suggested, verb
 from . import booting, cards, metering, offered, pool_cards, pools, reaping, running, sessions, starting
@@ -103,9 +103,9 @@ def start(
     gpu: Annotated[str, Suggested(_accelerators)] | None = None,
     mig: Annotated[str, Choices(offering.mig_profiles, is_open=True)] | None = None,
     spot: bool = False,
-    for_: Duration | None = None,
-    budget: Usd | None = None,
-    idle: Duration | None = None,
+    for_: DurationLimit | None = None,
+    budget: UsdLimit | None = None,
+    idle: DurationLimit | None = None,
     on: Annotated[str, Choices(_providers)] | None = None,
     sync: bool = False,
     environment: bool = False,
@@ -116,7 +116,9 @@ def start(
     """Start a session: a machine that is a kernel, which notebooks can leave and come back to; or a pool of them.
 
     It ends by itself at what comes first: its time, its budget, or the time without use. On a name that lives, what is
-    given is set anew. A pool has as many sessions as the work that waits for one needs, and all limits together.
+    given is set anew, and `none` takes a limit off: `--for none --budget none --idle none`. What is rented ends
+    after its longest life then. A pool has as many sessions as the work that waits for one needs, and all limits
+    together.
 
     name: what to call the session
     gpu: accelerator, e.g. A10G, `A10G or L4`, `2x A100` or `1/4 L4`; cpu when left out
@@ -142,6 +144,7 @@ def start(
     request = starting.SessionRequest(
         label, wanted, spot, number(for_), number(budget), on, number(idle), sync, environment
     )
+    offering.check_provider(on, label, wanted or "", request.wanted)
     if pools.concerns(pool := pools.PoolRequest(request, min_, max_, queue)):
         return pools.start(pool)
     steps, meter = booting.StartSteps(label), metering.meter(label)
@@ -186,9 +189,9 @@ def ls(
     asked = {"--gpu": gpu, "--mig": mig, "--for": for_, "--spot": spot or None, "--budget": budget, "--on": on}
     if offers:
         text = offering.asked_for(gpu, mig)
-        return offered.listing(
-            offering.request(text, spot=spot, for_s=number(for_), budget_usd=number(budget)), text, on
-        )
+        wanted = offering.request(text, spot=spot, for_s=number(for_), budget_usd=number(budget))
+        offering.check_provider(on, "trainer", text, wanted)
+        return offered.listing(wanted, text, on)
     if flag := next((name for name, value in asked.items() if value is not None), None):
         raise UsageProblem(f"{flag} says which offers to list", f"`%gpu ls --offers` with {flag} lists them")
     header = ("uri", "state", "gpu", "on", "started_at", "deadline_at", "ended_at", "hourly_usd", "spent_usd")
@@ -336,6 +339,12 @@ class ExportedSession(Result):
         return cards.export_card(self)
 
 
+def _exported_providers() -> list[str]:
+    from .exports import FORMS
+
+    return sorted({provider for form in FORMS.values() for provider in form.providers})
+
+
 def _forms() -> list[str]:
     from .exports import FORMS
 
@@ -352,6 +361,7 @@ def export(
     spot: bool = False,
     for_: Duration | None = None,
     budget: Usd | None = None,
+    on: Annotated[str, Choices(_exported_providers)] | None = None,
     into: Destination | None = None,
 ) -> ExportedSession:
     """Write what a session is rented by for another tool, and rent nothing.
@@ -366,6 +376,7 @@ def export(
     spot: a machine that may be taken away
     for: how long it is to live; what a session that lives has left, or `rented_for` below `[gpu]`, 12h, when left out
     budget: what it may cost at most
+    on: only machines of this provider
     into: a folder for the file and what it needs; without, the file alone is shown
 
     Example:
@@ -376,10 +387,12 @@ def export(
 
     if to not in FORMS:
         raise UsageProblem(f"nothing is exported to {to!r}", did_you_mean(to, FORMS))
+    if on and on not in FORMS[to].providers:
+        raise UsageProblem(f"{to} is about no machines of {on!r}", did_you_mean(on, FORMS[to].providers))
     label = check_name(Uri.parse(name, noun="gpu").label)
     wanted = offering.asked_for(gpu, mig) or None
     request = starting.SessionRequest(label, wanted, spot, number(for_), number(budget), None)
-    spec, provider = spec_of(request, FORMS[to].providers)
+    spec, provider = spec_of(request, [on] if on else FORMS[to].providers)
     done = FORMS[to].render(spec, provider, settings())
     if into:
         done.write(Path(into))
@@ -401,6 +414,7 @@ class MachineCheck(Result):
 
     kept: how many are. orphans: those that nobody keeps, as (provider, id, session, why). hourly_usd: what an hour of
     these costs, as far as that is known. unasked: providers that could not be asked, as (name, why, what helps).
+    leftovers: machines that are gone, and of which something is left that costs nothing, as (provider, id).
     """
 
     kind = "Check"
@@ -412,6 +426,7 @@ class MachineCheck(Result):
     hourly_usd: float = 0.0
     unasked: tuple[tuple[str, str, str], ...] = ()
     ended: int = 0
+    leftovers: tuple[tuple[str, str], ...] = ()
 
     @property
     def state(self) -> str:
@@ -419,7 +434,12 @@ class MachineCheck(Result):
         return "clean" if self.ok else "left over"
 
     def card(self) -> Card:
-        return cards.check_card(self)
+        card = cards.check_card(self)
+        if not self.leftovers:
+            return card
+        named = ", ".join(instance for _, instance in self.leftovers)
+        note = f"AWS has a schedule left for {named}, gone: it costs nothing; `%gpu stop --orphans` deletes it."
+        return replace(card, notes=[*card.notes, note])
 
 
 @verb("gpu")
@@ -452,6 +472,7 @@ def _check(found: reaping.Findings, ended: int = 0) -> MachineCheck:
         sum(each.instance.usd_per_hour or 0.0 for each in found.orphans),
         tuple((name, problem.what, problem.fix) for name, problem in found.unasked.items()),
         ended,
+        tuple((name, each) for name, left in found.leftovers.items() for each in left),
     )
 
 
@@ -477,7 +498,8 @@ def stop(
         with working("Check", "gpu:orphans", "ends what nobody keeps, and waits until it is gone"):
             asked = reaping.look()
             left = reaping.end(asked.orphans)
-        return _check(replace(asked, orphans=left), len(asked.orphans) - len(left))
+            reaping.tidy(asked.leftovers)
+        return _check(replace(asked, orphans=left, leftovers={}), len(asked.orphans) - len(left))
     if pool := pools.find(name):
         return pools.stop(pool)
     found = sessions.observe(sessions.find(name))

@@ -258,6 +258,29 @@ class AwsMachines(RentingMachines):
                 what = f"AWS does not move the deadline of {instance_id}: {refused.message}"
                 raise Unavailable(what, "it is asked again") from refused
 
+    def leftovers(self) -> Sequence[str]:
+        answers = self._calls.of_each(list(self._calls.regions()), self._left_in) if self._one_shots else []
+        return [each for answer in answers if not isinstance(answer, LabError) for each in answer]
+
+    def _left_in(self, region: str) -> list[str]:
+        """Machines that are gone, and have a schedule. None where AWS does not say: nothing of it costs money."""
+        assert self._one_shots is not None
+        try:
+            if not (armed := self._one_shots.machines(region)):
+                return []
+            by_id = [{"Name": "instance-id", "Values": armed}]
+            found = self._calls.ask(region, "describe_instances", Filters=by_id)["Reservations"]
+        except RefusedError:
+            return []
+        made = [each for reservation in found for each in reservation["Instances"]]
+        living = {each["InstanceId"] for each in made if _STATES.get(each["State"]["Name"]) != "gone"}
+        return [f"{region}/{name}" for name in armed if name not in living]
+
+    def tidy(self, instance_id: str) -> None:
+        region, _, name = instance_id.partition("/")
+        if self._one_shots is not None:
+            self._one_shots.forget(region, name)
+
     def place_on(self, instance: Instance, folder: Path) -> Place:
         command = [*self._ssh(instance, folder), f"{self._user}@{instance.address}"]
         self._await_setup(command, instance)

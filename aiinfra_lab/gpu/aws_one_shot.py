@@ -56,6 +56,11 @@ class OneShots:
         with contextlib.suppress(RefusedError, LabError):
             self._calls.ask(region, "delete_schedule", SERVICE, Name=_name(machine))
 
+    def machines(self, region: str) -> list[str]:
+        """Those of a region that have a schedule, of any workspace. RefusedError or LabError where AWS does not say."""
+        found = self._calls.ask(region, "list_schedules", SERVICE, NamePrefix=_name("i-"))["Schedules"]
+        return [each["Name"].removeprefix(_name("")) for each in found if each["Name"].startswith(_name("i-"))]
+
     def _schedule(self, region: str, machine: str, at: float) -> dict[str, Any]:
         partition, account = self._account_of(region)
         when = datetime.fromtimestamp(math.ceil(at + _LATER_S), UTC).strftime("%Y-%m-%dT%H:%M:%S")

@@ -122,6 +122,20 @@ class Gauged(Protocol):
 
 
 @runtime_checkable
+class Tidied(Protocol):
+    """An ability of `Machines`, asked by isinstance: they make something beside a machine that may outlive it.
+
+    That costs nothing, and does nothing then.
+    """
+
+    def leftovers(self) -> Sequence[str]:
+        """The ids of machines that are gone, and of which such a thing is left. LabError where that cannot be told."""
+
+    def tidy(self, instance_id: str) -> None:
+        """Delete what is left of a machine that is gone; may be repeated, and raises nothing."""
+
+
+@runtime_checkable
 class KernelHost(Protocol):
     """An ability of `Machines`, asked by isinstance: processes of this machine can send code to their kernels.
 

@@ -10,7 +10,7 @@ from ..errors import LabError
 from ..show import Sentence
 from ..store import Record
 from ..units import show_duration, show_share, show_usd
-from . import sessions
+from . import pool_members, sessions
 from .record import SessionRecord
 
 
@@ -37,7 +37,8 @@ def _parts(record: Record[SessionRecord]) -> Iterator[str]:
             spent = f"{spent.removesuffix(' USD')} of {show_usd(body.budget_usd)}"
         yield spent
         yield f"{body.usd_per_hour:.2f} USD/h"
-        if body.budget_usd and (reached := budgets.reached(spent_usd, body.budget_usd)):
+        is_share = pool_members.pool_of(record) is not None  # of which it is given more where there is more
+        if body.budget_usd and not is_share and (reached := budgets.reached(spent_usd, body.budget_usd)):
             yield f"▲ over {show_share(reached)} of its budget"
     if body.deadline_at is not None:
         yield f"ends in {show_duration(max(0.0, body.deadline_at - time.time()))}"

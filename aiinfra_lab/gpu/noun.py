@@ -18,6 +18,7 @@ from ..units import show_duration, show_usd
 from ..uris import Uri
 from . import pools, sessions, starting
 from .base import start_again
+from .naming import NameRecord
 from .pool_record import PoolRecord
 from .record import MachineRecord, SessionRecord
 
@@ -31,7 +32,7 @@ class GpuNoun(Noun[SessionRecord]):
     name = "gpu"
     kind = SessionRecord
     plural = "sessions"
-    more_kinds = (MachineRecord, PoolRecord)
+    more_kinds = (MachineRecord, PoolRecord, NameRecord)
     settings: ClassVar = {
         "aws_environment": "the environment of infra/terraform whose networks `--on aws` uses, found by its tag",
         "aws_image": "the image of its machines, with drivers: an id, or a pattern of names of which the newest counts",

@@ -18,11 +18,12 @@ from ..cost.choice import Choice, MachineRequest, PricedOffer
 from ..cost.prices import Price
 from ..cost.specs import ACCELERATORS
 from ..cost.wanted import Wanted
-from ..errors import Failed, LabError, UsageProblem, did_you_mean
-from ..providers import make
-from ..units import show_share, show_usd
+from ..errors import Failed, LabError, NotFound, UsageProblem, did_you_mean
+from ..providers import make, names
+from ..units import show_share, show_usd, write_duration
 from .asking import ASK_S, ask_each
 from .base import Machines, Offer
+from .record import MachineRecord, SessionRecord
 
 CPU = "cpu"
 
@@ -108,6 +109,20 @@ def ask(providers: Collection[str], wanted: str = "", within_s: float = ASK_S) -
         Answer(name, problem=given) if isinstance(given, LabError) else Answer(name, tuple(given))
         for name, given in answers.items()
     ]
+
+
+def offered_as(body: SessionRecord | MachineRecord) -> Offer:
+    """What a session or a machine was offered as."""
+    return Offer(
+        body.gpu,
+        body.usd_per_hour,
+        device=body.device,
+        spot=body.spot,
+        type=body.type,
+        where=body.where,
+        count=body.count or 1.0,  # an earlier version wrote none
+        worst_usd_per_hour=body.worst_usd_per_hour if isinstance(body, MachineRecord) else None,
+    )
 
 
 def offers_of(machines: Machines, wanted: str = "") -> Sequence[Offer]:
@@ -214,17 +229,30 @@ def no_room(provider: str, wanted: Offer, tried: Sequence[tuple[Offer, str]], th
 def start_command(each: ProviderOffer, request: MachineRequest, gpu: str) -> str:
     """What takes it."""
     wanted = each.offer.gpu if request.wanted is None else gpu
-    flags = ["--gpu", f'"{wanted}"' if " " in wanted else wanted] if wanted != CPU else []
+    return " ".join(["%gpu start NAME", *_flags(wanted, request), "--on", each.provider])
+
+
+def check_provider(on: str | None, name: str, gpu: str, request: MachineRequest) -> None:
+    """NotFound for a cloud whose machines SkyPilot rents, and nothing here does: with the line that writes its task."""
+    from .exports import skypilot
+
+    if on is None or on in names("gpu.machines") or on not in skypilot.CLOUDS:
+        return
+    there = [row for row in prices.table() if row.provider == on and not skypilot.is_tpu(row.accelerator)]
+    lacks = gpu and not any(fits(gpu, row.accelerator, row.count) for row in there)
+    typed = min(there, key=lambda row: row.usd_per_hour).accelerator if lacks or not gpu else gpu
+    line = " ".join([f"%gpu export {name} --to skypilot --on {on}", *_flags(typed, request)])
+    other = f"; `%cost ls` has no {gpu} there" if lacks else ""
+    raise NotFound(f"nothing here rents machines of {on}", f"SkyPilot does: `{line}` writes its task{other}")
+
+
+def _flags(gpu: str, request: MachineRequest) -> list[str]:
+    """What is asked for, as it is typed."""
+    flags = ["--gpu", f'"{gpu}"' if " " in gpu else gpu] if gpu != CPU else []
     flags += ["--spot"] if request.spot else []
-    flags += ["--for", _typed(request.for_s)] if request.for_s else []
+    flags += ["--for", write_duration(request.for_s)] if request.for_s else []
     flags += ["--budget", f"{request.budget_usd:g}"] if request.budget_usd is not None else []
-    return " ".join(["%gpu start NAME", *flags, "--on", each.provider])
-
-
-def _typed(seconds: float) -> str:
-    """A duration as it is typed, in the largest unit of which it is a whole number."""
-    size, unit = next((each for each in ((3600, "h"), (60, "m")) if seconds % each[0] == 0), (1, "s"))
-    return f"{seconds / size:g}{unit}"
+    return flags
 
 
 def _unfit(offer: Offer, request: MachineRequest) -> Reason | None:

@@ -21,7 +21,7 @@ from ..kernels.project import ProjectCopy
 from ..providers import make
 from ..store import Record, open_store, update
 from ..uris import Uri
-from . import sessions
+from . import pool_members, sessions
 from .keeping import KeepingMachines, read_offer
 from .noun import NOUN
 from .record import SessionRecord
@@ -66,8 +66,11 @@ class SessionOwner:
 
 
 def _warn(session: Record[SessionRecord]) -> None:
-    """Have its budget warned of while nobody looks: a notebook that runs a long cell, or none at all."""
-    budget = NOUN.budget(session)
+    """Have its budget warned of while nobody looks: a notebook that runs a long cell, or none at all.
+
+    That of a pool's session is but a share: the pool's job warns of the whole.
+    """
+    budget = None if pool_members.pool_of(session) else NOUN.budget(session)
     if budget is not None and (text := budgets.warn(budget)):
         _log.warning("%s", text)
 

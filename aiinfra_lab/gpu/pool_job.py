@@ -21,10 +21,12 @@ from typing import Any
 from msgspec.structs import replace
 
 from .. import files, jobs, logs, modes
+from ..cost import budgets
 from ..cost.billing import PER_SECOND
 from ..errors import Conflict, LabError, NotFound, UsageProblem
 from ..kernels import KeptKernel
 from ..kernels.errand import send_off
+from ..nouns import Budget
 from ..providers import chosen, make
 from ..scaling import Decision, ScalingState, decide
 from ..store import Event, Record, open_store, patiently, update
@@ -109,6 +111,7 @@ class PoolKeeper:
         """Look once, decide, and begin what follows; nothing of it is waited for."""
         self._take_starts(now)
         view = pool_members.view(self.pool, self.queue)
+        self.warn(view)
         self._note_ready(view, now)
         members = [*view.members, *self._pending(view.members)]
         decision = self._decide(members, len(view.waiting), now)
@@ -134,8 +137,16 @@ class PoolKeeper:
         self._take_starts(time.time())
         is_gone = not any(each.is_live or sessions.has_machine(each.record) for each in found)
         if is_gone and not self.starts:
+            self.warn()
             close(self.pool, why)
             self.pool = _record(self.name)
+
+    def warn(self, view: PoolView | None = None) -> None:
+        """Have its budget warned of while nobody looks, as a session's keeper does of a session that is on its own."""
+        view = view or pool_members.view(self.pool, self.queue)
+        budget = budget_of(self.pool, view.spent_usd)
+        if budget is not None and (text := budgets.warn(budget)):
+            _log.warning("%s", text)
 
     # ---- deciding ----
 
@@ -296,14 +307,15 @@ class PoolKeeper:
     def _keep_limits(self, view: PoolView, members: Sequence[Member]) -> None:
         """No session may outlive its pool, or cost more than what the pool has; one that works gets what is there."""
         body = self.pool.body
-        budgets = (
+        shares = (
             {} if body.budget_usd is None else pool_rules.new_budgets(body.budget_usd, view.gone_usd, members, body.max)
         )
         for found, member in zip(view.found, view.members, strict=True):
             if found.state != "running":
                 continue
             now = found.record.body
-            budget, until_at = budgets.get(member.number, now.budget_usd), self._until_at(now, member)
+            budget = None if body.budget_usd is None else shares.get(member.number, now.budget_usd)
+            until_at = starting.rented_until(found.record, (self._until_at(now, member), budget))
             is_same_end = until_at == now.until_at or (
                 until_at is not None and now.until_at is not None and abs(until_at - now.until_at) < 1.0
             )
@@ -343,6 +355,14 @@ def usd_per_hour(request: starting.SessionRequest) -> float:
     provider = request.on or chosen("gpu.machines")
     found = offers.offers_of(make("gpu.machines", provider), request.gpu or offers.CPU)
     return starting._choose(found, request, provider).dearest_usd_per_hour
+
+
+def budget_of(pool: Record[PoolRecord], spent_usd: float) -> Budget | None:
+    """What a pool as a whole lives on; None for one without a budget."""
+    if not pool.body.budget_usd:
+        return None
+    fix = f"`%gpu start {pool.name} --budget {2 * pool.body.budget_usd:g}` gives it more"
+    return Budget(pool.uri, pool.body.started_at, pool.body.budget_usd, spent_usd, fix)
 
 
 def close(pool: Record[PoolRecord], why: str) -> None:

@@ -7,7 +7,7 @@ from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 
 from ..kernels import KeptKernel
-from ..store import Record
+from ..store import Record, open_store
 from . import sessions
 from .pool_queue import PoolClient, PoolQueue
 from .pool_record import PoolRecord
@@ -58,6 +58,15 @@ def number_of(pool: Record[PoolRecord], name: str) -> int:
 def is_member(pool: Record[PoolRecord], record: Record[SessionRecord]) -> bool:
     """Whether the session is one of the pool, and not one that only has such a name."""
     return number_of(pool, record.name) > 0 and record.body.context == pool.uri
+
+
+def pool_of(record: Record[SessionRecord]) -> Record[PoolRecord] | None:
+    """The pool that has started a session; None for one that is on its own."""
+    name, _, number = record.name.rpartition("-")
+    if not number.isdecimal() or record.body.context != f"{SessionRecord.kind}:{name}":
+        return None
+    pool = open_store().get(PoolRecord, name)
+    return pool if pool is not None and is_member(pool, record) else None
 
 
 def records(pool: Record[PoolRecord]) -> list[Record[SessionRecord]]:

@@ -29,7 +29,7 @@ from ..show import Card, Result, working
 from ..store import Event, Record, open_store, update
 from ..units import show_usd
 from ..uris import Uri
-from . import pool_cards, pool_job, pool_members, sessions, starting
+from . import naming, pool_cards, pool_job, pool_members, sessions, starting
 from .base import start_again
 from .keeping import KeepingMachines
 from .pool_members import PoolView
@@ -256,6 +256,7 @@ def _new(before: Stored | None, request: PoolRequest) -> Stored:
     most = max(1, least) if request.max is None else request.max
     per_member = 1.0 if request.per_member is None else request.per_member
     ScalingPolicy(min=least, max=most, per_replica=per_member)  # refuses what cannot be
+    claimed = naming.claim(session.name, is_pool=True)
     _refuse_taken(session.name)
     _check_machine(session)
     now, uri = time.time(), str(Uri("gpu", session.name))
@@ -270,14 +271,18 @@ def _new(before: Stored | None, request: PoolRequest) -> Stored:
         started_at=now,
         gpu=session.gpu,
         spot=session.spot,
-        idle_s=session.idle_s,
-        until_at=now + session.for_s if session.for_s else None,
-        budget_usd=session.budget_usd,
+        idle_s=starting.finite(session.idle_s),
+        until_at=starting.finite(now + session.for_s if session.for_s else None),
+        budget_usd=starting.finite(session.budget_usd),
         context=context(),
     )
     record = before.of(body) if before else Record.new(session.name, body)
     detail = {key: value for key, value in asdict(body).items() if key in _EVENT_FIELDS}
-    pool, _ = open_store().commit([record, job], Event("gpu start", uri, outputs=(uri,), detail=detail))
+    try:
+        pool, *_ = open_store().commit([record, job, claimed], Event("gpu start", uri, outputs=(uri,), detail=detail))
+    except LabError as problem:
+        jobs.discard(job.name)
+        raise naming.taken(session.name) if isinstance(problem, Conflict) else problem from None
     jobs.launch_or_withdraw(job.name)
     return pool
 
@@ -307,9 +312,9 @@ def _changed(before: Stored, request: PoolRequest) -> Stored:
         "max": most,
         "places": max(old.places, most),
         "per_member": old.per_member if request.per_member is None else request.per_member,
-        "idle_s": old.idle_s if session.idle_s is None else session.idle_s,
-        "until_at": time.time() + session.for_s if session.for_s else old.until_at,
-        "budget_usd": old.budget_usd if session.budget_usd is None else session.budget_usd,
+        "idle_s": starting.finite(session.idle_s, old.idle_s),
+        "until_at": starting.finite(time.time() + session.for_s if session.for_s else None, old.until_at),
+        "budget_usd": starting.finite(session.budget_usd, old.budget_usd),
     }
     _ = replace(old, **changes).policy  # refuses what cannot be
     job = None if _is_seen_to(before) else _job(before.uri)
@@ -364,6 +369,7 @@ def _await_job(pool: Stored) -> None:
             return True
         if not _is_seen_to(pool):
             raise Unavailable(f"{pool.uri} did not start: {_job_problem(pool)}", f"look: `%gpu show {pool.name}`")
+        jobs.launch()  # a supervisor that was killed meanwhile may not have begun it
         return False
 
     problem = Unavailable(f"{pool.uri} has decided nothing yet", f"look again: `%gpu show {pool.name}`")
@@ -497,19 +503,15 @@ def budgets(of_sessions: Sequence[Budget]) -> list[Budget]:
     """What lives on a budget: a pool as a whole, and not what its sessions have of that."""
     living = open_store().list(PoolRecord, is_open=True, skip_unreadable=True)
     others = [each for each in of_sessions if not _is_of_a_pool(each.uri)]
-    return [*others, *(_budget(pool, pool.body.budget_usd) for pool in living if pool.body.budget_usd)]
+    limited = (pool for pool in living if pool.body.budget_usd)
+    found = (pool_job.budget_of(pool, pool_members.view(pool, _queue(pool)).spent_usd) for pool in limited)
+    return [*others, *(each for each in found if each is not None)]
 
 
 def _is_of_a_pool(uri: str) -> bool:
     """Whether a session is one that a pool has started, be that over by now."""
     record = sessions.get(Uri.parse(uri).name)
-    return record is not None and Uri.is_one(record.body.context, SessionRecord.kind)
-
-
-def _budget(pool: Stored, budget_usd: float) -> Budget:
-    fix = f"`%gpu start {pool.name} --budget {2 * budget_usd:g}` gives it more"
-    spent_usd = pool_members.view(pool, _queue(pool)).spent_usd
-    return Budget(pool.uri, pool.body.started_at, budget_usd, spent_usd, fix)
+    return record is not None and pool_members.pool_of(record) is not None
 
 
 def beginning(starts: str) -> list[str]:

@@ -15,6 +15,7 @@ from ..errors import LabError, NotFound
 from ..providers import chosen, make, names
 from ..store import Record, open_store
 from .asking import ask_each
+from .base import Tidied
 from .record import MachineRecord
 from .renting import Clock, Instance, RentingMachines, close_machine, settle, update_end
 
@@ -34,12 +35,14 @@ class Orphan:
 @dataclass(slots=True)
 class Findings:
     """orphans: machines that nobody keeps. kept: how many are kept. unasked: providers that could not be asked, and
-    why; their machines may cost money. closed: machines that were written down as living, and are gone."""
+    why; their machines may cost money. closed: machines that were written down as living, and are gone. leftovers: by
+    provider, machines of ours that are gone and of which something is left that costs nothing, see `Tidied`."""
 
     orphans: list[Orphan] = field(default_factory=list)
     kept: int = 0
     unasked: dict[str, LabError] = field(default_factory=dict)
     closed: list[str] = field(default_factory=list)
+    leftovers: dict[str, list[str]] = field(default_factory=dict)
 
 
 def look(providers: Mapping[str, RentingMachines] | None = None) -> Findings:
@@ -66,7 +69,27 @@ def look(providers: Mapping[str, RentingMachines] | None = None) -> Findings:
         living = {each.token for each in given}
         missing = [each for each in left.values() if each.body.provider == name and each.name not in living]
         found.closed += _close_gone(providers[name], missing, asked_at[name])
+    found.leftovers = _leftovers(providers)
     return found
+
+
+def _leftovers(providers: Mapping[str, RentingMachines]) -> dict[str, list[str]]:
+    tidied = {name: machines for name, machines in providers.items() if isinstance(machines, Tidied)}
+    answers = ask_each(tidied, lambda name: tidied[name].leftovers()) if tidied else {}
+    ours = {record.body.instance for record in open_store().list(MachineRecord, is_open=False)}
+    listed = {name: given for name, given in answers.items() if not isinstance(given, LabError)}
+    found = {name: [each for each in given if each in ours] for name, given in listed.items()}
+    return {name: left for name, left in found.items() if left}
+
+
+def tidy(leftovers: Mapping[str, Sequence[str]], providers: Mapping[str, RentingMachines] | None = None) -> None:
+    """Delete what is left of machines that are gone."""
+    providers = _renting() if providers is None else providers
+    for name, instances in leftovers.items():
+        machines = providers[name]
+        if isinstance(machines, Tidied):
+            for instance in instances:
+                machines.tidy(instance)
 
 
 def end(

@@ -31,7 +31,7 @@ from ..store import Record, open_store, update
 from ..units import parse_duration, show_duration, show_usd
 from .base import NoCapacity, Offer, Plan, Status
 from .keeping import KeepingMachines
-from .offers import no_room, offers_of
+from .offers import no_room, offered_as, offers_of
 from .record import MachineRecord, SessionRecord
 
 LOOK_S = 1.0
@@ -198,7 +198,7 @@ class Rental:
                 return self._await(record, report)
             except NoCapacity as problem:
                 close_machine(record, problem.what, at=self._clock.now())
-                tried.append((_offer_of(record), problem.what))
+                tried.append((offered_as(record.body), problem.what))
 
     def lost(self) -> Loss | None:
         record = self._open_record()
@@ -295,7 +295,7 @@ class Rental:
         if record.body.instance:
             self._instance = record.body.instance
             return record
-        offer = _offer_of(record)
+        offer = offered_as(record.body)
         report(f"asks {self._machines.name} for {offer.device or offer.gpu}")
         make_private_folder(self._folder)
         with self._asking:
@@ -534,17 +534,3 @@ def _token(job: str, number: int) -> str:
     """A name that clouds, clusters and schedulers all take."""
     name, _, code = job.rpartition("-")
     return f"{re.sub('[^a-z0-9]+', '-', name.lower())[:40].strip('-')}-{code}-{number}"
-
-
-def _offer_of(record: Record[MachineRecord]) -> Offer:
-    body = record.body
-    return Offer(
-        body.gpu,
-        body.usd_per_hour,
-        device=body.device,
-        spot=body.spot,
-        type=body.type,
-        where=body.where,
-        count=1.0 if body.count is None else body.count,
-        worst_usd_per_hour=body.worst_usd_per_hour,
-    )

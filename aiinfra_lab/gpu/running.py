@@ -11,12 +11,16 @@ from typing import Any
 
 from .. import kernels
 from ..config import settings
-from ..errors import LabError
+from ..errors import LabError, Unavailable
+from ..files import until
 from ..kernels import CellFailed, KeptKernel, cells, project
 from ..show import Card, Result, in_notebook, working
 from ..units import show_bytes, show_duration
 from . import metering, sessions
 
+# A kernel that ends by itself lets go of its sockets first.
+_ENDS_S = 20.0
+_ENDING = Unavailable("its kernel has not ended yet", "run the next cell in a moment")
 _NAMED = 5
 
 
@@ -25,7 +29,7 @@ class SessionRun(Result):
     """A cell that was run in a session. `run["model"]` is a variable that it brought back, `values` all of them.
 
     taken, given: the bytes of the variables that it took along and brought back. notes: what became of the project's
-    files, where these are synced
+    files, where these are synced. exits: whether it has called `exit()`
     """
 
     kind = "Session"
@@ -35,6 +39,7 @@ class SessionRun(Result):
     taken: Mapping[str, int] = field(default_factory=dict)
     given: Mapping[str, int] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
+    exits: bool = False
     values: Mapping[str, Any] = field(default_factory=dict, repr=False, metadata={"json": False})
 
     def __getitem__(self, name: str) -> Any:
@@ -50,6 +55,8 @@ class SessionRun(Result):
         if self.given:
             yield f"**{_listed(self.given)} came back.**"
         yield from self.notes
+        if self.exits:
+            yield "`exit()` has ended its kernel, as in any notebook; the session goes on with a new, empty one."
 
 
 def run(session: object, code: str, inputs: Mapping[str, object], outputs: Sequence[str]) -> SessionRun:
@@ -63,7 +70,7 @@ def run(session: object, code: str, inputs: Mapping[str, object], outputs: Seque
         kernels.republish(output)
 
     notes = _synced(kernel)
-    began = time.monotonic()
+    began, incarnation = time.monotonic(), kernel.state().incarnation
     try:
         meter = metering.meter(kernel.name)
         with working("Session", str(kernel.uri), "runs the cell", meter, may_show=lambda: not has_output.is_set()):
@@ -76,8 +83,13 @@ def run(session: object, code: str, inputs: Mapping[str, object], outputs: Seque
             _synced(kernel)
         raise
     took_s = time.monotonic() - began
+    if done.exits:
+        # The next cell would begin in the kernel that is ending, and be lost with it.
+        with contextlib.suppress(Unavailable):
+            until(lambda: kernel.state().incarnation != incarnation, _ENDING, within_s=_ENDS_S)
     notes += _synced(kernel)
-    return SessionRun(str(kernel.uri), took_s, done.taken, done.given, tuple(dict.fromkeys(notes)), done.values)
+    seen = tuple(dict.fromkeys(notes))
+    return SessionRun(str(kernel.uri), took_s, done.taken, done.given, seen, done.exits, done.values)
 
 
 def _synced(kernel: KeptKernel) -> list[str]:

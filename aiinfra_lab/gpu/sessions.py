@@ -19,6 +19,7 @@ from ..resolve import resolve
 from ..store import Event, Record, open_store, update
 from ..units import show_duration, show_usd
 from ..uris import Uri
+from . import naming
 from .base import KernelHost, Machines, Offer, Status
 from .keeping import KeepingMachines
 from .record import Limits, MachineRecord, SessionRecord
@@ -240,8 +241,10 @@ def intend(
     sync: bool = False,
     environment: bool = False,
 ) -> Record[SessionRecord]:
-    """Write down that a machine will be created. Conflict when somebody else writes this session at the same time."""
-    before = get(name)
+    """Write down that a machine will be created. Conflict when somebody else writes this session at the same time, or
+    a pool of that name."""
+    claimed, before = naming.claim(name), get(name)
+    naming.refuse_pool(name)
     if before is not None and before.body.is_open:
         raise Conflict(f"gpu:{name} is being started by somebody else", f"look at it with `%gpu show {name}`")
     body = SessionRecord(
@@ -263,7 +266,8 @@ def intend(
         **asdict(limits),
     )
     record = before.of(body) if before else Record.new(name, body)
-    return open_store().commit([record], _start_event(record, asdict(body)))[0]
+    found, _ = open_store().commit([record, claimed], _start_event(record, asdict(body)))
+    return found
 
 
 def _shown_as(name: str, offer: Offer) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -16,7 +17,7 @@ from ..files import retry, until
 from ..providers import Patience, chosen, make, names
 from ..store import Record
 from ..units import show_duration, show_usd
-from . import offers, sessions
+from . import naming, offers, sessions
 from .base import Machines, Offer, Plan, start_again
 from .keeping import KeepingMachines
 from .record import Limits, SessionRecord
@@ -33,7 +34,8 @@ Started = tuple[Stored, list[str]]
 
 @dataclass(frozen=True, slots=True)
 class SessionRequest:
-    """What a session shall be. `gpu` and `on` are None where it does not matter."""
+    """What a session shall be. `gpu` and `on` are None where it does not matter; a limit is None where it stays as it
+    is, and infinity where it is taken off."""
 
     name: str
     gpu: str | None
@@ -48,7 +50,23 @@ class SessionRequest:
     @property
     def wanted(self) -> MachineRequest:
         """The machine that it is to be; one without an accelerator where none was named."""
-        return offers.request(self.gpu or offers.CPU, spot=self.spot, for_s=self.for_s, budget_usd=self.budget_usd)
+        for_s, budget_usd = finite(self.for_s), finite(self.budget_usd)
+        return offers.request(self.gpu or offers.CPU, spot=self.spot, for_s=for_s, budget_usd=budget_usd)
+
+
+def finite(limit: float | None, before: float | None = None) -> float | None:
+    """A limit as it is set anew: None for one that is taken off; as it was before where nothing is asked for."""
+    return before if limit is None else None if math.isinf(limit) else limit
+
+
+def rented_until(record: Stored, limits: tuple[float | None, float | None]) -> float | None:
+    """Until when a session lives by that time and that budget: one that has neither, and is rented, as long as a
+    machine may, since none is rented without an end."""
+    until_at, budget_usd = limits
+    machines = sessions.machines(record)
+    if until_at is not None or budget_usd is not None or not isinstance(machines, RentingMachines):
+        return until_at
+    return max(record.body.until_at or 0.0, record.body.started_at + machines.longest_s)
 
 
 def bring_up(request: SessionRequest, report: Callable[[str], None] = lambda _: None) -> Started:
@@ -58,6 +76,7 @@ def bring_up(request: SessionRequest, report: Callable[[str], None] = lambda _: 
     """
 
     def step() -> Started:
+        naming.refuse_pool(request.name)
         found = sessions.get(request.name)
         found = found and sessions.with_machine(found)
         # Its machine is asked even when the record has an end: two machines must not have one name.
@@ -124,12 +143,13 @@ def _create(request: SessionRequest, report: Callable[[str], None]) -> Started:
     offer = _choose(offers.offers_of(machines, request.gpu or offers.CPU), request, provider)
     now = time.time()
     rents = machines if isinstance(machines, RentingMachines) else None
-    for_s = request.for_s
-    if rents and for_s is None and request.budget_usd is None:
+    for_s, budget_usd = finite(request.for_s), finite(request.budget_usd)
+    is_endless = bool(rents) and for_s is None and budget_usd is None
+    if rents and is_endless:
         for_s = rents.longest_s
     until_at = now + for_s if for_s else None
-    idle_s = request.idle_s if isinstance(machines, KeepingMachines) else None
-    limits = Limits.of(offer.dearest_usd_per_hour, now, until_at, request.budget_usd, idle_s)
+    idle_s = finite(request.idle_s) if isinstance(machines, KeepingMachines) else None
+    limits = Limits.of(offer.dearest_usd_per_hour, now, until_at, budget_usd, idle_s)
     try:
         record = sessions.intend(
             name,
@@ -146,7 +166,7 @@ def _create(request: SessionRequest, report: Callable[[str], None]) -> Started:
     record = _create_machine(machines, record, Plan(name, offer, limits.deadline_at))
     notes = [*_spot_note(request, offer.spot, provider), *_idle_note(request, machines, provider)]
     notes += _project_note(request, machines, provider)
-    if for_s and for_s != request.for_s:
+    if for_s and is_endless:
         notes.append(f"none is rented without an end: it lives {show_duration(for_s)}, unless `--for` says otherwise")
     return _await(record, "ready", machines, report), notes
 
@@ -180,14 +200,18 @@ def _change_limits(found: Record[SessionRecord], request: SessionRequest, report
     _keeps_its_project(request, body, machines)
     notes = ["it lived already"]
     if request.for_s or request.budget_usd is not None or request.idle_s is not None:
-        until_at = time.time() + request.for_s if request.for_s else body.until_at
-        budget = body.budget_usd if request.budget_usd is None else request.budget_usd
-        idle_s = body.idle_s if request.idle_s is None else request.idle_s
+        asked_at = time.time() + request.for_s if request.for_s else None
+        budget, idle_s = finite(request.budget_usd, body.budget_usd), finite(request.idle_s, body.idle_s)
+        wanted_at = finite(asked_at, body.until_at)
+        until_at = rented_until(found, (wanted_at, budget))
         price, since = _paid(found)
         found = sessions.move(found, Limits.of(price, since, until_at, budget, idle_s))
         if handle := found.body.handle:
             machines.renew(handle, found.body.deadline_at)
         notes = ["it lived already; when it ends was set anew"]
+        if until_at is not None and until_at != wanted_at:
+            left = show_duration(max(0.0, until_at - time.time()))
+            notes.append(f"none is rented without an end: it lives {left} more, unless `--for` says otherwise")
     return _await(found, "ready", machines, report), [*notes, *_spot_note(request, body.spot, body.provider)]
 
 
@@ -270,7 +294,7 @@ def _spot_note(request: SessionRequest, is_spot: bool, provider: str) -> list[st
 
 
 def _idle_note(request: SessionRequest, machines: Machines, provider: str) -> list[str]:
-    if request.idle_s is not None and not isinstance(machines, KeepingMachines):
+    if finite(request.idle_s) is not None and not isinstance(machines, KeepingMachines):
         return [f"nobody can see from here whether a machine of {provider} is used: --idle has no effect on it"]
     return []
 

@@ -47,9 +47,10 @@ from .record import (
 
 __all__ = [
     "LIVE", "LOCK", "Here", "HomeRecord", "Job", "JobRecord",
-    "beat", "cancel", "child_environment", "close_silent", "close_unseen", "ended_state", "exit_code", "find", "fix_of",
-    "forget_restarts", "given_up", "here", "is_watched", "kept_files", "launch", "launch_or_withdraw", "log",
-    "log_bytes", "ls", "needs_supervisor", "observe", "poll", "prepare", "start", "stop_requested", "wait", "withdraw",
+    "beat", "cancel", "child_environment", "close_silent", "close_unseen", "discard", "ended_state", "exit_code",
+    "find", "fix_of", "forget_restarts", "given_up", "here", "is_watched", "kept_files", "launch", "launch_or_withdraw",
+    "log", "log_bytes", "ls", "needs_supervisor", "observe", "poll", "prepare", "start", "stop_requested", "wait",
+    "withdraw",
 ]  # fmt: skip
 
 # A child with these would be taken for a part of that job by `process.tree`, and be killed when the job ends.
@@ -59,6 +60,7 @@ LOCK = "supervisor.lock"
 _REQUEST = {"stop_requested_at"}
 LOG_MIB = 32
 _SUPERVISOR_S = 20.0  # until it lives
+_SUPERVISORS = 4  # that are begun in turn where each is killed before that
 _ANSWER_BYTES = 262_144
 
 
@@ -156,22 +158,31 @@ def launch() -> None:
     if is_watched():
         return
     files.make_folder(home)
+    log = home / "supervisor.log"
+    for _ in range(_SUPERVISORS):
+        if _await_supervisor(home, log, _spawn_supervisor(home, log)):
+            return
+    raise _no_supervisor(log)
+
+
+def _spawn_supervisor(home: Path, log: Path) -> tuple[int, float]:
+    """Its pid and birth."""
     # Through a shell that ends at once: the supervisor must be nobody's child, or it would be left as a zombie.
     command = [sys.executable, "-m", "aiinfra_lab.jobs.supervisor"]
-    log = home / "supervisor.log"
     logs.bound(log, log_bytes())  # supervisors that fail at once would fill it
     with open(log, "ab", opener=modes.opener) as output:
-        subprocess.run(
-            ["/bin/sh", "-c", '"$@" &', "sh", *command],
+        shell = subprocess.run(
+            ["/bin/sh", "-c", '"$@" >&2 & echo $!', "sh", *command],
             stdin=subprocess.DEVNULL,
-            stdout=output,
+            stdout=subprocess.PIPE,
             stderr=output,
             start_new_session=True,
             check=True,
             cwd=home,
             env=child_environment(settings().workspace, settings().project),
         )
-    _await_supervisor(home, log)
+    pid = int(shell.stdout)
+    return pid, process.birth(pid)
 
 
 def start(subject: str, argv: Sequence[str], **options: Any) -> Job:
@@ -183,7 +194,7 @@ def start(subject: str, argv: Sequence[str], **options: Any) -> Job:
     try:
         record = open_store().commit([record])[0]
     except LabError:
-        _discard(record.name)
+        discard(record.name)
         raise
     launch_or_withdraw(record.name)
     return observe(record)
@@ -385,7 +396,7 @@ def here(subject: str, *also: Record[Any], event: Event | None = None) -> Iterat
     try:
         patiently(lambda: _commit_once(store, running, also, event))
     except LabError:
-        _discard(record.name)
+        discard(record.name)
         raise
     this = Here(record.name, store)
     # A kernel that is shut down, or a script that is ended, writes down its end first.
@@ -415,7 +426,7 @@ def _commit_once(store: Store, job: Record[JobRecord], also: Sequence[Record[Any
         store.commit([*also, job], event)
 
 
-def _discard(job_id: str) -> None:
+def discard(job_id: str) -> None:
     """Remove the folder of a job that was never committed."""
     shutil.rmtree(folder_of(job_id), ignore_errors=True)
 
@@ -467,10 +478,17 @@ def _again(job: Job, again: str) -> str:
     return f"look at it with `{again or show}`; end it with `{stop}`"
 
 
-def _await_supervisor(home: Path, log: Path) -> None:
-    def problem() -> Unavailable:
-        last = logs.last_problem(logs.tail(log, _ANSWER_BYTES).decode("utf-8", "replace")) or "it printed nothing"
-        what = f"the workspace's supervisor does not start: {last}"
-        return Unavailable(what, f"see {log}; is the machine overloaded?")
+def _await_supervisor(home: Path, log: Path, begun: tuple[int, float]) -> bool:
+    """Whether the workspace has one: as soon as it lives, or the one that was begun has ended without."""
 
-    files.until(lambda: files.is_locked(home / LOCK), problem, within_s=_SUPERVISOR_S, every_s=0.02)
+    def is_decided() -> bool:
+        return files.is_locked(home / LOCK) or not process.alive(*begun)
+
+    files.until(is_decided, lambda: _no_supervisor(log), within_s=_SUPERVISOR_S, every_s=0.02)
+    return files.is_locked(home / LOCK)
+
+
+def _no_supervisor(log: Path) -> Unavailable:
+    last = logs.last_problem(logs.tail(log, _ANSWER_BYTES).decode("utf-8", "replace")) or "it printed nothing"
+    what = f"the workspace's supervisor does not start: {last}"
+    return Unavailable(what, f"see {log}; is the machine overloaded?")

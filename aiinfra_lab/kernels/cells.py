@@ -10,7 +10,7 @@ import ast
 import json
 import secrets
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from .. import errors
@@ -30,11 +30,13 @@ MOST_BYTES = 4 << 30
 
 @dataclass(frozen=True, slots=True)
 class CellRun:
-    """A cell that was run. values: what it gave back. taken, given: how many bytes each variable took on its way."""
+    """A cell that was run. values: what it gave back. taken, given: how many bytes each variable took on its way.
+    exits: whether it has called `exit()`, after which IPython ends its kernel."""
 
     values: dict[str, Any] = field(default_factory=dict)
     taken: dict[str, int] = field(default_factory=dict)
     given: dict[str, int] = field(default_factory=dict)
+    exits: bool = False
 
 
 class CellFailed(Failed):
@@ -136,21 +138,22 @@ class _Cell:
         if reply["status"] != "ok":
             what = f"{reply.get('ename')}: {reply.get('evalue')}".strip(": ")
             fix = f"correct it, and run the cell again; what it had set until then is still there in {self._kernel.uri}"
+            if reply.get("ename") == "SystemExit":
+                fix = "it ends the cell and not the kernel, as in any notebook; for an end that is no error, use `if`"
             if reply.get("ename") == "StdinNotImplementedError":
                 name = self._kernel.state().kernel
                 fix = f"ask here, and take the answer along (`-i answer`); or run it in a notebook on the kernel {name}"
             raise CellFailed(what, fix, self._trace)
-        return CellRun()
+        return CellRun(exits=_exits(reply))
 
     def run_with(
         self, exchange: Exchange, code: str, outputs: Sequence[str], most_bytes: int, taken: dict[str, int]
     ) -> CellRun:
         """Run it with what is there, and bring these variables back."""
         if not outputs:
-            self.run(code)
-            return CellRun(taken=taken)
+            return replace(self.run(code), taken=taken)
         give = f"__import__('aiinfra_values').cell.give({[*outputs]!r}, {exchange.paths['out']!r}, {most_bytes})"
-        self.run(code, user_expressions={"it": give})
+        done = self.run(code, user_expressions={"it": give})
         assert self._running is not None
         answer = json.loads(_value(self._running.reply))
         if problem := answer.get("problem"):
@@ -164,7 +167,8 @@ class _Cell:
             raise Missing(f"{', '.join(sizes)} of {where} cannot be used here: {'; '.join(lacking)}", fix)
         with working("Session", str(where), f"brings {', '.join(sizes)} back, {show_bytes(answer['size'])}") as note:
             exchange.note = note
-            return CellRun(values.unpack(exchange.fetch(answer["size"]), pickles=True), taken, sizes)
+            found = values.unpack(exchange.fetch(answer["size"]), pickles=True)
+            return replace(done, values=found, taken=taken, given=sizes)
 
     def interrupted(self) -> Interrupted:
         """What Ctrl-C has done."""
@@ -224,6 +228,11 @@ def _value(reply: Mapping[str, Any]) -> Any:
         what, _, fix = str(found["evalue"]).partition("\n  fix: ")
         raise _problem(found["ename"], what, fix)
     return ast.literal_eval(found["data"]["text/plain"])
+
+
+def _exits(reply: Mapping[str, Any]) -> bool:
+    asked = [each for each in reply.get("payload", ()) if each.get("source") == "ask_exit"]
+    return bool(asked) and not asked[-1].get("keepkernel")
 
 
 def _problem(kind: str, what: str, fix: str) -> LabError:

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import contextlib
 import queue
+import re
 import sys
 import time
 from collections import deque
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, TextIO
 
 from ..errors import Failed, Unavailable
 from ..files import until
@@ -22,6 +23,7 @@ from .recovery import OUTPUTS, Execution, Output
 from .shim import LEASE_MOVED
 
 READY_S = 30.0
+_COLOUR = re.compile(r"\x1b\[[0-9;]*m")
 # How late the end of a kernel is noticed while its code is waited for; each look opens two small files.
 _CHECK_S = 0.25
 KEEPER_AGAIN_S = 30.0
@@ -128,16 +130,22 @@ def _sending(kernel: KeptKernel, port: str) -> Iterator[tuple[Any, Any]]:
 
 
 def republish(output: Output) -> None:
-    """Show an output of another kernel in this process: in the running cell, or as text on standard error."""
+    """Show an output of another kernel in this process: in the running cell, or as text where such text goes."""
     kind, content = output["msg_type"], output["content"]
     if in_notebook():
         _publish(kind, content, output["metadata"])
     elif kind == "stream":
-        sys.stderr.write(content["text"])
+        _write(sys.stderr if content["name"] == "stderr" else sys.stdout, content["text"])
     elif kind == "error":
-        sys.stderr.write("\n".join(content["traceback"]) + "\n")
+        _write(sys.stderr, "\n".join(content["traceback"]) + "\n")
     elif kind in ("display_data", "execute_result"):
-        sys.stderr.write(content["data"].get("text/plain", "") + "\n")
+        _write(sys.stdout, content["data"].get("text/plain", "") + "\n")
+
+
+def _write(stream: TextIO, text: str) -> None:
+    """At once; without colours where no terminal shows them."""
+    stream.write(text if stream.isatty() else _COLOUR.sub("", text))
+    stream.flush()
 
 
 def _publish(kind: str, content: dict[str, Any], metadata: dict[str, Any]) -> None:

@@ -203,7 +203,8 @@ class Follower:
         from . import far, remote
 
         planned = remote.goes_on(self.run)
-        far.begin(planned)
+        if jobs.find(planned.uri) is None:  # else begun by a follower that was killed before it could note that
+            far.begin(planned)
         self.note(next=planned.uri)
 
     def _write_end(self, state: Any, problem: LabError) -> None:

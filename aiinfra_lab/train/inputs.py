@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from ..errors import did_you_mean
 from ..features.contract import ROW_ID, BadRow, ColumnRows, Columns, as_dicts
-from .signature import Tensor
+from .signature import Tensor, may_hold
 from .texts import TextEncoder
 
 Arrays = Mapping[str, NDArray[Any]]
@@ -165,7 +165,7 @@ def _array(item: Tensor, value: Any, row: int) -> NDArray[Any]:
     given = _given(value)
     # How one is written tells nothing of the array: of true and 4 NumPy makes whole numbers, of 4 and 4.5 others.
     kinds = {*map(type, given.ravel().tolist())} if given.dtype == object else {given.dtype.type}
-    if other := next((kind for kind in kinds if not _may_hold(item, kind)), None):
+    if other := next((kind for kind in kinds if not may_hold(item.datatype, kind)), None):
         raise BadRow(row, item.name, f"{wanted} is needed, and {_what_is(other)}")
     try:
         with np.errstate(over="ignore"):  # it becomes infinite, which is refused below
@@ -193,15 +193,6 @@ def _given(value: Any) -> NDArray[Any]:
         found = np.empty(1, object)
         found[0] = value
         return found
-
-
-def _may_hold(item: Tensor, kind: type) -> bool:
-    """Whether a tensor takes a value of that type: as the protocol below /v2 and an exported service have it."""
-    if issubclass(kind, bool | np.bool_) or item.datatype == "BOOL":
-        return issubclass(kind, bool | np.bool_) and item.datatype == "BOOL"
-    if item.is_text:
-        return issubclass(kind, str)
-    return issubclass(kind, Real if item.datatype.startswith("FP") else Integral)
 
 
 def _what_is(kind: type) -> str:

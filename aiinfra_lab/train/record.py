@@ -56,11 +56,14 @@ class TrainingRun(Body, frozen=True, kw_only=True):
     trace: the traceback of the problem, from the first line of the user's code on. files: of the model that it saved,
     name → SHA-256 at its end; none in records from before that was kept. holdout: how the held out rows were chosen.
     table: which columns of data are learned from, where no feature set says it. is_timeless: whether it learns from
-    rows of a feature set without a time. stored: the held out rows that the saved model was measured on; notes: what
+    rows of a feature set without a time. replaces: the run in whose place it goes on, since the machine of that one is
+    gone. stored: the held out rows that the saved model was measured on; notes: what
     could not be measured on them, and why.
     """
 
     kind: ClassVar[str] = "train"
+    # Version 1 lacked `replaces`.
+    schema_version: ClassVar[int] = 2
 
     state: Literal["starting", "running", "done", "failed", "stopped", "killed"]
     params: dict[str, Value] = msgspec.field(default_factory=dict)
@@ -72,6 +75,7 @@ class TrainingRun(Body, frozen=True, kw_only=True):
     machine: dict[str, str] = msgspec.field(default_factory=dict)
     on: str = ""
     resumed_from: str = ""
+    replaces: str = ""
     planned_by: tuple[int, float] = (0, 0.0)
     started_at: float = 0.0
     stop_requested_at: float | None = None
@@ -120,10 +124,14 @@ def runs(name: str | None = None, *, skip_unreadable: bool = False) -> list[Reco
     return found if name else sorted(found, key=lambda run: run.body.started_at, reverse=True)
 
 
+def this_process() -> tuple[int, float]:
+    """What `planned_by` is of a run that is planned here."""
+    return os.getpid(), process.birth(os.getpid())
+
+
 def plan(name: str, run: TrainingRun, inputs: tuple[str, ...]) -> Record[TrainingRun]:
     """Write down what is about to be run, before any of it runs; the next free version is its own."""
-    by = (os.getpid(), process.birth(os.getpid()))
-    planned = msgspec.structs.replace(run, planned_by=by, started_at=time.time())
+    planned = msgspec.structs.replace(run, planned_by=this_process(), started_at=time.time())
     detail = {key: getattr(run, key) for key in ("params", "seed", "code_digest", "rows_digest", "on")}
     return add_version(open_store(), name, planned, lambda uri: Event("train run", uri, inputs, (uri,), detail))
 

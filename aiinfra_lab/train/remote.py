@@ -9,7 +9,7 @@ from typing import Any
 
 from msgspec.structs import replace
 
-from .. import kernels
+from .. import jobs, kernels
 from ..errors import Failed, Interrupted, LabError
 from ..gpu import pools, sessions
 from ..kernels import project
@@ -82,11 +82,25 @@ def execute_on_any(planned: Record[TrainingRun], session: str) -> Record[Trainin
 
 
 def goes_on(run: Record[TrainingRun]) -> Record[TrainingRun]:
-    """The run that takes its place, from its last checkpoint or, when it has none yet, from where it began."""
+    """The run that takes its place, from its last checkpoint or, when it has none yet, from where it began.
+
+    Once planned it is that run, also for who was killed before he could write down which it is.
+    """
+    if (made := _replacing(run)) is not None:
+        return made
     is_kept = checkpoint.progress(record.folder(run.name) / checkpoint.FILE) is not None
     source = run.uri if is_kept else run.body.resumed_from
-    requested = replace(run.body, state="starting", resumed_from=source)
+    requested = replace(run.body, state="starting", resumed_from=source, replaces=run.uri)
     return record.plan(Uri.parse(run.uri).name, requested, (run.body.rows, *([source] if source else [])))
+
+
+def _replacing(run: Record[TrainingRun]) -> Record[TrainingRun] | None:
+    made = next((each for each in record.runs(Uri.parse(run.uri).name) if each.body.replaces == run.uri), None)
+    if made is None or jobs.find(made.uri) is not None:
+        return made
+    if not made.body.is_live:  # taken for one that nobody will begin
+        return None
+    return record.change(made.name, planned_by=record.this_process())
 
 
 def _fail_unless_begun(planned: Record[TrainingRun], problem: RunProblem) -> None:

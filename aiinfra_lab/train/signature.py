@@ -10,6 +10,7 @@ import json
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from functools import cached_property
+from numbers import Integral, Real
 from pathlib import Path
 from typing import Any, Literal, get_args
 
@@ -39,6 +40,15 @@ Labels = Sequence[Any] | Mapping[str, Sequence[Any]]
 """Labels as somebody names them: of all outputs, or each output's own."""
 Answers = list[dict[str, Any]]
 """A row's outputs by name, one dict a row."""
+
+
+def may_hold(datatype: str, kind: type) -> bool:
+    """Whether a tensor of that datatype takes a value of that type, be it Python's or NumPy's; no missing one."""
+    if issubclass(kind, bool | np.bool_) or datatype == "BOOL":
+        return issubclass(kind, bool | np.bool_) and datatype == "BOOL"
+    if datatype == "BYTES":
+        return issubclass(kind, str)
+    return issubclass(kind, Real if datatype.startswith("FP") else Integral)
 
 
 class Tensor(msgspec.Struct, frozen=True, forbid_unknown_fields=True):

@@ -61,12 +61,18 @@ class Environment:
             tags=tags,
         )
         self.groups, self.profile = [group.id], self._profile().name
+        self._role("one-shot", "one-shot-role")  # by which AWS itself ends machines, for `aws_one_shot`
 
     def _profile(self) -> aws.iam.InstanceProfile:
         name = f"{self.label}-host"
-        role = aws.iam.Role(name, assume_role_policy=(INFRA / "iam" / "host-trust.json").read_text())
-        aws.iam.RolePolicy(name, role=role.id, policy=(INFRA / "iam" / "host.json").read_text())
-        return aws.iam.InstanceProfile(name, role=role.name)
+        return aws.iam.InstanceProfile(name, name=name, role=self._role("host", "host").name)
+
+    def _role(self, of: str, policy: str) -> aws.iam.Role:
+        """Called by its environment and by what it is of, since others find it by that."""
+        name, iam = f"{self.label}-{of}", INFRA / "iam"
+        role = aws.iam.Role(name, name=name, assume_role_policy=(iam / f"{of}-trust.json").read_text())
+        aws.iam.RolePolicy(name, role=role.id, policy=(iam / f"{policy}.json").read_text())
+        return role
 
 
 class Network:

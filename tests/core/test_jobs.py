@@ -311,6 +311,27 @@ def test_one_supervisor_however_many_ask(workspace):
     until(lambda: len(supervisors(workspace)) == 1)
 
 
+def test_a_supervisor_that_is_killed_while_it_starts_is_started_anew(workspace, tmp_path, monkeypatch):
+    killed = tmp_path / "killed"
+    python = tmp_path / "python"
+    kill_once = f"[ -e {killed} ] || {{ touch {killed}; kill -9 $$; }}"
+    python.write_text(f'#!/bin/sh\n{kill_once}\nexec {sys.executable} "$@"\n')
+    python.chmod(0o755)
+    monkeypatch.setattr(sys, "executable", str(python))
+    running(jobs.start("gpu:trainer", SLEEP))
+    assert killed.exists()
+
+
+def test_a_supervisor_that_cannot_start_is_not_started_for_ever(workspace, monkeypatch):
+    begun = []
+    spawn = jobs._spawn_supervisor
+    monkeypatch.setattr(jobs, "_spawn_supervisor", lambda *args: begun.append(spawn(*args)) or begun[-1])
+    monkeypatch.setattr(sys, "executable", "/bin/false")
+    with pytest.raises(Unavailable, match="the workspace's supervisor does not start"):
+        jobs.start("gpu:trainer", SLEEP)
+    assert 1 < len(begun) <= 4
+
+
 def test_the_supervisor_goes_when_nothing_lives(workspace):
     jobs.wait(jobs.start("train:a", ["true"]).id, PATIENCE_S)
     until(lambda: not supervisors(workspace))

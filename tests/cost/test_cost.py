@@ -364,6 +364,12 @@ def test_the_shipped_table_is_small_and_lists_accelerators_of_three_clouds(works
     assert {one.accelerator for one in prices.table()} - known == {"V100"}
 
 
+def test_an_accelerator_of_amds_has_a_price_with_its_source_and_its_day(workspace):
+    [price] = cost.ls(gpu="MI300X")
+    assert (price.provider, price.usd_per_hour, price.spot_high_usd) == ("crusoe", 3.45, 0.95)
+    assert (price.source, price.as_of, price.spot_distrust) == ("gpuhunt 3584151", "2026-08-19", "")
+
+
 def test_what_was_written_is_read(own_table, workspace):
     own_table("x,a,T4,0.25,1.0,0.3,0.6,r,s,2999-01-01")
     (workspace / "mine.csv").write_text(prices.written(prices.table()))

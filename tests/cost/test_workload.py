@@ -16,6 +16,7 @@ from aiinfra_lab.errors import Failed, Inconclusive, LabError, NotFound, UsagePr
 from aiinfra_lab.recipe.record import RunRecord, StepRecord
 from aiinfra_lab.store import Event, Record, open_store
 from aiinfra_lab.units import parse_count, parse_ms, write_count
+from aiinfra_lab.words import Call, Word, split, understand
 from tests.cards import one_line
 
 G5 = "aws.g5.xlarge"
@@ -160,7 +161,7 @@ def test_the_card_of_a_forecast_is_short_enough_and_says_it_in_its_first_sentenc
     assert card.lead.startswith("**10,000,000 requests a day, p95 within 50 ms: about 1,")
     assert len(re.sub(r'src="data:[^"]+"', "", card.html())) < 7_000
     assert len(card.html()) < 20_000
-    assert "`%cost check --requests-per-day 10M --p95-ms 50 --budget" in one_line(card)
+    assert "`%cost check --requests-per-day 10M --p95-ms 50 --machine aws.g5.xlarge --budget" in one_line(card)
 
 
 # ---- a budget ----
@@ -172,7 +173,7 @@ def test_a_budget_that_is_enough_passes_and_one_that_is_not_stops_the_pipeline(t
     assert (passed.state, passed.card().state.word) == ("within budget", "within budget")
     with pytest.raises(Failed, match=r"would cost about 1,\d\d0 USD a month, and the budget is 500.00 USD") as problem:
         cost.check(requests_per_day="10M", machine=G5, budget="500usd")
-    assert "give it --budget 1" in problem.value.fix
+    assert "give it what it costs: `%cost check --requests-per-day 10M" in problem.value.fix
     assert cost.check(requests_per_day="10M", machine=G5, budget=500, report=True).state == "over budget"
 
 
@@ -185,6 +186,63 @@ def test_the_fix_of_a_check_names_what_would_be_within(tested):
         cost.check(requests_per_day="100M", machine=G5, budget=11_000)
     assert "set `cost.own_usd`" in problem.value.fix
     assert "add --spot (about 10,700 USD a month)" in problem.value.fix
+
+
+def run_lines(fix: str) -> list[Forecast]:
+    """Run every command of a fix, as it stands."""
+    calls = [understand(*_noun_and_words(line)) for line in re.findall(r"`%(cost check [^`]+)`", fix)]
+    return [call.run() for call in calls if isinstance(call, Call)]
+
+
+def _noun_and_words(line: str) -> tuple[str, list[Word]]:
+    noun, *words = split(line)
+    return str(noun), words
+
+
+@pytest.mark.parametrize(
+    "flags",
+    [
+        {"requests_per_day": "100M", "machine": G5, "budget": 11_000},
+        {"requests_per_day": "10M", "p95_ms": 50, "endpoint": "old", "budget": 1},
+        {"requests_per_day": "10M", "machine": G5},
+        {},
+    ],
+)
+def test_the_commands_of_a_checks_fix_pass_as_they_stand(tested, flags):
+    tested(50, 40.0, name="old")
+    tested(100, 10.0)
+    with pytest.raises(LabError) as problem:
+        cost.check(**flags)
+    found = run_lines(problem.value.fix)
+    assert found
+    assert {each.state for each in found} == {"within budget"}
+
+
+@pytest.mark.parametrize("flags", [{"budget": 500, "every": "90m"}, {"budget": 0}, {}])
+def test_the_commands_of_the_fix_of_a_pipelines_check_pass_as_they_stand(workspace, flags):
+    ran(1, step("train", 4000.0))
+    with pytest.raises(LabError) as problem:
+        cost.check(workload="recipe:retrain", machine=G5, **flags)
+    found = run_lines(problem.value.fix)
+    assert {(each.state, each.uri) for each in found} == {("within budget", "recipe:retrain")}
+
+
+def test_the_check_that_a_forecast_proposes_passes_as_it_stands(tested):
+    tested(100, 10.0)
+    ran(1, step("train", 4000.0))
+    for found in (
+        cost.show(requests_per_day="10M", machine="aws.p5.48xlarge", spot=True),
+        cost.show(workload="recipe:retrain", machine=G5, every="1h"),
+    ):
+        (judged,) = run_lines(one_line(found.card()))
+        assert (judged.state, judged.usd) == ("within budget", found.usd)
+
+
+def test_a_check_without_a_budget_says_what_it_would_cost(tested):
+    tested(100, 10.0)
+    with pytest.raises(UsageProblem, match="nothing says what it may cost") as problem:
+        cost.check(requests_per_day="10M", machine=G5)
+    assert problem.value.fix.startswith("it would cost about 1,")
 
 
 def test_what_cannot_be_told_passes_no_check(workspace):

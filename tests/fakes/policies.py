@@ -1,15 +1,17 @@
 """IAM's verdict on a call, in place of moto's, which knows neither resources nor conditions of a policy.
 
-moto finds the caller by its key and checks the signature. What is added: a call is allowed when the action is on every
-resource that it touches, as the service authorization reference of EC2 has it for the calls of `touched` (others ask
-for `*`), with the tags of the request and of the resource, with what creates the tags, and with `iam:PassRole` for a
-machine's role. A condition that this does not know is an error, never a pass.
+moto finds the caller by its key and checks the signature, but for calls of EventBridge Scheduler, for which it expects
+another one. What is added: a call is allowed when the action is on every resource that it touches, as the service
+authorization reference of EC2 has it for the calls of `touched` (others ask for `*`), with the tags of the request and
+of the resource, with what creates the tags, and with `iam:PassRole` for a machine's role. So are calls about one
+schedule, with the role that it is given. A condition that this does not know is an error, never a pass.
 """
 
 from __future__ import annotations
 
+import json
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 from xml.sax.saxutils import escape
@@ -17,7 +19,7 @@ from xml.sax.saxutils import escape
 from moto import settings
 from moto.core import DEFAULT_ACCOUNT_ID
 from moto.core.authorization import ActionAuthenticatorMixin
-from moto.core.exceptions import AccessDeniedError
+from moto.core.exceptions import AccessDeniedError, JsonRESTError
 from moto.ec2.models import ec2_backends
 from moto.iam import access_control
 from moto.iam.models import iam_backends
@@ -29,6 +31,7 @@ OF_INSTANCES = {
 }
 KINDS = {"i": "instance", "sg": "security-group", "vol": "volume", "eni": "network-interface", "subnet": "subnet"}
 _ORIGINAL = access_control.IAMRequest.check_action_permitted
+_SIGNATURE = access_control.IAMRequest.check_signature
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,11 +54,28 @@ class UnauthorizedError(AccessDeniedError):
         self.description = f"<Response><Errors>{error}</Errors><RequestID>none</RequestID></Response>"
 
 
+class SchedulerDeniedError(JsonRESTError):
+    """As EventBridge Scheduler words it."""
+
+    code = 403
+
+    def __init__(self, user_arn: str, touched: Touched) -> None:
+        text = f"User: {user_arn} is not authorized to perform: {touched.action} on resource: {touched.resource}"
+        super().__init__("AccessDeniedException", text)
+
+
 def enforce(enforced: bool) -> None:
     """moto's own switch, with this verdict in place of moto's."""
     settings.INITIAL_NO_AUTH_ACTION_COUNT = 0.0 if enforced else float("inf")
     ActionAuthenticatorMixin.request_count = 0
     access_control.IAMRequest.check_action_permitted = _check if enforced else _ORIGINAL
+    access_control.IAMRequest.check_signature = _check_signature if enforced else _SIGNATURE
+
+
+def _check_signature(request: Any) -> None:
+    # moto calculates another one for calls of the scheduler; it has looked for their key before.
+    if request._service != "scheduler":
+        _SIGNATURE(request)
 
 
 def _check(request: Any, _: str) -> None:
@@ -64,11 +84,17 @@ def _check(request: Any, _: str) -> None:
         return
     values = {name: value[0] if isinstance(value, list) else value for name, value in request._data.items()}
     statements = [it for policy in request._access_key.collect_policies() for it in _statements(policy)]
-    asked = touched(operation, request._region, values) if service == "ec2" else [Touched(request._action)]
+    asked: Iterable[Touched] = [Touched(request._action)]
+    if service == "ec2":
+        asked = touched(operation, request._region, values)
+    elif service == "scheduler" and operation != "ListSchedules":  # which asks for `*`
+        asked = _scheduled(request)
     for it in asked:
         if not is_allowed(statements, it):
             if service == "ec2":
                 raise UnauthorizedError(request._access_key.arn, it)
+            if service == "scheduler":
+                raise SchedulerDeniedError(request._access_key.arn, it)
             raise AccessDeniedError(request._access_key.arn, it.action)
 
 
@@ -168,6 +194,14 @@ def _launched(start: str, region: str, values: Mapping[str, str]) -> Iterator[To
     if profile := values.get("IamInstanceProfile.Name") or values.get("IamInstanceProfile.Arn", "").rpartition("/")[2]:
         (role,) = iam_backends[DEFAULT_ACCOUNT_ID]["aws"].get_instance_profile(profile).roles
         yield Touched("iam:PassRole", role.arn, {"iam:PassedToService": "ec2.amazonaws.com"})
+
+
+def _scheduled(request: Any) -> Iterator[Touched]:
+    """A call about one schedule, which its path names."""
+    name = request._path.partition("?")[0].rpartition("/")[2]
+    yield Touched(request._action, f"arn:aws:scheduler:{request._region}:{DEFAULT_ACCOUNT_ID}:schedule/default/{name}")
+    if role := json.loads(request._body or b"{}").get("Target", {}).get("RoleArn"):
+        yield Touched("iam:PassRole", role, {"iam:PassedToService": "scheduler.amazonaws.com"})
 
 
 def _requested(tags: Mapping[str, str]) -> dict[str, Any]:

@@ -1,8 +1,10 @@
 """A session as files for other tools: what they say is what `%gpu start` would ask for."""
 
 import dataclasses
+import re
 import subprocess
 import time
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -19,6 +21,7 @@ from aiinfra_lab.gpu.renting import LaunchSpec
 from aiinfra_lab.gpu.starting import SessionRequest
 from aiinfra_lab.store import Record, open_store
 from aiinfra_lab.uris import Uri
+from aiinfra_lab.words import split, understand
 from tests.terraform import needs_terraform
 
 AT = 1_800_000_000.0
@@ -220,6 +223,34 @@ def test_what_skypilot_does_not_rent_is_refused(workspace, provider, offer, what
 
 
 # ---- the verb ----
+
+
+@pytest.mark.parametrize(
+    ("on", "flags", "accelerator"),
+    [
+        ("gcp", {"gpu": "A10G or H100", "spot": True, "for_": "2h"}, "H100"),
+        ("azure", {}, ""),
+        ("azure", {"gpu": "TPU v5e", "budget": 20}, ""),
+        ("gcp", {"max_": 4, "gpu": "2x A100"}, "A100"),
+    ],
+)
+def test_the_fix_for_a_cloud_that_only_skypilot_rents_writes_its_task(workspace, on, flags, accelerator):
+    for ask in (partial(gpu.start, "far"), partial(gpu.ls, offers=True)):
+        given = {key: value for key, value in flags.items() if ask.func is gpu.start or key != "max_"}
+        with pytest.raises(NotFound, match=f"nothing here rents machines of {on}") as problem:
+            ask(on=on, **given)
+        line = re.search(r"`%gpu ([^`]+)`", problem.value.fix)[1]
+        done = understand("gpu", split(line)).run()
+        task = yaml.safe_load(done.text)
+        assert task["resources"]["infra"].startswith(on)
+        assert task["resources"]["use_spot"] is flags.get("spot", False)
+        assert accelerator in task["resources"].get("accelerators", accelerator)
+    assert open_store().changed() == []
+
+
+def test_an_export_is_about_machines_that_its_tool_has(workspace):
+    with pytest.raises(UsageProblem, match="terraform is about no machines of 'gcp'"):
+        gpu.export("far", to="terraform", gpu="L4", on="gcp")
 
 
 @pytest.mark.parametrize("to", ["pulumi", "skypilot", "terraform"])

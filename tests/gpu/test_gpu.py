@@ -8,6 +8,7 @@ import pytest
 
 from aiinfra_lab import gpu, jobs, kernels
 from aiinfra_lab.cli import main
+from aiinfra_lab.completion import complete
 from aiinfra_lab.config import settings
 from aiinfra_lab.errors import Denied, Failed, NotFound, Unavailable, UsageProblem
 from aiinfra_lab.gpu import sessions
@@ -88,6 +89,25 @@ def test_starting_a_live_name_moves_its_end_and_keeps_its_state(workspace):
     time.sleep(max(0.0, before_at + 1 - time.time()))
     assert kernels.execute("gpu:trainer", "x", print)["status"] == "ok"
     assert len(jobs.ls("gpu:trainer")) == 1
+
+
+def test_what_limits_a_session_can_be_taken_off(paid):
+    before = gpu.start("trainer", for_="2h", budget=7200, idle="1h")
+    session = gpu.start("trainer", budget="none")
+    assert (session.budget_usd, session.idle_s, session.ends_by) == (None, 3600.0, "deadline")
+    assert session.deadline_at == pytest.approx(before.started_at + 7200, abs=PATIENCE_S)
+    assert main(["gpu", "start", "trainer", "--for", "none", "--idle", "None"]) == 0
+    session = gpu.show("trainer")
+    assert (session.state, session.deadline_at, session.budget_usd, session.idle_s) == ("running", None, None, None)
+    assert jobs.poll(sessions.get("trainer").body.handle).deadline_at is None
+
+
+def test_a_session_may_be_started_with_no_limit_by_that_word(workspace):
+    session = gpu.start("trainer", for_="none", budget="none", idle="none")
+    assert (session.deadline_at, session.budget_usd, session.idle_s, session.notes) == (None, None, None, ())
+    assert "none" in complete("gpu", "start trainer --for ")
+    with pytest.raises(UsageProblem, match="'nonee'"):
+        gpu.start("trainer", for_="nonee")
 
 
 def test_a_live_session_does_not_change_its_machine(workspace):

@@ -58,7 +58,7 @@ def test_a_cut_link_is_said_and_loses_nothing(kube, laptop, capsys):
     laptop.set_link("up")
     gpu.get("pod")
     until(lambda: not gpu.show("pod").notes)
-    assert capsys.readouterr().err == "".join(f"line {n}\n" for n in range(80))
+    assert capsys.readouterr().out == "".join(f"line {n}\n" for n in range(80))
     assert [pod["metadata"]["uid"] for pod in kube.pods()] == [before["metadata"]["uid"]]
 
 

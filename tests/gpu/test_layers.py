@@ -19,14 +19,17 @@ from typing import Any
 
 import pytest
 
+from aiinfra_lab import gpu
 from aiinfra_lab.config import settings
 from aiinfra_lab.errors import LabError, StoreUnavailable, Unavailable
 from aiinfra_lab.gpu import Offer, aws_calls, reaping
 from aiinfra_lab.gpu.aws import AwsMachines
+from aiinfra_lab.gpu.record import MachineRecord
 from aiinfra_lab.gpu.renting import LaunchSpec, Rental
 from aiinfra_lab.gpu.sim import SimMachines
 from aiinfra_lab.jobs.home import make_home_id
-from aiinfra_lab.store import open_store
+from aiinfra_lab.store import Record, open_store
+from tests.cards import one_line
 from tests.conftest import until
 from tests.fakes.aws_account import furnish, furnish_role, settings_file
 from tests.fakes.ec2 import Ec2
@@ -252,6 +255,24 @@ def test_a_schedule_is_made_once_moved_and_deleted_with_its_machine(ec2, armed, 
     assert ends_at(moved) - ends_at(first) == pytest.approx(3600, abs=30)
     armed.end(instance)
     assert one_shots(ec2) == []
+
+
+def test_the_reaper_finds_schedules_of_machines_that_are_gone_and_deletes_ours(ec2, armed, spec):
+    ours, theirs = armed.launch(spec), armed.launch(replace(spec, token="gpu-other-0"))
+    living = armed.launch(replace(spec, token="gpu-living-0"))
+    number = [each.partition("/")[2] for each in (ours, theirs)]
+    ec2.client().terminate_instances(InstanceIds=number)  # in another way than ours
+    fields = {"provider": "aws", "gpu": "A10G", "usd_per_hour": 1.0, "requested_at": 1.0}
+    body = MachineRecord(session="far", job="gone", instance=ours, ended_at=2.0, **fields)
+    open_store().commit([Record.new(spec.token, body)])
+    assert sorted(armed.leftovers()) == sorted([ours, theirs])
+    found = reaping.look({"aws": armed})
+    assert found.leftovers == {"aws": [ours]}
+    card = gpu._check(replace(found, orphans=[])).card()
+    assert f"AWS has a schedule left for {ours}" in one_line(card)
+    reaping.tidy(found.leftovers, {"aws": armed})
+    left = {each["Name"].removeprefix("aiinfra-") for each in one_shots(ec2)}
+    assert left == {each.partition("/")[2] for each in (theirs, living)}
 
 
 def test_who_gets_no_schedule_gets_no_machine(ec2, armed, spec, monkeypatch):

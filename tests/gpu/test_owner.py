@@ -4,8 +4,11 @@ import time
 
 import pytest
 
-from aiinfra_lab import signal_records
+from aiinfra_lab import nouns, signal_records
+from aiinfra_lab.gpu import metering, pool_members
 from aiinfra_lab.gpu.owner import SessionOwner
+from aiinfra_lab.gpu.pool_job import PoolKeeper
+from aiinfra_lab.gpu.pool_record import PoolRecord
 from aiinfra_lab.gpu.record import MachineRecord, SessionRecord
 from aiinfra_lab.kernels import KernelState
 from aiinfra_lab.store import Record, open_store
@@ -59,3 +62,47 @@ def test_a_keeper_that_was_replaced_by_another_start_says_nothing(owner, caplog)
     spend(3.0)
     SessionOwner("far", "gpu-far-ffffffff").lease()
     assert caplog.messages == []
+
+
+@pytest.fixture
+def pool(workspace) -> PoolKeeper:
+    """Of two sessions, each with a share of 4 dollars."""
+    body = PoolRecord(
+        min=0, max=2, places=2, per_member=1.0, provider="sim", job=JOB, started_at=time.time() - 8 * 3600,
+        budget_usd=8.0,
+    )  # fmt: skip
+    fields = {"provider": "sim", "gpu": "L4", "usd_per_hour": 1.0, "is_rented": True, "context": "gpu:far"}
+    open_store().commit([Record.new("far", body)])
+    for name in ("far-1", "far-2"):
+        write_job(f"gpu-{name}-0a1b2c3d", name, None)
+        session = SessionRecord(started_at=time.time(), budget_usd=4.0, handle=f"gpu-{name}-0a1b2c3d", **fields)
+        open_store().commit([Record.new(name, session)])
+    return PoolKeeper("far")
+
+
+def spend_in_pool(usd: float, name: str) -> None:
+    job = f"gpu-{name}-0a1b2c3d"
+    fields = {"provider": "sim", "gpu": "L4", "usd_per_hour": 1.0, "instance": "i-1"}
+    body = MachineRecord(session=name, job=job, requested_at=time.time() - usd * 3600, **fields)
+    open_store().commit([Record.new(f"{name}-0", body)])
+
+
+def test_a_share_of_a_pools_budget_is_warned_of_by_nobody_and_the_whole_once_by_its_job(pool, caplog):
+    spend_in_pool(3.9, "far-1")
+    for _ in range(2):
+        SessionOwner("far-1", "gpu-far-1-0a1b2c3d").lease()
+        pool.warn()
+    assert caplog.messages == []
+    spend_in_pool(2.6, "far-2")
+    for _ in range(2):
+        SessionOwner("far-2", "gpu-far-2-0a1b2c3d").lease()
+        pool.warn()
+    assert [each[:17] for each in caplog.messages] == ["81 % of 8.00 USD,"]
+    assert [each.uri for each in nouns.find("gpu").budgets()] == ["gpu:far"]
+    assert not any("▲" in each.text for each in metering.meter("far-1")())
+
+
+@pytest.mark.parametrize("name", ["far", "far-1", "near-1", "far-01"])
+def test_a_session_that_is_only_called_like_a_pools_is_on_its_own(owner, name):
+    record = open_store().get(SessionRecord, "far")
+    assert pool_members.pool_of(Record.new(name, record.body)) is None

@@ -14,8 +14,9 @@ import pytest
 
 from aiinfra_lab import cli, gpu, jobs, kernels, nouns
 from aiinfra_lab.completion import complete
+from aiinfra_lab.config import settings
 from aiinfra_lab.errors import Conflict, Failed, Interrupted, NotFound, Unavailable, UsageProblem
-from aiinfra_lab.gpu import Pool, pools, sessions
+from aiinfra_lab.gpu import Pool, Session, pools, sessions
 from aiinfra_lab.gpu.pool_queue import PoolQueue
 from aiinfra_lab.gpu.pool_record import PoolRecord, folder_of
 from aiinfra_lab.gpu.record import MachineRecord, SessionRecord
@@ -240,6 +241,16 @@ def test_a_pool_that_lives_is_changed(workspace):
     becomes(lambda: show().size == 0)
 
 
+def test_the_limits_of_a_pool_can_be_taken_off_and_its_sessions_end_all_the_same(workspace):
+    gpu.start("sweep", gpu="L4", min_=1, max_=1, on="sim", budget="1", for_="1h", idle="1h")
+    becomes(lambda: show().ready == 1)
+    changed = gpu.start("sweep", budget="none", for_="none", idle="none")
+    assert (changed.budget_usd, changed.deadline_at, changed.idle_s) == (None, None, None)
+    becomes(lambda: sessions.get("sweep-1").body.budget_usd is None)
+    body = sessions.get("sweep-1").body
+    assert (body.deadline_by, body.deadline_at is not None) == ("deadline", True)
+
+
 def test_what_it_is_made_of_is_not_changed(workspace):
     gpu.start("sweep", max_=1)
     with pytest.raises(Conflict, match="lives with cpu on local"):
@@ -343,6 +354,32 @@ def test_a_name_that_a_session_has_is_no_pools(workspace, monkeypatch, name):
     with pytest.raises(Conflict, match=f"while gpu:{name} lives") as problem:
         gpu.start("sweep", max_=2)
     assert f"`%gpu stop {name}`" in problem.value.fix
+
+
+def meanwhile(monkeypatch, where, name: str, start) -> None:
+    """Have that be started once, when it was looked for and nothing is written yet."""
+    wrapped, todo = getattr(where, name), [start]
+
+    def looked(*args, **options):
+        if todo:
+            todo.pop()()
+        return wrapped(*args, **options)
+
+    monkeypatch.setattr(where, name, looked)
+
+
+def test_of_a_session_and_a_pool_of_one_name_at_one_moment_the_first_is(workspace, monkeypatch):
+    meanwhile(monkeypatch, pools, "_check_machine", lambda: gpu.start("sweep"))
+    with pytest.raises(Conflict, match="gpu:sweep was started by somebody else"):
+        gpu.start("sweep", max_=2)
+    assert isinstance(gpu.show("sweep"), Session)
+    assert [each.name for each in (settings().home / "jobs").iterdir()] == [each.id for each in jobs.ls()]
+    gpu.stop("sweep")
+    meanwhile(monkeypatch, sessions, "_shown_as", lambda: gpu.start("sweep", max_=2))
+    with pytest.raises(Conflict, match="gpu:sweep was started by somebody else"):
+        gpu.start("sweep")
+    assert show().state == "running"
+    assert living() == []
 
 
 def test_names_of_a_pool_and_of_its_sessions_are_no_other_sessions(workspace):

@@ -1,5 +1,6 @@
 """One cell in a session: its output here as it comes, variables both ways, and nothing left of them on the way."""
 
+import json
 import os
 import signal
 import threading
@@ -11,6 +12,7 @@ import pytest
 from sklearn.linear_model import LogisticRegression
 
 from aiinfra_lab import gpu, kernels
+from aiinfra_lab.cli import main
 from aiinfra_lab.errors import Failed, Interrupted, Missing, NotFound, Unavailable, UsageProblem
 from aiinfra_lab.kernels import CellFailed, KeptKernel, cells
 from aiinfra_lab.kernels.values import needs
@@ -87,6 +89,29 @@ def test_two_cells_at_once_each_have_their_own_variables(session):
         each.join()
     assert results == {1: [1] * 5, 2: [2] * 5}
     assert left(session) == []
+
+
+@pytest.mark.parametrize("call", ["exit()", "quit(0)"])
+def test_an_exit_ends_the_kernel_as_in_any_notebook_and_the_session_goes_on(session, call):
+    before = session.state().kernel_pid
+    run = gpu.run("trainer", f"kept = 1\n{call}\nkept = 2", outputs="kept")
+    assert run.values == {"kept": 2}  # the cell runs to its end
+    assert "`exit()` has ended its kernel" in run.card().text()
+    there = gpu.run("trainer", "there = 'kept' in globals()", outputs="there")
+    assert (there["there"], there.exits) == (False, False)
+    assert session.state().kernel_pid != before
+    assert gpu.show("trainer").state == "running"
+    assert not gpu.run("trainer", "exit(keep_kernel=True)").exits
+
+
+@pytest.mark.parametrize("end", ["raise SystemExit", "import sys; sys.exit(3)"])
+def test_a_system_exit_is_an_error_of_the_cell_alone(session, end):
+    before = session.state().kernel_pid
+    with pytest.raises(CellFailed, match="SystemExit") as problem:
+        gpu.run("trainer", f"kept = 1\n{end}")
+    assert "ends the cell and not the kernel" in problem.value.fix
+    assert gpu.run("trainer", "", outputs="kept")["kept"] == 1
+    assert session.state().kernel_pid == before
 
 
 def test_an_output_that_the_cell_did_not_make_says_what_it_made(session):
@@ -257,7 +282,7 @@ def test_a_keeper_that_is_killed_in_the_middle_loses_nothing(session, capsys):
     rows = np.arange(1000)
     run = gpu.run("trainer", f"{code}\nout = rows * 2", inputs={"rows": rows}, outputs="out")
     assert run["out"].tolist() == (rows * 2).tolist()
-    assert capsys.readouterr().err == "".join(f"line {n}\n" for n in range(60))
+    assert capsys.readouterr().out == "".join(f"line {n}\n" for n in range(60))
     assert left(session) == []
 
 
@@ -296,8 +321,8 @@ def test_a_shell_runs_a_file(session, workspace, capfd):
     (workspace / "train.py").write_text("print(40 + 2)")
     assert main(["gpu", "run", "trainer", "train.py"]) == 0
     printed = capfd.readouterr()
-    assert printed.err == "42\n"
-    assert "It ran there in" in printed.out
+    assert printed.out.startswith("42\n")
+    assert (printed.err, "It ran there in" in printed.out) == ("", True)
     (workspace / "bad.py").write_text("1 / 0")
     assert main(["gpu", "run", "trainer", "bad.py"]) == 1
     assert "ZeroDivisionError" in capfd.readouterr().err
@@ -307,3 +332,17 @@ def test_a_shell_runs_a_file(session, workspace, capfd):
 
 def test_the_cap_is_4_gib():
     assert cells.MOST_BYTES == 4 << 30
+
+
+def test_a_shell_gets_the_output_of_the_code_on_its_own_streams(session, capsys, tmp_path):
+    (tmp_path / "c.py").write_text("import sys\nprint('out')\nprint('err', file=sys.stderr)\n1 / 0\n")
+    words = ["gpu", "run", "trainer", "--code", str(tmp_path / "c.py")]
+    assert main(words) == Failed.exit_code
+    found = capsys.readouterr()
+    assert (found.out, "\x1b" in found.err) == ("out\n", False)
+    assert found.err.startswith("err\n")
+    assert "ZeroDivisionError" in found.err
+    (tmp_path / "c.py").write_text("print('out')")
+    assert main([*words, "--json"]) == 0
+    found = capsys.readouterr()
+    assert (json.loads(found.out)["uri"], found.err) == ("gpu:trainer", "out\n")

@@ -66,6 +66,17 @@ def test_a_machine_without_an_end_gets_one(machines):
     assert "it lives 12 h, unless `--for` says otherwise" in card
 
 
+def test_one_whose_limits_are_taken_off_lives_as_long_as_a_machine_may(machines):
+    session = gpu.start("far", on="sim", for_="10m", budget=5)
+    session = gpu.start("far", for_="none")
+    assert (session.ends_by, session.budget_usd) == ("budget", 5.0)
+    session = gpu.start("far", budget="none", idle="none")
+    assert session.deadline_at == pytest.approx(session.started_at + machines.longest_s)
+    assert session.notes[1].startswith("none is rented without an end: it lives 11 h 59 min more")
+    [record] = rented()
+    assert record.deadline_at == pytest.approx(session.deadline_at)
+
+
 def test_a_killed_keeper_finds_its_machine_again(machines):
     gpu.start("far", on="sim", for_="1h")
     run("x = 41")

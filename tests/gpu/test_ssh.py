@@ -68,7 +68,7 @@ def test_a_cut_link_is_said_and_loses_nothing(far, capsys):
     far.move()
     gpu.get("far")
     until(lambda: not gpu.show("far").notes)
-    assert capsys.readouterr().err == "".join(f"line {n}\n" for n in range(80))
+    assert capsys.readouterr().out == "".join(f"line {n}\n" for n in range(80))
 
 
 def test_a_keeper_that_was_killed_finds_its_kernel_there_again(far):

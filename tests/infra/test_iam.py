@@ -16,7 +16,7 @@ from tests.fakes import policies
 from tests.fakes.ec2 import Ec2
 
 IAM = Path(__file__).parents[2] / "infra" / "iam"
-DENIED = ("UnauthorizedOperation", "AccessDenied")
+DENIED = ("UnauthorizedOperation", "AccessDenied", "AccessDeniedException")
 TAGS = {"aiinfra:session": "trainer", "aiinfra:owner": "me", "aiinfra:expires": "2099-01-31T18:00:00Z"}
 OTHERS = {"team": "else"}
 
@@ -30,6 +30,16 @@ def listed(tags: Mapping[str, str]) -> list[dict[str, str]]:
     return [{"Key": name, "Value": value} for name, value in tags.items()]
 
 
+class Caller:
+    """EC2 as somebody sees it, and schedules by `scheduler`."""
+
+    def __init__(self, ec2: Any, scheduler: Any) -> None:
+        self._ec2, self.scheduler = ec2, scheduler
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._ec2, name)
+
+
 @dataclass(frozen=True)
 class Account:
     """A machine of ours and one of somebody else's, networks of both, and the roles that machines have."""
@@ -41,7 +51,7 @@ class Account:
     their_subnet: str
 
     def client(self, name: str, allowed: list[dict[str, Any]]) -> Any:
-        """EC2 as somebody with those statements sees it; without one: with no policy."""
+        """What somebody with those statements calls; without one: with no policy."""
         policies.enforce(False)
         iam = self.ec2.client("iam")
         iam.create_user(UserName=name)
@@ -50,7 +60,8 @@ class Account:
             iam.put_user_policy(UserName=name, PolicyName=name, PolicyDocument=document)
         key = iam.create_access_key(UserName=name)["AccessKey"]
         policies.enforce(True)
-        return self.ec2.client(key=key["AccessKeyId"], secret=key["SecretAccessKey"])
+        pair = {"key": key["AccessKeyId"], "secret": key["SecretAccessKey"]}
+        return Caller(self.ec2.client(**pair), self.ec2.client("scheduler", **pair))
 
 
 @pytest.fixture(scope="module")
@@ -93,10 +104,33 @@ def account(cloud: Ec2) -> Account:
     foreign = {"ImageId": image, "InstanceType": "t3.micro", "MinCount": 1, "MaxCount": 1, "SubnetId": their_subnet}
     theirs = client.run_instances(**foreign)["Instances"][0]["InstanceId"]
     client.create_tags(Resources=[theirs], Tags=listed(OTHERS))
+    scheduler = cloud.client("scheduler")
+    for name in (f"aiinfra-{ours}", "payroll"):
+        scheduler.create_schedule(**schedule(name))
     return Account(cloud, launch, ours, theirs, their_subnet)
 
 
 Verb = Callable[[Any, Account], Any]
+ONE_SHOT = "arn:aws:iam::123456789012:role/aiinfra-training-one-shot"
+
+
+def schedule(name: str, role: str = ONE_SHOT) -> dict[str, Any]:
+    return {
+        "Name": name,
+        "ScheduleExpression": "at(2099-01-31T18:00:00)",
+        "FlexibleTimeWindow": {"Mode": "OFF"},
+        "Target": {"Arn": "arn:aws:scheduler:::aws-sdk:ec2:terminateInstances", "RoleArn": role},
+    }
+
+
+def make_schedule(name: str, role: str = ONE_SHOT) -> Verb:
+    return lambda client, account: client.scheduler.create_schedule(**schedule(name, role))
+
+
+SCHEDULES: dict[str, Verb] = {
+    "find schedules": lambda client, account: client.scheduler.list_schedules(),
+    "delete a schedule": lambda client, account: client.scheduler.delete_schedule(Name=f"aiinfra-{account.ours}"),
+}
 
 LOOKS: dict[str, Verb] = {
     "instances": lambda client, account: client.describe_instances(),
@@ -121,7 +155,18 @@ VERBS: dict[str, dict[str, Verb]] = {
         "end": lambda client, account: client.terminate_instances(InstanceIds=[account.ours]),
     },
     "one-shot-role": {"end": lambda client, account: client.terminate_instances(InstanceIds=[account.ours])},
-    "reaper": {**LOOKS, "end": lambda client, account: client.terminate_instances(InstanceIds=[account.ours])},
+    "one-shot": {
+        "make a schedule": make_schedule("aiinfra-i-0a1b"),
+        "move a schedule": lambda client, account: client.scheduler.update_schedule(
+            **schedule(f"aiinfra-{account.ours}")
+        ),
+        **SCHEDULES,
+    },
+    "reaper": {
+        **LOOKS,
+        **SCHEDULES,
+        "end": lambda client, account: client.terminate_instances(InstanceIds=[account.ours]),
+    },
 }
 
 
@@ -219,6 +264,25 @@ FORBIDDEN: dict[str, Verb] = {
 def test_a_launcher_may_do_nothing_else(name: str, account: Account) -> None:
     assert is_denied(account.client("launcher", statements("launcher")), FORBIDDEN[name], account)
     assert set(account.ec2.living()) == {account.ours, account.theirs}
+
+
+FORBIDDEN_SCHEDULES: dict[str, Verb] = {
+    "make another's": make_schedule("payroll-2"),
+    "with another role": make_schedule("aiinfra-i-0a1b", "arn:aws:iam::123456789012:role/administrator"),
+    "with a machine's role": make_schedule("aiinfra-i-0a1b", "arn:aws:iam::123456789012:role/aiinfra-training-host"),
+    "delete another's": lambda client, account: client.scheduler.delete_schedule(Name="payroll"),
+    "move another's": lambda client, account: client.scheduler.update_schedule(**schedule("payroll")),
+}
+
+
+@pytest.mark.parametrize("role", ["launcher", "one-shot", "one-shot-role", "reaper"])
+@pytest.mark.parametrize("name", FORBIDDEN_SCHEDULES)
+def test_nobody_touches_schedules_of_others_or_gives_them_other_roles(name: str, role: str, account: Account) -> None:
+    both = [*statements(role), *(statements("launcher") if role == "one-shot" else [])]
+    assert is_denied(account.client(role, both), FORBIDDEN_SCHEDULES[name], account)
+    policies.enforce(False)
+    names = [it["Name"] for it in account.ec2.client("scheduler").list_schedules()["Schedules"]]
+    assert sorted(names) == sorted([f"aiinfra-{account.ours}", "payroll"])
 
 
 @pytest.mark.parametrize("role", ["one-shot-role", "reaper"])

@@ -57,8 +57,16 @@ def test_it_arms_its_deadline_before_anything_else(training: dict[str, dict[str,
 
 
 def test_its_role_may_do_nothing(training: dict[str, dict[str, Any]]) -> None:
-    policy = training["aws:iam/rolePolicy:RolePolicy"]["policy"]
+    policy = training["aws:iam/rolePolicy:RolePolicy aiinfra-training-host"]["policy"]
     assert json.loads(policy) == json.loads((INFRA / "iam" / "host.json").read_text())
+
+
+def test_schedules_have_a_role_that_is_called_as_a_session_looks_for_it(training: dict[str, dict[str, Any]]) -> None:
+    name = "aiinfra-training-one-shot"
+    policy, role = (training[f"aws:iam/{kind} {name}"] for kind in ("rolePolicy:RolePolicy", "role:Role"))
+    assert json.loads(policy["policy"]) == json.loads((INFRA / "iam" / "one-shot-role.json").read_text())
+    assert json.loads(role["assumeRolePolicy"]) == json.loads((INFRA / "iam" / "one-shot-trust.json").read_text())
+    assert role["name"] == name
 
 
 def test_a_pool_ends_at_its_deadline_as_its_machines_do(training: dict[str, dict[str, Any]]) -> None:

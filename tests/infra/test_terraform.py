@@ -54,7 +54,10 @@ def test_inference_is_on_demand_and_has_a_door_for_those_who_ask(tmp_path: Path,
     made = root("inference", tmp_path, ec2)
     node = {"expires_at": EXPIRES_AT, "instance_type": "g6.xlarge", "zone": "us-east-1a"}
     made.set(owner="me", image=ec2.image(), nodes={"delay": node}, serving_from=["192.0.2.0/24"])
-    found = {address.split(".")[-2]: it for address, it in made.planned().items()}
+    planned = made.planned()
+    [role] = [it for address, it in planned.items() if address.endswith("aws_iam_role.one_shot")]
+    assert role["name"] == "aiinfra-inference-one-shot"  # as a session looks for it
+    found = {address.split(".")[-2]: it for address, it in planned.items()}
     assert "instance_market_options" not in found["aws_instance"]
     assert [it["from_port"] for it in found["aws_security_group"]["ingress"]] == [8000]
     assert found["aws_vpc"]["cidr_block"] == "10.65.0.0/16"
@@ -155,8 +158,10 @@ class TestApplied:
 
     def test_its_role_may_do_nothing(self, applied: Applied) -> None:
         iam = applied.ec2.client("iam")
-        (role,) = iam.list_roles()["Roles"]
-        name = role["RoleName"]
+        name, one_shot = sorted(role["RoleName"] for role in iam.list_roles()["Roles"])
+        assert one_shot == "aiinfra-training-one-shot"  # as a session looks for it
+        policy = iam.get_role_policy(RoleName=one_shot, PolicyName="end")["PolicyDocument"]
+        assert policy == json.loads((INFRA / "iam" / "one-shot-role.json").read_text())
         assert applied.launch.get("IamInstanceProfile.Name") == name == applied.outputs["machines"]["instance_profile"]
         assert iam.list_attached_role_policies(RoleName=name)["AttachedPolicies"] == []
         policy = iam.get_role_policy(RoleName=name, PolicyName="host")["PolicyDocument"]

@@ -1,5 +1,6 @@
 import os
 import signal
+import sys
 import threading
 
 import pytest
@@ -107,11 +108,11 @@ def test_ctrl_c_ends_the_waiting_and_only_when_asked_the_code(kept, interrupt, s
     assert printed("print(slept)") == f"{slept}\n"
 
 
-def test_outside_a_notebook_outputs_go_to_standard_error(kept, capsys):
-    kernels.execute("gpu:trainer", "print('hello')\n6 * 7")
+def test_outside_a_notebook_outputs_go_to_the_streams_of_the_same_name(kept, capsys):
+    kernels.execute("gpu:trainer", "import sys\nprint('hello')\nprint('no', file=sys.stderr)\n6 * 7")
     printed = capsys.readouterr()
-    assert printed.out == ""
-    assert printed.err == "hello\n42\n"
+    assert printed.out == "hello\n42\n"
+    assert printed.err == "no\n"
 
 
 SHOW = """
@@ -134,3 +135,23 @@ def test_outputs_are_shown_in_the_notebook_that_asked(kept):
 def printed(code: str) -> str:
     """What the code printed; the kernel may send it in pieces."""
     return "".join(output["content"]["text"] for output in outputs_of(code)[1])
+
+
+@pytest.mark.parametrize(
+    ("kind", "content", "out", "err"),
+    [
+        ("stream", {"name": "stdout", "text": "\x1b[31mred\x1b[0m 1\n"}, "red 1\n", ""),
+        ("stream", {"name": "stderr", "text": "warned\n"}, "", "warned\n"),
+        ("execute_result", {"data": {"text/plain": "\x1b[1;32m42\x1b[39m"}}, "42\n", ""),
+        ("error", {"traceback": ["\x1b[0;31mValueError\x1b[0m: no"]}, "", "ValueError: no\n"),
+    ],
+)
+def test_a_shell_has_what_is_printed_there_where_it_was_printed_and_without_colours(capsys, kind, content, out, err):
+    kernels.republish({"msg_type": kind, "content": content, "metadata": {}})
+    assert capsys.readouterr() == (out, err)
+
+
+def test_a_terminal_has_the_colours(capsys, monkeypatch):
+    monkeypatch.setattr(sys.stdout, "isatty", lambda: True)
+    kernels.republish({"msg_type": "stream", "content": {"name": "stdout", "text": "\x1b[31mred"}, "metadata": {}})
+    assert capsys.readouterr().out == "\x1b[31mred"

@@ -81,7 +81,7 @@ def test_what_runs_is_shown_from_its_beginning_and_to_its_end(kept, capsys):
         other.execute(SLOW)  # and its page is closed
         until(lambda: any(each.code == SLOW for each in executions(kept)))
     found = gpu.get("trainer")
-    assert capsys.readouterr().err == LINES
+    assert capsys.readouterr().out == LINES
     assert (found.code, found.state) == ("import time", "running")
 
 
@@ -99,7 +99,7 @@ def test_a_session_that_has_ended_still_tells(kept, run, notebook, capsys):
     run(SLOW)
     gpu.stop("trainer")
     assert gpu.get("trainer").code == "import time"
-    assert capsys.readouterr().err == LINES
+    assert capsys.readouterr().out == LINES
     assert gpu.get("trainer", into=notebook).cells == 1
 
 

@@ -41,7 +41,7 @@ def test_it_is_recorded_here_and_an_error_has_its_lines(rows, session, capsys):
     run = train.run("delay", rows=rows, code=code, on=session)
     assert (run.state, run.on, losses(run)) == ("done", session, [(0, 0.5), (1, 0.4), (2, 0.3)])
     assert train.log(run).lines == (f"pid {KeptKernel.of(session).state().kernel_pid}",)
-    assert "pid" in capsys.readouterr().err
+    assert "pid" in capsys.readouterr().out
     with pytest.raises(Failed, match=r"train:delay@2 failed in line 2, `1 / 0`: ZeroDivisionError") as problem:
         train.run("delay", rows=rows, code="run.log(loss=1)\n1 / 0", on=session)
     assert any('"<train:delay@2>", line 2' in line for line in problem.value._render_traceback_())

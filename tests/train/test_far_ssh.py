@@ -40,7 +40,7 @@ def body(name: str) -> TrainingRun:
 def test_its_record_and_its_files_are_those_of_a_run_here(rows, far, capsys):
     code = CODE + "\nprint('learned', run.params.epochs)"
     there = train.run("delay", rows=rows, code=code, params={"epochs": 2}, on="gpu:far")
-    assert "learned 2" in capsys.readouterr().err
+    assert "learned 2" in capsys.readouterr().out
     here = train.run("delay", rows=rows, code=code, params={"epochs": 2})
     own = {"on", "planned_by", "started_at", "ended_at", "tracked_as", "files"}
     fields = [name for name in TrainingRun.__struct_fields__ if name not in own]

@@ -2,10 +2,10 @@
 
 import pytest
 
-from aiinfra_lab import train
+from aiinfra_lab import jobs, train
 from aiinfra_lab.errors import Failed, LabError, NotFound, StoreUnavailable
 from aiinfra_lab.store import Record, open_store
-from aiinfra_lab.train import checkpoint, record, remote
+from aiinfra_lab.train import checkpoint, far, far_follower, record, remote
 from aiinfra_lab.train.code import CodeFailed
 from aiinfra_lab.train.record import RunProblem, TrainingRun
 
@@ -106,3 +106,41 @@ def test_a_database_that_restarts_hides_no_problem_of_the_session(workspace, mon
     with pytest.raises(LabError) as caught:
         remote.execute(planned, "gpu:nobody")
     assert train.show("delay").problem == caught.value.what
+
+
+def lost() -> Record[TrainingRun]:
+    return record.plan("delay", TrainingRun(state="running", on="gpu:far"), ())
+
+
+def test_a_run_that_lost_its_machine_has_one_next_run_however_often_that_is_planned(workspace):
+    run = lost()
+    planned = remote.goes_on(run)
+    assert (planned.body.replaces, planned.body.on) == (run.uri, "gpu:far")
+    assert remote.goes_on(run).uri == planned.uri
+    assert remote.goes_on(planned).body.replaces == planned.uri
+    # One that was taken for a run that nobody begins stays what it is.
+    record.end(planned.name, state="killed", ended_at=1.0)
+    assert remote.goes_on(run).uri == "train:delay@4"
+
+
+@pytest.mark.parametrize("killed_at", ["begin", "note"])
+def test_a_follower_that_is_killed_between_two_writes_begins_one_next_run(workspace, monkeypatch, killed_at):
+    run, begun = lost(), []
+
+    def begin(planned: Record[TrainingRun]) -> None:
+        begun.append(planned.uri)
+        open_store().commit([jobs.prepare(planned.uri, ["true"])])
+
+    def be_killed(*_: object, **__: object) -> None:
+        raise SystemExit
+
+    monkeypatch.setattr(far, "begin", begin)
+    with monkeypatch.context() as killed:
+        killed.setattr({"begin": far, "note": far_follower.Follower}[killed_at], killed_at, be_killed)
+        with pytest.raises(SystemExit):
+            far_follower.Follower(run)._go_on_on_the_next_machine()
+    follower = far_follower.Follower(run)
+    record.folder(run.name).mkdir(parents=True)
+    follower._go_on_on_the_next_machine()
+    assert (begun, follower.far.next) == (["train:delay@2"], "train:delay@2")
+    assert [each.uri for each in record.runs("delay")] == ["train:delay@2", "train:delay@1"]

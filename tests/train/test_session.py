@@ -39,7 +39,7 @@ def test_the_code_runs_over_there_and_is_recorded_here(rows, session, capsys):
     run = train.run("delay", rows=rows, code=code, on=session)
     assert (run.state, run.on, run.metrics, tracked(run).tags["lab.on"]) == ("done", session, {"loss": 0.5}, session)
     assert train.log(run).lines == (f"pid {kernels.KeptKernel.of(session).state().kernel_pid}",)
-    assert "pid" in capsys.readouterr().err
+    assert "pid" in capsys.readouterr().out
     # The same session, since starting one takes seconds: an error over there is raised here with its lines.
     with pytest.raises(Failed, match=r"train:delay@2 failed in line 1, `1 / 0`: ZeroDivisionError") as problem:
         train.run("delay", rows=rows, code="1 / 0", on=session)

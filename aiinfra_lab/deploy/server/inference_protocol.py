@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from ...errors import did_you_mean
 from ...features.contract import CATEGORY
 from ...train.saved_model import SavedModel
-from ...train.signature import DATATYPES, Tensor, probabilities
+from ...train.signature import DATATYPES, Tensor, may_hold, probabilities
 from ...uris import Uri
 from .array_rows import Named
 from .duplicates import repeated_name
@@ -27,7 +27,6 @@ from .rows import MAX_ROWS
 
 MOST_SIZES = 32  # in a shape
 EXTENSIONS = ("binary_tensor_data",)
-_KINDS: Mapping[str, tuple[type, ...]] = {"BOOL": (bool,), "FP": (int, float), "INT": (int,), "BYTES": (str,)}
 _SIZE = np.dtype("<u4")
 
 _NOTHING = type(None)
@@ -280,7 +279,7 @@ def _shaped(item: _Input, flat: NDArray[Any]) -> NDArray[Any]:
 
 
 def _of_json(item: _Input) -> NDArray[Any]:
-    name, kinds = item.name[:100], _KINDS[item.datatype.lstrip("U").rstrip("0123456789")]
+    name = item.name[:100]
     try:
         data = _anything(item.data) if bytes(item.data) else None
     except _NO_REQUEST as problem:
@@ -289,7 +288,7 @@ def _of_json(item: _Input) -> NDArray[Any]:
         raise BadTensors(f"{name} has no list of data")
     flat = _flat(item, data)
     # None is a missing value, which a column may have. True and False are numbers to Python alone.
-    if odd := {*map(type, flat)} - {*kinds, _NOTHING}:
+    if odd := {kind for kind in {*map(type, flat)} - {_NOTHING} if not may_hold(item.datatype, kind)}:
         value = next(value for value in flat if type(value) in odd)
         raise BadTensors(f"{name} is of {item.datatype}, and {str(value)[:40]!r} is none")
     found = np.empty(len(flat), object)

@@ -43,7 +43,7 @@ if [ "$left" -gt 0 ]; then sleep "$left"; fi
 
 def render(spec: LaunchSpec, provider: str, where: Settings) -> Rendered:
     """The task. UsageProblem where SkyPilot has no such machine."""
-    if provider not in CLOUDS or _is_tpu(spec.offer.gpu):
+    if provider not in CLOUDS or is_tpu(spec.offer.gpu):
         what = f"SkyPilot rents no {ProviderOffer(provider, spec.offer)}"
         raise UsageProblem(what, f"take a GPU of {', '.join(CLOUDS)}: `%cost ls` lists them")
     expires_at, main = time_text(spec.deadline_at), f"skypilot/{spec.session}.yaml"
@@ -91,6 +91,7 @@ def _labels(spec: LaunchSpec, provider: str, expires_at: str) -> dict[str, str]:
     return {f"aiinfra-{name}": re.sub(r"[^a-z0-9_-]", "-", each.lower())[:63] for name, each in named.items()}
 
 
-def _is_tpu(gpu: str) -> bool:
+def is_tpu(gpu: str) -> bool:
+    """Whether it is one of those that are rented in another way than machines with a GPU."""
     known = accelerators.spec(gpu)
     return known is not None and known.vendor == "Google"

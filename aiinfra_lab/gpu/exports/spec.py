@@ -34,7 +34,7 @@ def spec_of(request: SessionRequest, providers: Collection[str]) -> tuple[Launch
     if body is None and request.gpu is None:
         raise NotFound(f"there is no session gpu:{request.name}", _WHICH)
     if body and request.gpu is None and body.provider in providers:
-        offer, provider = _offer_of(body), body.provider
+        offer, provider = offers.offered_as(body), body.provider
     else:
         same = replace(request, gpu=_gpu_of(body), spot=request.spot or body.spot) if body else request
         offer, provider = _chosen(same if request.gpu is None else request, providers)
@@ -95,18 +95,6 @@ def _offer_at(found: PricedOffer, wanted: Wanted | None) -> Offer:
         where=price.place,
         count=price.count,
         worst_usd_per_hour=found.worst_usd_per_hour,
-    )
-
-
-def _offer_of(body: SessionRecord) -> Offer:
-    return Offer(
-        body.gpu,
-        body.usd_per_hour,
-        device=body.device,
-        spot=body.spot,
-        type=body.type,
-        where=body.where,
-        count=body.count or 1.0,
     )
 
 

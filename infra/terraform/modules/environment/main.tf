@@ -82,3 +82,15 @@ resource "aws_iam_instance_profile" "host" {
   name = aws_iam_role.host.name
   role = aws_iam_role.host.name
 }
+
+# By which AWS itself ends machines at their deadline, for `aws_one_shot`.
+resource "aws_iam_role" "one_shot" {
+  name               = "${local.label}-one-shot"
+  assume_role_policy = file("${local.iam}/one-shot-trust.json")
+}
+
+resource "aws_iam_role_policy" "one_shot" {
+  name   = "end"
+  role   = aws_iam_role.one_shot.id
+  policy = file("${local.iam}/one-shot-role.json")
+}
