@@ -81,7 +81,8 @@ class Observation:
 
     figure: the one number to look at, with its unit. facts: a few more. progress: steps that are done, of how many.
     usd_per_hour, on_machine, within: as in `Span`. actions: what may be done to it and is asked about first; also its
-    stop, where that does harm.
+    stop, where that does harm. kind: what it is, where that is not what its noun's things are. group: the thing of the
+    same noun that it belongs to and is listed below.
     """
 
     uri: str
@@ -101,6 +102,8 @@ class Observation:
     on_machine: bool = True
     within: str = ""
     actions: tuple[Action, ...] = ()
+    kind: str = ""
+    group: str = ""
 
     @property
     def ends_soon(self) -> bool:
@@ -110,11 +113,13 @@ class Observation:
 
 @dataclass(frozen=True, slots=True)
 class Fact:
-    """One line about a thing. state: a word of the alphabet of states that judges the value, or none."""
+    """One line about a thing. state: a word of the alphabet of states that judges the value, or none. share: which part
+    of a limit the value is, from 0 to 1, which is drawn beside it."""
 
     label: str
     value: str
     state: str = ""
+    share: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
