@@ -132,6 +132,7 @@ def _pictures(found: Forecast) -> list[show.Part]:
                 {"": [(float(hour), float(count)) for hour, count in enumerate(bars)]},
                 alt=f"{min(hours)} machines in the quietest hour, {max(hours)} in the busiest",
                 x_title="hour, the busiest is 12",
+                is_count=True,
             )
         )
     return [Plots(pictures)] if pictures else []
@@ -209,7 +210,7 @@ def _next(found: Forecast) -> str:
     if found.times:
         return f"`%cost show {found.uri}` shows what its runs have cost"
     asked = f"--requests-per-day {write_count(found.requests_per_day or 0.0)}"
-    within = f" --p95-ms {plain(found.p95_ms)}" if found.p95_ms else ""
+    asked = " ".join([asked, *([f"--p95-ms {plain(found.p95_ms)}"] if found.p95_ms else []), *found.flags])
     if found.budget_usd is None:
-        return f"`%cost check {asked}{within} --budget {math.ceil(found.usd)}` stops a pipeline when it is more"
-    return f"`%cost show {asked}{within}` shows it without a budget"
+        return f"`%cost check {asked} --budget {math.ceil(found.usd)}` stops a pipeline when it is more"
+    return f"`%cost show {asked}` shows it without a budget"

@@ -28,7 +28,7 @@ class Forecast(Result):
     uri: the endpoint or the pipeline that was measured. usd: a month, or a run of a pipeline where nobody said how
     often it runs. option: the cheapest that the figure is of; spot counts only where it was asked for, and own machines
     only where the settings say what they cost. per_1000_usd: 1,000 predictions. premises: from what it is derived.
-    state: how it compares with `budget_usd`, where there is one.
+    state: how it compares with `budget_usd`, where there is one. flags: what it was asked with besides the requests.
     """
 
     kind = "Forecast"
@@ -49,6 +49,7 @@ class Forecast(Result):
     plan: CapacityPlan | None = field(default=None, metadata={"json": False})
     times: PipelineTimes | None = field(default=None, metadata={"json": False})
     rows: int = field(default=1, metadata={"json": False})
+    flags: tuple[str, ...] = field(default=(), metadata={"json": False})
 
     def card(self) -> Card:
         return forecast_cards.card(self)
@@ -96,6 +97,7 @@ def of_requests(
         notes=(*rate.notes, *_price_notes(price), *(_OWN_ASSUMED if not premises.is_set("own_usd") else ())),
         plan=found,
         rows=rate.test.rows,
+        flags=(*((f"--machine {machine}",) if machine else ()), *(("--spot",) if spot else ())),
     )
 
 
