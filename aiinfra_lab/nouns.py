@@ -53,6 +53,8 @@ _ENDED_LOOKED_AT = 20
 # A request to end that brought no end for so long may not have reached whoever was to carry it out.
 STOP_AGAIN_S = 30.0
 
+LOG_LINES = 12  # of a job's log, for who looks closer
+
 
 @dataclass(frozen=True, slots=True)
 class Action:
@@ -78,10 +80,9 @@ class Observation:
     state: in the words of the noun's own `ls`. detail: why, in a few words, when that is worth saying. can_stop:
     whether a request to end it would be new, or may be needed again. job: the id of the job that does it, when there is
     one. context: what the process that started it was started for (`config.context`).
-
     figure: the one number to look at, with its unit. facts: a few more. progress: steps that are done, of how many.
     usd_per_hour, on_machine, within: as in `Span`. actions: what may be done to it and is asked about first; also its
-    stop, where that does harm.
+    stop, where that does harm. kind: what it is, if not what its noun's things are. group: what it is listed below.
     """
 
     uri: str
@@ -101,6 +102,8 @@ class Observation:
     on_machine: bool = True
     within: str = ""
     actions: tuple[Action, ...] = ()
+    kind: str = ""
+    group: str = ""
 
     @property
     def ends_soon(self) -> bool:
@@ -110,11 +113,12 @@ class Observation:
 
 @dataclass(frozen=True, slots=True)
 class Fact:
-    """One line about a thing. state: a word of the alphabet of states that judges the value, or none."""
+    """One line about a thing. state: a word that judges the value. share: which part it is of a limit."""
 
     label: str
     value: str
     state: str = ""
+    share: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -147,9 +151,6 @@ class Details:
     picture_alt: str = ""
     log: str = ""
     code: str = ""
-
-
-LOG_LINES = 12
 
 
 def ends_soon(started_at: float, deadline_at: float | None) -> bool:

@@ -300,7 +300,7 @@ def show_usd(amount: float) -> str:
     if not math.isfinite(amount):
         return "–"
     if amount == 0 or abs(amount) >= 1:
-        return f"{amount:.2f} USD"
+        return f"{amount:,.2f} USD"
     return f"{amount:.{max(2, 1 - math.floor(math.log10(abs(amount))))}f} USD"
 
 

@@ -132,6 +132,7 @@ def _pictures(found: Forecast) -> list[show.Part]:
                 {"": [(float(hour), float(count)) for hour, count in enumerate(bars)]},
                 alt=f"{min(hours)} machines in the quietest hour, {max(hours)} in the busiest",
                 x_title="hour, the busiest is 12",
+                is_count=True,
             )
         )
     return [Plots(pictures)] if pictures else []

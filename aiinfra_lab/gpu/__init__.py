@@ -17,7 +17,7 @@ from ..show import Card, Listing, Result, Table, moment, working
 from ..units import Duration, DurationLimit, Usd, UsdLimit, counted, number
 from ..uris import Uri, check_name
 from ..verbs import Choices, Code, Destination, Inputs, Live, Name, Outputs, Suggested, verb
-from . import booting, cards, metering, offered, pool_cards, pools, reaping, running, sessions, starting
+from . import booting, cards, metering, offered, pool_cards, pool_rows, pools, reaping, running, sessions, starting
 from . import offers as offering
 from .base import AcceleratorUse, Gauged, KernelHost, Machines, Offer, Paced, Plan, Status
 from .keeping import KeepingMachines
@@ -290,6 +290,7 @@ def get(name: Annotated[Name, Live("gpu")], *, into: Destination | None = None) 
     Example:
         %gpu get trainer
     """
+    pool_rows.refuse_outputs(name)
     found = sessions.observe(sessions.find(name))
     kernel = KeptKernel.of(found.record.uri)
     if into is not None:
@@ -367,7 +368,7 @@ def export(
     """Write what a session is rented by for another tool, and rent nothing.
 
     Of a session that there is, or of one that would be started with these flags. A cloud's machine is chosen by the
-    price table, where it is not the session's own; a cluster is asked what it has.
+    price table, where it is not the session's own; a cluster is asked what it has. A pool is a group of such machines.
 
     name: the session; one that is not started needs --gpu
     to: the tool
@@ -383,6 +384,7 @@ def export(
         %gpu export trainer --to terraform --gpu A10G --for 2h
     """
     from .exports import FORMS
+    from .exports.pool import rendered_pool
     from .exports.spec import spec_of
 
     if to not in FORMS:
@@ -392,8 +394,11 @@ def export(
     label = check_name(Uri.parse(name, noun="gpu").label)
     wanted = offering.asked_for(gpu, mig) or None
     request = starting.SessionRequest(label, wanted, spot, number(for_), number(budget), None)
-    spec, provider = spec_of(request, [on] if on else FORMS[to].providers)
-    done = FORMS[to].render(spec, provider, settings())
+    if pool := pools.find(label):
+        spec, provider, done = rendered_pool(pool, request, to, FORMS)
+    else:
+        spec, provider = spec_of(request, [on] if on else FORMS[to].providers)
+        done = FORMS[to].render(spec, provider, settings())
     if into:
         done.write(Path(into))
     return ExportedSession(

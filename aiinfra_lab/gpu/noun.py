@@ -3,27 +3,26 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import ClassVar
 
 from .. import jobs
 from ..errors import NotFound
 from ..kernels import KeptKernel, KernelState
-from ..nouns import STATE_DETAILS, Action, Budget, Details, Fact, Notice, Noun, Observation, Span, is_overdue
+from ..nouns import STATE_DETAILS, Action, Budget, Details, Fact, Notice, Noun, Observation, Span, Thing, is_overdue
 from ..resolve import resolve
 from ..show import moment
 from ..store import Record, open_store
 from ..units import show_duration, show_usd
 from ..uris import Uri
-from . import pools, sessions, starting
+from . import pool_rows, pools, sessions, starting
 from .base import start_again
 from .naming import NameRecord
 from .pool_record import PoolRecord
+from .pool_rows import MORE, MORE_S
+from .pools import PoolMember
 from .record import MachineRecord, SessionRecord
-
-# So much more is offered to a session that would end before.
-_MORE, _MORE_S = "2h", 7200.0
 
 
 class GpuNoun(Noun[SessionRecord]):
@@ -88,6 +87,12 @@ class GpuNoun(Noun[SessionRecord]):
     def beginning(self, starts: str, most: int, *, is_live: bool = False) -> Sequence[str]:
         return [*pools.beginning(starts), *super().beginning(starts, most, is_live=is_live)][:most]
 
+    def things(self) -> Sequence[Thing]:
+        """Sessions and pools."""
+        found = pool_rows.things()
+        names = {each.uri for each in found}
+        return [*found, *(each for each in super().things() if each.uri not in names)]
+
     def observe(self, records: Sequence[Record[SessionRecord]]) -> Sequence[Observation]:
         return [_observation(found) for found in sessions.observe_all(records)]
 
@@ -96,11 +101,20 @@ class GpuNoun(Noun[SessionRecord]):
         living = store.list(SessionRecord, is_open=True, skip_unreadable=True)
         # An end is the last that is written of a start, so the last written are the last ended.
         over = store.list(SessionRecord, is_open=False, limit=ended, order="written", skip_unreadable=True)
-        seen = self.observe([*living, *over])
+        found = sessions.observe_all([*living, *over])
+        of_pools = pool_rows.living(found)
+        members = {each.uri: (pool.uri, each) for _, pool in of_pools for each in pool.members}
+        rows = [pool_rows.observation(record, pool) for record, pool in of_pools]
+        rows += [pool_rows.ended(record) for record in pool_rows.over(ended)]
+        names = {each.uri for each in rows}
+        seen = [*rows, *(_row(each, members) for each in found if each.record.uri not in names)]
         last = sorted((one for one in seen if not one.is_live), key=lambda one: one.ended_at or 0.0, reverse=True)
         return [*(one for one in seen if one.is_live), *last[:ended]]
 
     def details(self, uri: str) -> Details:
+        if pool := pools.find(uri):
+            log = super().details(uri).log if jobs.find(uri) else ""
+            return replace(pool_rows.details(pools.observe(pool)), log=log)
         record = sessions.get(Uri.parse(uri).name)
         if record is None:
             return super().details(uri)
@@ -110,6 +124,9 @@ class GpuNoun(Noun[SessionRecord]):
         return Details(tuple(_facts(found)), problem=problem, log=log, code=f"%gpu get {record.name}")
 
     def stop(self, uri: str) -> Sequence[str]:
+        if (pool := pools.find(uri)) and pool.body.is_open:
+            pools.ask_to_end(pool)
+            return [pool.body.job]
         record = resolve(uri, SessionRecord)
         if not record.body.is_open:
             raise NotFound(f"{record.uri} has ended", f"start it: `%gpu start {record.name}`")
@@ -170,6 +187,17 @@ def _observation(found: sessions.ObservedSession) -> Observation:
     )
 
 
+def _row(found: sessions.ObservedSession, members: Mapping[str, tuple[str, PoolMember]]) -> Observation:
+    """A session, and what it does for the pool that it is of: that one looks after its time and its money."""
+    seen = _observation(found)
+    if seen.uri not in members:
+        return seen
+    pool, member = members[seen.uri]
+    work = member.work or ("free" if found.state == "running" else "")
+    actions = tuple(pool_rows.member_actions(found.record.name, pool, member))
+    return replace(seen, facts=(*seen.facts, *filter(None, [work])), actions=actions, group=pool)
+
+
 def _detail(found: sessions.ObservedSession, kernel: KernelState) -> str:
     if found.state == "cannot tell":
         return found.why
@@ -181,7 +209,7 @@ def _detail(found: sessions.ObservedSession, kernel: KernelState) -> str:
 def _extensions(found: sessions.ObservedSession) -> Iterator[Action]:
     """More time, or more money, for one that would end within that time."""
     body, name = found.record.body, found.record.name
-    if found.state != "running" or body.deadline_at is None or body.deadline_at - time.time() > _MORE_S:
+    if found.state != "running" or body.deadline_at is None or body.deadline_at - time.time() > MORE_S:
         return
     costs = f" It costs {show_usd(body.usd_per_hour)} an hour." if body.usd_per_hour else ""
     if body.deadline_by == "budget" and body.budget_usd:
@@ -189,8 +217,8 @@ def _extensions(found: sessions.ObservedSession) -> Iterator[Action]:
         question, flags = f"Give {name} a budget of {show_usd(more)}?", {"budget": f"{more:g}"}
         yield Action("start", "Double its budget", question, f"It ends when that is spent.{costs}", flags=flags)
     else:
-        question, flags = f"Let {name} live for {_MORE} from now?", {"for": _MORE}
-        yield Action("start", f"Give it {_MORE}", question, f"It ends by itself after that.{costs}", flags=flags)
+        question, flags = f"Let {name} live for {MORE} from now?", {"for": MORE}
+        yield Action("start", f"Give it {MORE}", question, f"It ends by itself after that.{costs}", flags=flags)
 
 
 def _machine(body: SessionRecord) -> str:
@@ -203,9 +231,8 @@ def _facts(found: sessions.ObservedSession) -> Iterator[Fact]:
     body, is_live = found.record.body, found.is_live
     yield Fact("machine", _machine(body))
     if body.usd_per_hour:
-        budget = f" of {show_usd(body.budget_usd)}" if body.budget_usd is not None else ""
         yield Fact("price", f"{show_usd(body.usd_per_hour)} an hour")
-        yield Fact("spent", f"{show_usd(found.spent_usd)}{budget}")
+        yield Fact("spent", *pool_rows.spent(found.spent_usd, body.budget_usd))
     if is_live:
         yield Fact("ends", sessions.limit_text(found))
         yield from _use(found)

@@ -6,6 +6,7 @@ import time
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
+from ..nouns import ends_soon
 from ..show import (
     Card,
     Cell,
@@ -21,6 +22,7 @@ from ..show import (
     sentence,
     with_reason,
 )
+from ..show.states import STATES
 from ..units import counted, show_duration, show_share, show_usd
 from ..uris import Uri
 from . import cards
@@ -40,11 +42,11 @@ _ENDS = {
 
 def card(pool: Pool) -> Card:
     """The whole card of a pool."""
-    mark, why = with_reason(pool.state, pool.uri)
+    _, why = with_reason(pool.state, pool.uri)
     return Card(
         kind=pool.kind,
         uri=pool.uri,
-        state=mark,
+        state=mark(pool),
         when=_when(pool),
         lead=" ".join(filter(None, [*map(sentence, pool.notes), _lead(pool, why)])),
         advice=_advice(pool),
@@ -53,6 +55,33 @@ def card(pool: Pool) -> Card:
         parts=[*_budget(pool), *_members(pool), *_queue(pool)],
         next=[f"Next: {_next(pool)}"],
     )
+
+
+def mark(pool: Pool) -> StateMark:
+    """How its state looks: one that cannot be what it is to be needs a look."""
+    if has_problem(pool):
+        return STATES["needs a look"]
+    if pool.state == "running" and ends_soon(pool.started_at, pool.deadline_at):
+        return STATES["ends soon"]
+    return with_reason(pool.state, pool.uri)[0]
+
+
+def has_problem(pool: Pool) -> bool:
+    """Whether something keeps it from having as many sessions as it is to have."""
+    return bool(pool.problem) and pool.state == "running"
+
+
+def size(pool: Pool) -> str:
+    """How many sessions it has, of how many at most, on what."""
+    return f"{pool.size} of {pool.max} × {pool.gpu} on {pool.on}"
+
+
+def doing(pool: Pool) -> str:
+    """What its sessions do."""
+    parts = [f"{pool.busy} at work", f"{pool.ready - pool.busy} free"]
+    if others := pool.size - pool.ready:
+        parts.append(f"{others} {'starts or ends' if others == 1 else 'start or end'}")
+    return ", ".join(parts)
 
 
 def table(items: Sequence[Session | Pool]) -> Table:
@@ -64,12 +93,10 @@ def table(items: Sequence[Session | Pool]) -> Table:
 
 
 def _row(pool: Pool) -> tuple[Cell, ...]:
-    mark, _ = with_reason(pool.state, pool.uri)
-    state: Cell = (mark, f"({len(pool.waiting)} wait)") if pool.waiting else mark
-    machine = f"{pool.size} of {pool.max} × {pool.gpu} on {pool.on}"
+    state: Cell = (mark(pool), f"({len(pool.waiting)} wait)") if pool.waiting else mark(pool)
     ends = moment(pool.deadline_at) if pool.deadline_at else "when stopped"
     spent = show_usd(pool.hourly_usd), show_usd(pool.spent_usd)
-    return pool.uri, state, machine, *spent, moment(pool.started_at), ends
+    return pool.uri, state, size(pool), *spent, moment(pool.started_at), ends
 
 
 def _when(pool: Pool) -> str:
@@ -82,10 +109,7 @@ def _when(pool: Pool) -> str:
 def _lead(pool: Pool, why: str) -> str:
     if pool.ended_at is not None:
         return f"**{_ENDS.get(why, f'Ended: {why}.')}**"
-    parts = [f"{pool.busy} at work", f"{pool.ready - pool.busy} free"]
-    if others := pool.size - pool.ready:
-        parts.append(f"{others} {'starts or ends' if others == 1 else 'start or end'}")
-    sizes = f"**{counted(pool.size, 'session')}: {', '.join(parts)}; {len(pool.waiting)} in the queue.**"
+    sizes = f"**{counted(pool.size, 'session')}: {doing(pool)}; {len(pool.waiting)} in the queue.**"
     reason = f"There are to be {pool.target}: {pool.why}." if pool.why else "It has not decided yet."
     return f"{sizes} {reason}"
 

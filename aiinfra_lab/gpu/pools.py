@@ -292,7 +292,8 @@ _EVENT_FIELDS = ("min", "max", "per_member", "gpu", "provider", "spot", "budget_
 
 def _job(uri: str) -> Record[jobs.JobRecord]:
     # The last word stands where that of a session's job names its provider: it is none.
-    argv = [sys.executable, "-m", "aiinfra_lab.gpu.pool_job", uri, "pool"]
+    # Its package imports it too, of which runpy warns in its log.
+    argv = [sys.executable, "-W", "ignore::RuntimeWarning:runpy", "-m", "aiinfra_lab.gpu.pool_job", uri, "pool"]
     return jobs.prepare(uri, argv, restart=True, grace_s=_ENDED_S)
 
 
@@ -379,16 +380,27 @@ def _await_job(pool: Stored) -> None:
 def stop(pool: Stored) -> Pool:
     """End all sessions of a pool, also those at work, and the pool."""
     if pool.body.is_open:
-        pool = update(
-            open_store(),
-            PoolRecord,
-            pool.name,
-            lambda body: replace(body, stop_requested_at=time.time()) if body.stop_requested_at is None else None,
-        )
+        pool = _request_stop(pool)
         with working(Pool.kind, pool.uri, "waits for the end of its sessions"):
             pool = _await_end(pool)
             _await_job_end(pool)
     return observe(pool)
+
+
+def ask_to_end(pool: Stored) -> None:
+    """Write down that it is to end, and return; its job ends it. Where nobody sees to it, its sessions are asked."""
+    pool = _request_stop(pool)
+    if _is_seen_to(pool):
+        jobs.launch()
+    else:
+        pool_job.PoolKeeper(pool.name).finish("stopped")
+
+
+def _request_stop(pool: Stored) -> Stored:
+    def change(body: PoolRecord) -> PoolRecord | None:
+        return replace(body, stop_requested_at=time.time()) if body.stop_requested_at is None else None
+
+    return update(open_store(), PoolRecord, pool.name, change)
 
 
 def _await_end(pool: Stored) -> Stored:

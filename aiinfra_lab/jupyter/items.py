@@ -45,7 +45,8 @@ class Item:
 
     word, glyph, tone: how its state looks. job: what tells it from another start of the same thing: the URI for what
     its noun says of it, whether it has a job yet, still or never, and the job's id for an earlier start and for what no
-    noun knows. actions: what is asked about before it is done; a stop that is not among them needs no question.
+    noun knows. actions: what is asked about before it is done; a stop that is not among them needs no question. kind,
+    group: as in `Observation`.
     """
 
     uri: str
@@ -65,6 +66,8 @@ class Item:
     deadline: float | None
     job: str
     actions: tuple[Action, ...]
+    kind: str
+    group: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -227,6 +230,7 @@ def details_of(text: str, job: str = "") -> dict[str, object]:
             "label": fact.label,
             "value": fact.value,
             "mark": asdict(mark_of(fact.state, uri.noun)) if fact.state else None,
+            "share": fact.share,
         }
         for fact in found.facts
     ]
@@ -324,6 +328,8 @@ def _item(key: str, seen: Observation, harm: str) -> Item:
         deadline=seen.deadline_at if seen.is_live else None,
         job=key,
         actions=_actions(uri, seen, harm) if seen.is_live else (),
+        kind=seen.kind,
+        group=seen.group,
     )
 
 

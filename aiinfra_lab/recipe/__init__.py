@@ -116,6 +116,8 @@ def run(
 def get(name: RecipeName, uri: Annotated[Name, Suggested(_outputs)]) -> Made:
     """Hand over something that a recipe makes; when there is none yet, make a small one first and say so.
 
+    What the steps before have made is taken where it is there: of a model its champion, of all else the newest.
+
     With this a step's notebook also passes alone: in a pipeline its input is there and nothing happens.
 
     name: the recipe
@@ -132,13 +134,19 @@ def get(name: RecipeName, uri: Annotated[Name, Suggested(_outputs)]) -> Made:
     # Where there is none yet, what is made now becomes version 1.
     if part is None or wanted.version not in (None, 1):
         raise NotFound(f"there is no {wanted}", f"the recipe {recipe.name} makes: {', '.join(_makes(recipe))}")
+    made = {uri for step in part.steps for uri in step.outputs.values()}
+    there = {uri: found for uri in made if (found := outputs.standing(uri))}
+    part = part.from_what_is_there(there)
     runner = RecipeRunner(part, dict(recipe.small), make("recipe.executor"), keep=True, force=False)
     done = shown_while(runner.go, part, f"{recipe.title} (small, up to {wanted})")
     if done.state != "done":
         raise _failure(done, f"`%recipe get {recipe.name} {wanted}`")
-    made = outputs.newest(wanted) or str(wanted)
-    small = ", ".join(f"{key}={value}" for key, value in recipe.small.items())
-    return Made(made, made, f"there was no {wanted}: a small one was made by {done.uri} ({small})")
+    found = outputs.newest(wanted) or str(wanted)
+    taken = sorted({source for step in part.steps for source in step.data.values()} & {*there.values()})
+    small = ", ".join(
+        [*(f"of {source}" for source in taken), *(f"{key}={value}" for key, value in recipe.small.items())]
+    )
+    return Made(found, found, f"there was no {wanted}: a small one was made by {done.uri} ({small})")
 
 
 @verb("recipe")

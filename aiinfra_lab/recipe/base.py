@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal, Protocol
@@ -41,6 +41,13 @@ class RecipeStep:
         """The steps whose outputs it takes, and those that it is to come after; each once."""
         return tuple(dict.fromkeys([*(source.partition(".")[0] for source in self.inputs.values()), *self.after]))
 
+    def taking(self, there: Mapping[str, str], steps: Collection[str]) -> RecipeStep:
+        """The same step where only those steps run: what it takes of others, as `step.output`, is there."""
+        gone = {name: there[each] for name, each in self.inputs.items() if each.partition(".")[0] not in steps}
+        inputs = {name: each for name, each in self.inputs.items() if name not in gone}
+        after = tuple(name for name in self.after if name in steps)
+        return replace(self, inputs=inputs, data={**self.data, **gone}, after=after)
+
 
 @dataclass(frozen=True)
 class Recipe:
@@ -66,6 +73,21 @@ class Recipe:
             if step.name in wanted:
                 wanted.update(step.depends_on)
         return replace(self, steps=tuple(step for step in self.steps if step.name in wanted))
+
+    def from_what_is_there(self, there: Mapping[str, str]) -> Recipe:
+        """The same recipe without the steps before its last whose outputs are all there: they are taken as they are.
+
+        there: a step's output, as `outputs` names it → what stands for it
+        """
+        made = {step.name for step in self.steps if step.outputs and there.keys() >= {*step.outputs.values()}}
+        wanted = {self.steps[-1].name}
+        for step in reversed(self.steps):
+            if step.name in wanted:
+                wanted.update(name for name in step.depends_on if name not in made)
+        sources = {f"{step.name}.{name}": uri for step in self.steps for name, uri in step.outputs.items()}
+        steps = [step.taking({source: there[uri] for source, uri in sources.items() if uri in there}, wanted)
+                 for step in self.steps if step.name in wanted]  # fmt: skip
+        return replace(self, steps=tuple(steps))
 
 
 @dataclass(frozen=True)

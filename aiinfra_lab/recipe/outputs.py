@@ -20,6 +20,13 @@ def newest(uri: Uri) -> str | None:
     return record.uri
 
 
+def standing(text: str) -> str | None:
+    """What others go on from: the version behind its noun's usual alias, such as the champion, or else the newest."""
+    alias = nouns.find(Uri.parse(text).noun).usual_alias
+    found = _found(f"{text}@{alias}") if alias else None
+    return found.uri if found else newest(Uri.parse(text))
+
+
 def is_there(text: str, *, alive: bool) -> bool:
     """Whether the thing was not removed; one that lives must be living if `alive`."""
     record = _found(text)

@@ -64,12 +64,13 @@ def curves(
     x_title: str = "epoch",
     x_end: float | None = None,
     is_wide: bool = False,
+    is_count: bool = False,
 ) -> Picture:
     """Lines of one metric on real axes, at most four. Non-finite points are left out.
 
     title: the metric, e.g. `loss ↓` where lower is better. best: the point that is marked with a star, on the last
     series that has it. at_best: what stands at the title's right, after the star. x_end: where the axis ends while
-    the work goes on, so that it does not jump.
+    the work goes on, so that it does not jump. is_count: the values are of whole things, and their axis begins at none.
     """
     width, height, top, bottom = (415 if is_wide else 272), 160, 36, 33
     drawn = [*series.items()][: len(_SERIES)]
@@ -79,7 +80,8 @@ def curves(
     if not points:
         return Picture(_svg(width, height, _text(0, 11, _cut(title, width), "b")), alt)
     x_ticks = _ticks(min(x for x, _ in points), max(x_end or -math.inf, *(x for x, _ in points)), whole=True)
-    y_ticks = _ticks(min(y for _, y in points), max(y for _, y in points))
+    highest = max(y for _, y in points)
+    y_ticks = _counts(highest) if is_count else _ticks(min(y for _, y in points), highest)
     x0, x1 = min(x_ticks[0], *(x for x, _ in points)), max(x_ticks[-1], x_end or -math.inf, *(x for x, _ in points))
     # Room for the widest number at the left, and for half of the last one at the right.
     left = max(40, round(_wide(map(_tick, y_ticks))) + 8)
@@ -329,6 +331,14 @@ def _ticks(low: float, high: float, *, whole: bool = False) -> list[float]:
     else:
         first, last = math.floor(low / step + 1e-9), math.ceil(high / step - 1e-9)
     return [float(f"{at * step:.10g}") for at in range(first, last + 1)] or [low]
+
+
+def _counts(most: float) -> list[float]:
+    """Whole numbers from none on that hold so many."""
+    step = next(
+        size for digits in range(16) for size in (10**digits, 2 * 10**digits, 5 * 10**digits) if 4 * size >= most
+    )
+    return [float(at * step) for at in range(max(1, math.ceil(most / step)) + 1)]
 
 
 def _thin(line: Points, most: int) -> Points:

@@ -1,8 +1,12 @@
 """Results in a real JupyterLab: what its sanitizer leaves of them, what axe finds, and how errors are drawn."""
 
+import time
+
 import pytest
 from playwright.sync_api import Page, expect
 
+from aiinfra_lab.gpu import Session
+from aiinfra_lab.gpu.base import AcceleratorUse
 from aiinfra_lab.show import Card, Plots, StateMark, Table, graph
 from aiinfra_lab.show.graph import Node
 from aiinfra_lab.show.states import LIVING, STATES
@@ -104,6 +108,30 @@ def test_a_graph_keeps_its_size_in_a_narrow_notebook_and_scrolls_in_its_own_box(
         assert width["shown"] == width["whole"] > 600
         assert page.locator(".aiinfra-plots").evaluate(OVER) > 0
         assert page.locator(".aiinfra-card").evaluate(OVER) <= 0
+
+
+SPENDING = Session(
+    uri="gpu:trainer", state="running", gpu="A10G", on="aws", kernel="aiinfra-trainer", started_at=time.time() - 3000,
+    ended_at=None, deadline_at=time.time() + 4200, hourly_usd=1.006, spent_usd=0.84, budget_usd=5.0, spot=False,
+    idle_s=1200.0, used_at=time.time() - 300, accelerator=AcceleratorUse(0.86, 18.2, 24.0),
+)  # fmt: skip
+CUT = """(scroll, selector) => [...scroll.querySelectorAll(selector)].filter(
+    each => each.getBoundingClientRect().right > scroll.getBoundingClientRect().right + 0.5).length"""
+
+
+@pytest.mark.parametrize("width", [820, 1280])
+def test_the_meters_of_a_session_are_whole_in_a_narrow_notebook(in_lab: Lab, width: int) -> None:
+    notebook(in_lab.root / "meters.ipynb", SHOW % SPENDING.card().html())
+    with in_lab.page(width=width) as page:
+        in_lab.open(page, "meters.ipynb")
+        in_lab.run_all(page)
+        table = page.locator(".aiinfra-scroll:has(meter)")
+        meters = table.locator("meter")
+        expect(meters.first).to_be_visible()
+        screenshot(page, f"meters-{width}")
+        assert table.evaluate(CUT, "meter, td") == 0
+        assert table.evaluate(OVER) <= 0
+        assert min(meter.bounding_box()["width"] for meter in meters.all()) >= (60 if width < 1000 else 150)
 
 
 @pytest.mark.parametrize(("theme", "width"), [("light", 700), ("dark", 1400)])

@@ -56,6 +56,8 @@ def thing(uri: str, state: str = "running", **fields: Any) -> dict[str, Any]:
         "deadline": None,
         "since": time.time() - 4000,
         "actions": asks if is_live else [],
+        "kind": "",
+        "group": "",
     }
     return {**plain, **fields}
 

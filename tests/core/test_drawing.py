@@ -141,6 +141,13 @@ def test_whatever_the_numbers_are_a_curve_is_drawn(values):
     ET.fromstring(svg)
 
 
+def test_an_axis_of_counts_begins_at_none_and_has_whole_numbers():
+    for most, expected in ((1, [0, 1]), (3, [0, 1, 2, 3]), (15, [0, 5, 10, 15]), (7.0, [0, 2, 4, 6, 8]), (0, [0, 1])):
+        assert drawing._counts(most) == expected
+    line = {"": [(0.0, 5.0), (1.0, 15.0)]}
+    assert ">12.5<" not in drawing.curves("machines", line, alt="", is_count=True).svg
+
+
 def test_numbers_at_an_axis_have_the_room_that_they_take():
     svg = drawing.curves("loss", {"loss": [(0, -0.00084), (300, 0.00012)]}, alt="a", x_end=300).svg
     widest = max(len(text) for text in re.findall(r'text-anchor="end">([\d.,−e-]+)<', svg))

@@ -148,7 +148,7 @@ def test_every_premise_says_where_it_is_from(workspace):
     assert [each.value for each in shown] == [
         "1.7 times the mean",
         "70 % of the measured rate",
-        "5000.00 USD over 5 years",
+        "5,000.00 USD over 5 years",
         "300 W × 1.58 at 0.13 USD a kWh",
         "2 hours a month at 60.50 USD an hour",
     ]
@@ -161,7 +161,10 @@ def test_the_card_of_a_forecast_is_short_enough_and_says_it_in_its_first_sentenc
     assert card.lead.startswith("**10,000,000 requests a day, p95 within 50 ms: about 1,")
     assert len(re.sub(r'src="data:[^"]+"', "", card.html())) < 7_000
     assert len(card.html()) < 20_000
-    assert "`%cost check --requests-per-day 10M --p95-ms 50 --machine aws.g5.xlarge --budget" in one_line(card)
+    asked = f"--requests-per-day 10M --p95-ms 50 --machine {G5}"
+    assert f"`%cost check {asked} --budget" in one_line(card)  # of the same machine
+    judged = cost.check(requests_per_day="10M", p95_ms=50, machine=G5, spot=True, budget="10000usd", report=True)
+    assert f"`%cost show {asked} --spot` shows it without a budget" in one_line(judged.card())
 
 
 # ---- a budget ----

@@ -14,8 +14,10 @@ from aiinfra_lab import gpu
 from aiinfra_lab.config import Setting, settings
 from aiinfra_lab.errors import Conflict, Denied, NotFound, Unavailable, UsageProblem
 from aiinfra_lab.gpu import Offer
-from aiinfra_lab.gpu.exports import FORMS, ec2, hcl
+from aiinfra_lab.gpu.exports import FORMS, PoolSize, ec2, hcl, terraform
+from aiinfra_lab.gpu.exports.pool import rendered_pool
 from aiinfra_lab.gpu.exports.spec import spec_of
+from aiinfra_lab.gpu.pool_record import PoolRecord
 from aiinfra_lab.gpu.record import SessionRecord
 from aiinfra_lab.gpu.renting import LaunchSpec
 from aiinfra_lab.gpu.starting import SessionRequest
@@ -153,6 +155,13 @@ def test_terraform_would_format_nothing(workspace, offer):
     assert done.stdout == text
 
 
+@needs_terraform
+def test_terraform_would_format_nothing_of_a_pool(workspace):
+    text = terraform.render_pool(spec(), PoolSize(0, 8), settings()).text
+    done = subprocess.run(["terraform", "fmt", "-"], input=text, capture_output=True, text=True, check=True)
+    assert done.stdout == text
+
+
 def test_a_text_stays_one_in_terraforms_language():
     block = hcl.Block("locals", {"a": 'say "${x}" %{if}', "b:c": {"aiinfra:x": [1, True, None]}})
     assert hcl.written(block).splitlines()[1:3] == [
@@ -220,6 +229,60 @@ def test_the_job_of_a_skypilot_task_ends_at_the_deadline(workspace):
 def test_what_skypilot_does_not_rent_is_refused(workspace, provider, offer, what):
     with pytest.raises(UsageProblem, match=what):
         rendered("skypilot", offer, provider)
+
+
+# ---- a pool ----
+
+
+def a_pool(**fields: object) -> None:
+    plain = {"min": 1, "max": 4, "places": 4, "per_member": 2.0, "provider": "sim", "gpu": "A10G", "job": "j"}
+    open_store().commit([Record.new("sweep", PoolRecord(**{**plain, "started_at": time.time(), **fields}))])
+
+
+def test_a_pool_is_a_group_of_its_machines(workspace):
+    a_pool(spot=True, until_at=time.time() + 7200)
+    text = gpu.export("sweep", to="terraform").text
+    assert 'module "pool" {' in text
+    assert 'module "session"' not in text
+    for line in ('= "../modules/gpu-pool"', '= ["g5.xlarge"]', "min ", "= 1", "max ", "= 4", "spot ", "= true"):
+        assert line in text, line
+    assert ec2.time_text(time.time() + 7200)[:13] in text
+    stack = yaml.safe_load(gpu.export("sweep", to="pulumi").text)["config"]
+    assert "aiinfra:nodes" not in stack
+    found = stack["aiinfra:pools"]["sweep"]
+    assert (found["instance_types"], found["min"], found["max"], found["spot"]) == (["g5.xlarge"], 1, 4, True)
+
+
+def test_the_budget_of_a_pool_is_that_of_all_its_machines(workspace):
+    a_pool(budget_usd=8.0)
+    spec_, _, _ = rendered_pool(open_store().get(PoolRecord, "sweep"), request("sweep", None), "terraform", FORMS)
+    lasts_s = spec_.deadline_at - time.time()
+    assert 4 * lasts_s / 3600 * spec_.offer.dearest_usd_per_hour == pytest.approx(8.0, rel=0.02)
+    a_pool_until = time.time() + 600
+    stored = open_store().get(PoolRecord, "sweep")
+    open_store().commit([stored.with_(until_at=a_pool_until)])
+    spec_, _, _ = rendered_pool(open_store().get(PoolRecord, "sweep"), request("sweep", None), "terraform", FORMS)
+    assert spec_.deadline_at == a_pool_until
+
+
+def test_what_has_no_pools_says_so(workspace):
+    a_pool()
+    with pytest.raises(UsageProblem, match="gpu:sweep is a pool, and skypilot has none") as problem:
+        gpu.export("sweep", to="skypilot")
+    fix = "take pulumi or terraform; `%gpu export sweep-1 --to skypilot` writes one of its sessions"
+    assert problem.value.fix == fix
+
+
+def test_what_is_written_of_a_pool_is_what_terraform_takes(workspace, tmp_path):
+    a_pool()
+    gpu.export("sweep", to="terraform", into=tmp_path / "out")
+    assert (tmp_path / "out/terraform/modules/gpu-pool/main.tf").is_file()
+    assert (tmp_path / "out/terraform/modules/gpu-node/machine.sh.tftpl").is_file()  # the pool's machines run it
+    declared = (tmp_path / "out/terraform/modules/gpu-pool/variables.tf").read_text()
+    module = (tmp_path / "out/terraform/sweep/main.tf").read_text().partition('module "pool" {')[2]
+    given = set(re.findall(r"^  (\w+) +=", module, re.MULTILINE)) - {"source"}
+    assert {"instance_types", "min", "max"} <= given
+    assert given <= set(re.findall(r'^variable "(\w+)"', declared, re.MULTILINE))
 
 
 # ---- the verb ----

@@ -89,6 +89,11 @@ def test_sessions_are_rented_cut_taken_and_ended_under_papermill(example, tmp_pa
     cut = next(text for text in texts if "line 0" in text)
     assert re.findall(r"line (\d+)", cut) == [str(number) for number in range(10)]
     assert next(text for text in texts if "False" in text)  # the next machine has nothing of the one that was taken
+    trained = next(text for text in texts if "goes on from its checkpoint after step" in text)
+    assert re.search(r"train:line@2 goes on .*Training run train:line@2  ✓ done", trained, re.DOTALL)
+    assert [text for text in texts if text.startswith("Training run train:line@1  ✕ killed")]
+    assert [text for text in texts if re.match(r"Pool gpu:sweep  ● running .*\n.*1 session: 0 at work, 1 free", text)]
+    assert [text for text in texts if "Check gpu:check  ✓ nothing is left over" in text]
     ended = "Ended because its budget of 0.020 USD was spent"
     assert [text for text in texts if ended in " ".join(text.split())]
 

@@ -130,3 +130,19 @@ def test_a_part_of_a_recipe_has_only_the_steps_that_lead_to_what_is_wanted():
     assert [step.name for step in whole.leading_to("data:c").steps] == ["a", "c"]
     assert [step.name for step in whole.leading_to("data:d").steps] == ["a", "c", "d"]
     assert whole.leading_to("data:nothing") is None
+
+
+def test_what_steps_have_made_already_is_taken_and_they_do_not_run():
+    def made(name: str, *takes: str, after: tuple[str, ...] = ()) -> RecipeStep:
+        inputs = {each: f"{each}.x" for each in takes}
+        return RecipeStep(name, Path(f"{name}.ipynb"), inputs=inputs, outputs={"x": f"data:{name}"}, after=after)
+
+    whole = Recipe("r", "R", Path("r.toml"), {}, (made("a"), made("b", "a"), made("c", "a", "b", after=("b",))))
+    assert whole.from_what_is_there({}) == whole
+    (last,) = whole.from_what_is_there({"data:a": "data:a@2", "data:b": "data:b@7"}).steps
+    assert (last.inputs, last.data, last.after) == ({}, {"a": "data:a@2", "b": "data:b@7"}, ())
+    b, c = whole.from_what_is_there({"data:a": "data:a@2", "data:c": "data:c@1"}).steps
+    assert (b.inputs, b.data) == ({}, {"a": "data:a@2"})
+    assert (c.inputs, c.data, c.after) == ({"b": "b.x"}, {"a": "data:a@2"}, ("b",))
+    a, c = whole.from_what_is_there({"data:b": "data:b@7"}).steps
+    assert (a.name, c.inputs, c.data) == ("a", {"a": "a.x"}, {"b": "data:b@7"})

@@ -32,6 +32,10 @@ export interface Item extends Mark {
   deadline: number | null;
   job: string;
   actions: Action[];
+  /** What it is, where that is not what its noun's things are. */
+  kind: string;
+  /** The URI of what it belongs to and is listed below. */
+  group: string;
 }
 
 export interface Step {
@@ -66,6 +70,8 @@ export interface Fact {
   label: string;
   value: string;
   mark: Mark | null;
+  /** Which part of a limit the value is, from 0 to 1. */
+  share?: number | null;
 }
 
 export interface Arm {
@@ -102,7 +108,7 @@ const MARK = { word: '', glyph: '', tone: '' } satisfies Like<Mark>;
 const ACTION = { verb: '', title: '', question: '', consequence: '', instead: '', flags: {} } satisfies Like<Action>;
 const ITEM = {
   ...{ ...MARK, uri: '', noun: '', name: '', state: '', is_live: true, since: 0, detail: '', figure: '' },
-  ...{ facts: [''], progress: null, stoppable: true, deadline: null, job: '', actions: [ACTION] }
+  ...{ facts: [''], progress: null, stoppable: true, deadline: null, job: '', actions: [ACTION], kind: '', group: '' }
 } satisfies Like<Item>;
 const ITEMS = { rev: 0, workspace: null, items: [ITEM] };
 const FACTS = [{ label: '', value: '', mark: null }];

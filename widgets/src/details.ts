@@ -175,7 +175,18 @@ function list(facts: Fact[]): HTMLElement {
     if (fact.mark) {
       value.append(fact.value ? ' ' : '', mark(fact.mark.tone, `${fact.mark.glyph} ${fact.mark.word}`));
     }
+    if (typeof fact.share === 'number') {
+      value.append(meter(fact.share, `${fact.label}: ${fact.value}`));
+    }
   }
+  return found;
+}
+
+/** The text before it says the same; from four fifths on it looks as if it soon were all. */
+function meter(share: number, text: string): HTMLMeterElement {
+  const found = element('meter');
+  [found.max, found.high, found.value] = [1, 0.8, share];
+  found.setAttribute('aria-label', text);
   return found;
 }
 

@@ -34,7 +34,7 @@ export function sectionOf(item: Item): string {
 
 /** What kind of thing it is, in the singular. */
 export function kind(item: Item): string {
-  return (SECTIONS[item.noun] ?? OTHER)[1];
+  return item.kind || (SECTIONS[item.noun] ?? OTHER)[1];
 }
 
 export function asStopping(item: Item): Item {
@@ -49,6 +49,18 @@ export function asPerhapsStopping(item: Item): Item {
 /** In a section: trouble first, then newest; of what has ended the last is first. */
 export function inOrder(a: Item, b: Item): number {
   return (a.is_live ? rank(a) - rank(b) : 0) || b.since - a.since || a.job.localeCompare(b.job);
+}
+
+/** In their order, but what belongs to another one of them right below it: a group stands where its first would. */
+export function grouped(items: Item[]): Item[] {
+  const heads = new Map(items.map(item => [item.uri, item]));
+  const groups = new Map<Item, Item[]>();
+  for (const item of items) {
+    const head = heads.get(item.group) ?? item;
+    const members = groups.get(head) ?? [];
+    groups.set(head, head === item ? members : [...members, item]);
+  }
+  return [...groups].flatMap(([head, members]) => [head, ...members]);
 }
 
 /** The state that somebody should look at first, and how many things share it; none unless one is in trouble. */

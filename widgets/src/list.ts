@@ -5,7 +5,7 @@
 
 import type { Item } from './answers';
 import { element, put } from './dom';
-import { ARRIVED, ENDED, inOrder, matches, ORDER, sectionOf } from './item';
+import { ARRIVED, ENDED, grouped, inOrder, matches, ORDER, sectionOf } from './item';
 import { Row, type Keeper } from './row';
 import { Section } from './section';
 
@@ -138,7 +138,8 @@ export class List {
     const found = this.all.filter(item => this.isFound(item)).sort(inOrder);
     this.placed = new Map(this.all.map(item => [item.job, sectionOf(item)]));
     for (const id of ORDER.filter(each => each !== ARRIVED)) {
-      const items = found.filter(item => sectionOf(item) === id);
+      const own = found.filter(item => sectionOf(item) === id);
+      const items = id === ENDED ? own : grouped(own);
       if (items.length) {
         plans.push({ section: this.section(id), items });
       }
@@ -180,9 +181,10 @@ export class List {
       for (const node of [...section.list.children].filter(each => !wanted.has(this.keyOf(each)))) {
         node.remove();
       }
+      const heads = new Set(rows.map(item => item.uri));
       for (const [at, item] of rows.entries()) {
         const row = this.row(item);
-        row.place(section.id === ENDED, this.now());
+        row.place(section.id === ENDED, heads.has(item.group), this.now());
         put(section.list, row.node, at);
         yield;
       }

@@ -54,6 +54,7 @@ export class Panel extends Widget {
   private readonly lost = new Map<string, LostStop>();
   private arrived: Item[] = [];
   private detailed = 0;
+  private detailedAs = ''; // what the open row was when it was looked at
 
   constructor(
     private readonly api: Api,
@@ -224,6 +225,7 @@ export class Panel extends Widget {
   private async look(row: Row): Promise<void> {
     const { body, item } = row;
     this.detailed = Infinity; // no second look while this one waits
+    this.detailedAs = stateOf(item);
     try {
       const details = await this.api.details(item);
       body?.show(row.offered, details);
@@ -235,11 +237,13 @@ export class Panel extends Widget {
     this.detailed = performance.now();
   }
 
-  /** Look closer again at the row that is open, unless the pointer is over rows that this might move. */
+  /** Look closer again at the row that is open: after a while, unless the pointer is over rows that this might move, and
+   * at once when it has become something else. */
   private lookAgain(): void {
     const row = this.list.openRow;
     const isOverOthers = row && this.pointer.isOver(this.list.node) && !this.pointer.isOver(row.node);
-    if (row && !isOverOthers && performance.now() - this.detailed >= DETAILS_MS) {
+    const isDue = !isOverOthers && performance.now() - this.detailed >= DETAILS_MS;
+    if (row && (isDue || stateOf(row.item) !== this.detailedAs)) {
       void this.look(row);
     }
   }
@@ -335,6 +339,11 @@ export class Panel extends Widget {
 /** Whether it lives on as it was: what ends needs no word about what could not be done with it. */
 function isLiving(item: Item | undefined): boolean {
   return item !== undefined && item.is_live && item.state !== 'stopping';
+}
+
+/** By what an answer about an item is known to be old. */
+function stateOf(item: Item): string {
+  return `${item.job} ${item.state} ${item.detail}`;
 }
 
 function text(error: unknown): string {

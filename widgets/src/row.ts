@@ -114,8 +114,9 @@ export class Row {
     [this.progress.value, this.progress.max] = progress;
   }
 
-  /** Take one line, as what has ended does in its own section. */
-  place(isEnded: boolean, now: number): void {
+  /** Take one line, as what has ended does in its own section; stand below what it belongs to. */
+  place(isEnded: boolean, isMember: boolean, now: number): void {
+    this.node.classList.toggle('aiinfra-Item-member', isMember && !isEnded);
     if (this.isEnded !== isEnded) {
       this.isEnded = isEnded;
       this.node.classList.toggle('aiinfra-Item-ended', isEnded);

@@ -13,9 +13,18 @@ ALONE = "a kernel is brought by the session that has asked for it: alone it ends
 OURS = (
     "it carries this workspace's name: `%gpu check` lists it as kept by no session, and `%gpu stop --orphans` ends it"
 )
+BY_HAND = "no queue moves the group's desired capacity there: that is yours; a pool of `%gpu start` does it by itself"
 _PACKAGE = Path(__file__).parents[2]
 # In the wheel, and in a checkout.
 _INFRA = (_PACKAGE / "infra", _PACKAGE.parent / "infra")
+
+
+@dataclass(frozen=True, slots=True)
+class PoolSize:
+    """How many machines there are to be."""
+
+    min: int
+    max: int
 
 
 @dataclass(frozen=True, slots=True)

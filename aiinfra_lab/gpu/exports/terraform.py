@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from ...config import Settings
 from .ec2 import NETWORK, Ec2Node, is_zone_id
 from .hcl import Block, Expression, Pairs, written
-from .rendered import OURS, Rendered, infra
+from .rendered import BY_HAND, OURS, PoolSize, Rendered, infra
 
 if TYPE_CHECKING:
     from ..renting import LaunchSpec
@@ -17,21 +18,32 @@ _ENVIRONMENT = "aiinfra:environment"
 
 def render(spec: LaunchSpec, _provider: str, where: Settings) -> Rendered:
     """The root module, with the modules that it calls."""
-    node = Ec2Node.of(spec, where)
     head = f"# Session {spec.session}, as `%gpu start` would ask for it: written by `%gpu export --to terraform`.\n\n"
-    main = f"terraform/{spec.session}/main.tf"
+    node = Ec2Node.of(spec, where)
+    return _rendered(node, _session(node), head)
+
+
+def render_pool(spec: LaunchSpec, size: PoolSize, where: Settings) -> Rendered:
+    """The same of a pool of such machines: a group, which has none any more from its deadline on."""
+    head = f"# Pool {spec.session}, of what `%gpu start` would ask for: written by `%gpu export --to terraform`.\n\n"
+    node = Ec2Node.of(spec, where)
+    return _rendered(node, _pool(node, size), head, "terraform/modules/gpu-pool", notes=(BY_HAND,))
+
+
+def _rendered(node: Ec2Node, module: Block, head: str, *more: str, notes: Sequence[str] = ()) -> Rendered:
+    main = f"terraform/{node.session}/main.tf"
     lacks = [] if node.image else ["`-var image=ami-…`: an image with the drivers of its accelerators"]
     if not node.has_network:
         lacks.append("""`-var 'ssh_from=["192.0.2.7/32"]'`: from where ssh may come""")
     lacks.append("""`-var 'ssh_keys=["ssh-ed25519 …"]'`: who may log in""")
     return Rendered(
         files={
-            **infra("terraform/modules/environment", "terraform/modules/gpu-node", "machine.sh", "iam"),
-            main: head + written(*_blocks(node)),
+            **infra("terraform/modules/environment", "terraform/modules/gpu-node", "machine.sh", "iam", *more),
+            main: head + written(*_blocks(node), module),
         },
         main=main,
         use="terraform init && terraform plan",
-        notes=(*lacks, OURS),
+        notes=(*notes, *lacks, OURS),
     )
 
 
@@ -39,7 +51,7 @@ def _blocks(node: Ec2Node) -> list[Block]:
     source = {"source": "hashicorp/aws", "version": "~> 5.60"}
     providers = Block("required_providers", {"aws": Pairs(source)})
     ssh_keys = {"description": "Public keys that may log in.", "type": Expression("list(string)"), "default": []}
-    found = [
+    return [
         Block("terraform", {"required_version": ">= 1.9"}, [providers]),
         Block('provider "aws"', {"region": node.region}, [Block("default_tags", {"tags": _environment(node)})]),
         *_image(node),
@@ -47,7 +59,6 @@ def _blocks(node: Ec2Node) -> list[Block]:
         Block('variable "ssh_keys"', ssh_keys),
         *(_named_network(node) if node.has_network else _own_network(node)),
     ]
-    return [*found, _session(node)]
 
 
 def _environment(node: Ec2Node) -> dict[str, str]:
@@ -56,24 +67,31 @@ def _environment(node: Ec2Node) -> dict[str, str]:
 
 
 def _session(node: Ec2Node) -> Block:
-    given: dict[str, Any] = {
-        "source": "../modules/gpu-node",
+    price = {"most_usd_per_hour": node.most_usd_per_hour} if node.spot else {}
+    one = {"instance_type": node.type, "zone": _zone(node), "spot": node.spot, **price}
+    return Block('module "session"', _given(node, "gpu-node", one))
+
+
+def _pool(node: Ec2Node, size: PoolSize) -> Block:
+    several = {"instance_types": [node.type], "min": size.min, "max": size.max, "spot": node.spot}
+    return Block('module "pool"', _given(node, "gpu-pool", several))
+
+
+def _given(node: Ec2Node, module: str, machines: dict[str, Any]) -> dict[str, Any]:
+    return {
+        "source": f"../modules/{module}",
         "session": node.session,
         "owner": node.owner,
         "expires_at": node.expires_at,
         "machines": Expression("local.machines" if node.has_network else "module.environment.machines"),
         "image": _image_reference(node),
-        "instance_type": node.type,
-        "zone": _zone(node),
-        "spot": node.spot,
-        **({"most_usd_per_hour": node.most_usd_per_hour} if node.spot else {}),
+        **machines,
         **({"mig": {"profile": node.mig[0], "count": node.mig[1]}} if node.mig else {}),
         "root_gib": node.root_gib,
         "user": node.user,
         "ssh_keys": Expression("var.ssh_keys"),
         **({"setup": node.setup} if node.setup else {}),
     }
-    return Block('module "session"', given)
 
 
 def _image(node: Ec2Node) -> list[Block]:
