@@ -13,7 +13,8 @@ import pytest
 
 MACHINE_ID = Path("/etc/machine-id")
 _PATH = f"{os.environ['PATH']}:/usr/sbin:/sbin"
-_START = "hostname $1; mount --bind $2 /etc/machine-id; exec sleep 900"
+# It lives as long as the process that made it: then nobody has the other end of its input any more.
+_START = "hostname $1; mount --bind $2 /etc/machine-id; exec cat"
 
 needs_hosts = pytest.mark.skipif(
     os.geteuid() != 0 or not MACHINE_ID.exists() or not all(shutil.which(it, path=_PATH) for it in ("ip", "nsenter")),
@@ -46,7 +47,7 @@ class Host:
         apart = ["unshare", "--uts", "--mount", "--pid", "--fork", "--kill-child", "--mount-proc"]
         script = ["sh", "-c", _START, "start", f"host-{number}", str(machine_id)]
         command = ["ip", "netns", "exec", self.name, *apart, *script]
-        self._process = subprocess.Popen(command, env={**os.environ, "PATH": _PATH})
+        self._process = subprocess.Popen(command, env={**os.environ, "PATH": _PATH}, stdin=subprocess.PIPE)
         self._init = self._first_process()
 
     @property
@@ -79,7 +80,7 @@ class Host:
         """All of its processes are gone at once."""
         if self._process.poll() is None:
             self._process.kill()
-            self._process.wait()
+            self._process.communicate()
 
     def remove(self) -> None:
         self.cut_power()
@@ -93,7 +94,7 @@ class Host:
         until = time.monotonic() + 30
         while time.monotonic() < until:
             found = children.read_text().split()
-            if found and Path(f"/proc/{found[0]}/cmdline").read_bytes().startswith(b"sleep"):
+            if found and Path(f"/proc/{found[0]}/cmdline").read_bytes().startswith(b"cat"):
                 return found[0]
             time.sleep(0.02)
         raise AssertionError(f"{self.name} did not come up")

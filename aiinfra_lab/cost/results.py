@@ -52,7 +52,6 @@ class Forecast(Result):
     plan: CapacityPlan | None = field(default=None, metadata={"json": False})
     times: PipelineTimes | None = field(default=None, metadata={"json": False})
     rows: int = field(default=1, metadata={"json": False})
-    flags: tuple[str, ...] = field(default=(), metadata={"json": False})
 
     def card(self) -> Card:
         return forecast_cards.card(self)

@@ -298,7 +298,10 @@ def get(name: Annotated[Name, Live("gpu")], *, into: Destination | None = None) 
     followed = kernels.follow(kernel)
     if followed is None:
         return SessionOutput(found.record.uri, found.label, notes=("no code has run in it yet",))
-    return SessionOutput(found.record.uri, sessions.observe(found.record).label, _first_line(followed.code))
+    notes = (f"not over: {followed.lost}",) if followed.lost else ()
+    return SessionOutput(
+        found.record.uri, sessions.observe(found.record).label, _first_line(followed.code), notes=notes
+    )
 
 
 def _restored(found: sessions.ObservedSession, done: kernels.Restored, path: Path) -> SessionOutput:

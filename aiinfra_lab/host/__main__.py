@@ -1,8 +1,10 @@
 """`keep` reads a spec and keeps its kernel; `attach FOLDER` passes standard input and output to its core and back;
 `sync FOLDER` and `environment FOLDER` serve a folder of files, and one of Python environments.
 
-Three processes: the guard, which ends whatever is left below it when the core has ended, however that does; the core;
-and the kernel. The core ends when its guard does. So nothing is left unless both are killed in the same moment.
+Four processes, each the parent of the next: two guards, of which each ends whatever is left below it when the process
+below has ended, however that does; the core; and the kernel. The core ends when the first guard does. So nothing is
+left when any two of them are killed in the same moment: nothing but a process can end what detached itself, whose
+parent is then the next guard above, and only all three at once leave nobody.
 """
 
 from __future__ import annotations
@@ -81,32 +83,52 @@ def _guard(spec: HostSpec, folder: Path, report: int) -> None:
     guard, alive = os.getpid(), os.pipe()
     state = HostState(incarnation=spec.incarnation_after, pid=guard, socket=str(sockets / "core"), at=time.time())
     write_state(folder, state)
-    core = os.fork()
-    if core == 0:
+    second = os.fork()
+    if second == 0:
         os.close(alive[1])
         os.close(report)
-        core_loop = Core(spec, sockets, listener, state.but(core_pid=os.getpid()))
-        _end_with(alive[0], core_loop, spec.spare)
-        write_state(folder, core_loop.run())
+        second = os.getpid()
+        processes.adopt_orphans()
+        core = os.fork()
+        if core == 0:
+            core_loop = Core(spec, sockets, listener, state.but(core_pid=os.getpid()))
+            _end_with(alive[0], core_loop, spec.spare)
+            write_state(folder, core_loop.run())
+            if os.getppid() != second:
+                _clear_up(spec, state, sockets)
+            os._exit(0)
+        listener.close()
+        os.close(alive[0])
+        _watch_over(core, spec)
         if os.getppid() != guard:
-            shutil.rmtree(sockets, ignore_errors=True)
-            processes.run_apart(spec.at_end)
+            _clear_up(spec, state, sockets)
         os._exit(0)
     listener.close()
     os.close(alive[0])
-    signal.signal(signal.SIGTERM, lambda *_: processes.signal_process(core, signal.SIGTERM))
     os.write(report, b"listening\n")
     os.close(report)
-    _await(core)
+    _watch_over(second, spec)
+    _clear_up(spec, state, sockets)
+    held.close()
+
+
+def _watch_over(child: int, spec: HostSpec) -> None:
+    """Return when a child has ended and nothing of it is left."""
+    signal.signal(signal.SIGTERM, lambda *_: processes.signal_process(child, signal.SIGTERM))
+    _await(child)
     processes.end_descendants(spec.spare)
     processes.reap()
+
+
+def _clear_up(spec: HostSpec, state: HostState, sockets: Path) -> None:
+    """What is left to be done by the last of the processes."""
+    folder = Path(spec.folder)
     last = read_state(folder) or state
     if last.phase != "ended":
         last = last.but(phase="ended", why="its host core was killed", socket="", kernel_pid=0, at=time.time())
         write_state(folder, last)
     shutil.rmtree(sockets, ignore_errors=True)
     HostFiles(folder / "exchange").keep(())
-    held.close()
     processes.run_apart(spec.at_end)
 
 

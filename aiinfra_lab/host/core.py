@@ -20,9 +20,9 @@ from typing import Any
 
 from . import files, processes
 from .exchange import HostFiles, unpack_piece
-from .frames import Frame, Kind, MessageChannel, frame, pack, unpack
+from .frames import Frame, Kind, MessageChannel, frame, pieces, unpack
 from .idle import IdleWatch
-from .journal import Journal, JournalEntry
+from .journal import Journal
 from .kernel import Kernel, exit_text
 from .notice import NoticeWatch, wake_loop
 from .spec import LOG, MACHINE_ENDS, HostSpec, HostState, last_line, write_state
@@ -132,8 +132,8 @@ class Core:
             until.append(_NOTICE_S)
         if self.kill_at:
             until.append(self.kill_at - time.monotonic())
-        elif self.kernel is not None and not self.kernel.is_heard:
-            until.append(self.kernel.ask_again_s())
+        elif self.kernel is not None:
+            until.append(self.kernel.due_s())
         if self.stream is not None and self.stream.acknowledged < self.received:
             until.append(_ACKNOWLEDGE_AFTER_S)
         if self.journal.is_sealable:
@@ -198,7 +198,7 @@ class Core:
     def _from_kernel(self, kernel: Kernel, ready: dict[Any, int]) -> None:
         """Write down what it sent. Outputs come before replies: a reply is what says that all is there."""
         for channel in (MessageChannel.IOPUB, MessageChannel.SHELL, MessageChannel.STDIN, MessageChannel.CONTROL):
-            if kernel.sockets[channel] in ready:
+            if kernel.sockets[channel] in ready or (channel is MessageChannel.SHELL and kernel.is_holding):
                 for parts in kernel.receive(channel):
                     self._record(channel, parts)
         if kernel.is_heard and self.state.phase == "starting":
@@ -221,7 +221,7 @@ class Core:
         """The kernel has ended: write down its last outputs, end what it left, and do what comes next."""
         was_ready, after = kernel.is_heard, self.after_end
         for channel in (MessageChannel.IOPUB, MessageChannel.SHELL):
-            for parts in kernel.receive(channel):
+            for parts in kernel.rest(channel):
                 self._record(channel, parts)
         for each in (*kernel.sockets.values(), kernel.pidfd):
             self.poller.unregister(each)
@@ -232,6 +232,8 @@ class Core:
             how = f"its kernel ended {exit_text(status)}"
             if not was_ready and (line := last_line(self.folder / LOG)):
                 how = f"{how}: {line}"
+            if unseen := kernel.unseen():
+                self._record(MessageChannel.IOPUB, unseen)
             self._report(crashed=self.state.incarnation, crash=how)
             self.crashes = [at for at in self.crashes if at > time.monotonic() - STABLE_S * MOST_CRASHES]
             self.crashes.append(time.monotonic())
@@ -373,14 +375,14 @@ class Core:
     # ---- what is reported ----
 
     def _record(self, channel: MessageChannel, parts: list[bytes]) -> None:
-        payload = pack(channel, parts, time.time())
+        payload = pieces(channel, parts, time.time())
         try:
-            number = self.journal.append(payload)
+            number = self.journal.append(*payload)
         except OSError as problem:
             number = self.journal.last
             self.state = self.state.but(problem=f"its host writes nothing down: {problem.strerror}")
         if self.stream is not None:
-            self.stream.pass_on(JournalEntry(number, payload))
+            self.stream.pass_on(number, *payload)
 
     def _report(self, **changes: Any) -> None:
         """Change the state, for whoever looks at the file and for the owner."""

@@ -65,13 +65,22 @@ def frame(kind: int, number: int = 0, payload: bytes = b"") -> bytes:
     return _HEAD.pack(len(payload), kind, number) + payload
 
 
+def frame_head(kind: int, number: int, size: int) -> bytes:
+    """What goes before a payload of that size."""
+    return _HEAD.pack(size, kind, number)
+
+
 def pack(channel: int, parts: Sequence[bytes], at: float) -> bytes:
     """A message as a frame and a journal hold it."""
-    head = struct.pack(f">BdH{len(parts)}I", channel, at, len(parts), *map(len, parts))
-    return b"".join((head, *parts))
+    return b"".join(pieces(channel, parts, at))
 
 
-def unpack(payload: bytes) -> Message:
+def pieces(channel: int, parts: Sequence[bytes], at: float) -> Sequence[bytes]:
+    """The same, not joined yet: a large message is not copied for it."""
+    return (struct.pack(f">BdH{len(parts)}I", channel, at, len(parts), *map(len, parts)), *parts)
+
+
+def unpack(payload: bytes | memoryview) -> Message:
     """The message of a payload. ValueError when it holds none."""
     try:
         channel, at, count = struct.unpack_from(">BdH", payload)
@@ -80,7 +89,7 @@ def unpack(payload: bytes) -> Message:
         raise ValueError(f"no message: {problem}") from None
     start, parts = 11 + 4 * count, []
     for size in sizes:
-        parts.append(payload[start : start + size])
+        parts.append(bytes(payload[start : start + size]))
         start += size
     if start != len(payload):
         raise ValueError(f"a message of {start} bytes in {len(payload)}")

@@ -11,7 +11,7 @@ import os
 import struct
 import zlib
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -20,12 +20,15 @@ from . import files
 _RECORD = struct.Struct(">QII")  # number, bytes, CRC-32
 SEGMENT_BYTES = 1 << 20
 LIMIT_BYTES = 1 << 30
+_JOINED_BYTES = 1 << 16  # less than that is written at one time
 _OPEN, _SEALED = ".log", ".log.z"
 
 
 class JournalEntry(NamedTuple):
+    """payload: a part of what was read at one time, which is held as long as it is."""
+
     number: int
-    payload: bytes
+    payload: memoryview
 
 
 class _Segment:
@@ -86,22 +89,27 @@ class Journal:
         """What it takes on disk, in bytes."""
         return sum(segment.size for segment in self._segments)
 
-    def append(self, payload: bytes) -> int:
-        """Write a record down, and return its number. OSError when the disk takes nothing: the number is used up."""
+    def append(self, *pieces: bytes) -> int:
+        """Write a record down, and return its number. OSError when the disk takes nothing: the number is used up.
+
+        pieces: the payload, which is written as it is: joining a large one would take its size in memory again
+        """
         self.last += 1
-        data = _RECORD.pack(self.last, len(payload), zlib.crc32(payload)) + payload
+        size, check = 0, 0
+        for piece in pieces:
+            size, check = size + len(piece), zlib.crc32(piece, check)
         if self._file < 0:
             self._begin(self.last)
         current = self._segments[-1]
         try:
-            _write(self._file, data)
+            _write(self._file, (_RECORD.pack(self.last, size, check), *pieces))
         except OSError:
             # Half a record would end the file for whoever reads it: a later one begins another file.
             with contextlib.suppress(OSError):
                 os.ftruncate(self._file, current.size)
             self._close()
             raise
-        current.size += len(data)
+        current.size += _RECORD.size + size
         if current.size >= self._segment_bytes:
             self._close()
             self._keep_to_limit()
@@ -212,17 +220,20 @@ class Journal:
 
 def _records(data: bytes) -> Iterator[JournalEntry]:
     """The whole records at the beginning of a file's content."""
-    at = 0
+    at, view = 0, memoryview(data)
     while at + _RECORD.size <= len(data):
         number, size, check = _RECORD.unpack_from(data, at)
-        payload = data[at + _RECORD.size : at + _RECORD.size + size]
+        payload = view[at + _RECORD.size : at + _RECORD.size + size]
         if len(payload) < size or zlib.crc32(payload) != check:
             return
         at += _RECORD.size + size
         yield JournalEntry(number, payload)
 
 
-def _write(file: int, data: bytes) -> None:
-    view = memoryview(data)
-    while view:
-        view = view[os.write(file, view) :]
+def _write(file: int, pieces: Sequence[bytes]) -> None:
+    if sum(map(len, pieces)) < _JOINED_BYTES:
+        pieces = (b"".join(pieces),)
+    for piece in pieces:
+        view = memoryview(piece)
+        while view:
+            view = view[os.write(file, view) :]

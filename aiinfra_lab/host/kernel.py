@@ -6,17 +6,20 @@ import contextlib
 import hashlib
 import hmac
 import json
+import math
 import os
 import signal
 import subprocess
 import time
 import uuid
-from collections.abc import Iterator, Sequence
+from collections import deque
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from . import files, notice, processes
 from .frames import MessageChannel
+from .pump import Pump
 from .spec import HostSpec
 
 DELIMITER = b"<IDS|MSG>"
@@ -31,7 +34,11 @@ _KINDS = {
 _IDENTITY = b"aiinfra-host"
 # A request waits in the socket until the kernel has begun; one that was answered unheard is repeated soon.
 _ASK_S, _ASK_AGAIN_S = 5.0, 0.05
-_AT_ONCE = 200  # messages of one channel, before the others are looked at again
+# Messages of one channel, before the others are looked at again, and how much may be in them.
+_AT_ONCE, _AT_ONCE_BYTES = 200, 1 << 22
+_REST_MS = 20  # within which what a kernel that has ended has sent goes on coming
+_SILENT_S, _HELD_LOOK_S = 1.0, 0.1
+_REMEMBERED = 1000
 
 
 class Kernel:
@@ -48,9 +55,17 @@ class Kernel:
         connection = sockets / f"kernel-{incarnation}.json"
         info = {"transport": "ipc", "ip": ip, **_PORTS, "key": spec.key, "signature_scheme": "hmac-sha256"}
         files.write(connection, json.dumps(info).encode())
+        published = int(MessageChannel.IOPUB)
+        self._pump = Pump(f"{ip}-{published}", f"{ip}-p{published}")
         self.sockets = {channel: self._connected(context, channel, ip) for channel in _KINDS}
         self.started_at = time.monotonic()
         self._answers, self._published, self._asked_at = 0, 0, -_ASK_S
+        self._held: deque[tuple[list[bytes], float]] = deque()  # replies, and when each came
+        self._published_at = 0.0
+        self._idle: dict[str, None] = {}  # the requests whose outputs have all come, of late
+        self._asked: dict[str, tuple[bytes, str]] = {}  # requests to run code that are not known to have begun
+        self._running = ""  # the request whose code runs
+        self._count = 0  # of the code that has begun last
         self._busy: set[str] = set()  # the requests that it works on: of one channel while it is busy with another
         try:
             self.process = subprocess.Popen(
@@ -87,37 +102,104 @@ class Kernel:
             self._asked_at = time.monotonic()
             self._request("kernel_info_request")
 
-    def ask_again_s(self) -> float:
-        """Seconds until it is to be asked again."""
-        return _ASK_AGAIN_S if self._answers else _ASK_S
+    def due_s(self) -> float:
+        """Seconds until it is to be asked again, or a reply is kept back no longer."""
+        if self.is_holding:
+            return _HELD_LOOK_S
+        return math.inf if self.is_heard else _ASK_AGAIN_S if self._answers else _ASK_S
 
     def receive(self, channel: MessageChannel) -> Iterator[list[bytes]]:
-        """What has come by a channel, without waiting; the answer to our own first question is kept back."""
-        for _ in range(_AT_ONCE):
+        """What has come by a channel, without waiting; the answer to our own first question is kept back, and a reply
+        until the outputs before it have come."""
+        count = size = 0
+        while count < _AT_ONCE and size < _AT_ONCE_BYTES:
             try:
                 parts = self.sockets[channel].recv_multipart(self._zmq.NOBLOCK)
             except self._zmq.Again:
-                return
+                if channel is MessageChannel.IOPUB:
+                    self._pump.has_read_all()
+                break
+            count, now = count + 1, sum(map(len, parts))
+            size += now
             if channel is MessageChannel.IOPUB:
-                self._published += 1
+                self._published, self._published_at = self._published + 1, time.monotonic()
+                for part in parts:
+                    self._pump.has_read(len(part))
                 self._note_status(parts)
-            if channel is MessageChannel.CONTROL and parts[0] == DELIMITER:  # no client's address before it
+            if channel is MessageChannel.SHELL:
+                self._held.append((parts, time.monotonic()))
+            elif channel is MessageChannel.CONTROL and parts[0] == DELIMITER:  # no client's address before it
                 self._answers += 1
             else:
                 yield parts
+        if channel is MessageChannel.SHELL:
+            yield from self._replies()
+
+    @property
+    def is_holding(self) -> bool:
+        """Whether there are replies that `receive` has kept back."""
+        return bool(self._held)
+
+    def rest(self, channel: MessageChannel) -> Iterator[list[bytes]]:
+        """All that has come by a channel of a kernel that has ended."""
+        while self.sockets[channel].poll(_REST_MS):
+            yield from self.receive(channel)
+        if channel is MessageChannel.SHELL:
+            yield from self._replies(is_all=True)
+
+    def _replies(self, *, is_all: bool = False) -> Iterator[list[bytes]]:
+        """The replies, in order, whose outputs have all come. The sockets say nothing of the order between them, so
+        that is known by the status behind the outputs; of a kernel that does not publish it, by its silence."""
+        while self._held:
+            parts, at = self._held[0]
+            silent_s = time.monotonic() - max(at, self._published_at)
+            if not is_all and _parent(parts) not in self._idle and silent_s < _SILENT_S:
+                return
+            self._held.popleft()
+            yield parts
+
+    def unseen(self) -> list[bytes]:
+        """What a kernel that has ended ran at that moment, as it would have published it: its last words are lost when
+        it ends at once. Empty when it ran nothing, or that is known."""
+        if not self._asked or self._running:
+            return []
+        header, code = next(iter(self._asked.values()))
+        content = {"code": code, "execution_count": self._count + 1}
+        return [b"kernel.execute_input", DELIMITER, *self._signed("execute_input", content, json.loads(header))]
+
+    def _note_request(self, parts: Sequence[bytes]) -> None:
+        with contextlib.suppress(ValueError, KeyError, IndexError, TypeError):
+            at = parts.index(DELIMITER)
+            header, content = json.loads(parts[at + 2]), json.loads(parts[at + 5])
+            if header["msg_type"] == "execute_request" and not content.get("silent"):
+                self._asked[header["msg_id"]] = (parts[at + 2], content["code"])
 
     def _note_status(self, parts: list[bytes]) -> None:
         """Follow what it works on, by the status that it publishes before and after each request."""
-        if not parts[0].endswith(b"status"):
+        if not parts[0].endswith((b"status", b"execute_input")):
             return
-        with contextlib.suppress(ValueError, KeyError):
+        with contextlib.suppress(ValueError, KeyError, IndexError, TypeError):
             at = parts.index(DELIMITER)
             parent = json.loads(parts[at + 3])["msg_id"]
+            if parts[0].endswith(b"execute_input"):
+                self._count, self._running = json.loads(parts[at + 5])["execution_count"], parent
+                self._asked.pop(parent, None)
+                return
             state = json.loads(parts[at + 5])["execution_state"]
-            self._busy.add(parent) if state == "busy" else self._busy.discard(parent)
+            if state == "busy":
+                self._busy.add(parent)
+            else:
+                self._busy.discard(parent)
+                self._asked.pop(parent, None)
+                self._running = "" if parent == self._running else self._running
+                self._idle[parent] = None
+                if len(self._idle) > _REMEMBERED:
+                    del self._idle[next(iter(self._idle))]
 
     def send(self, channel: MessageChannel, parts: Sequence[bytes]) -> None:
         """Pass a client's message on; dropped when the kernel takes none any more."""
+        if channel is MessageChannel.SHELL:
+            self._note_request(parts)
         with contextlib.suppress(self._zmq.Again):
             self.sockets[channel].send_multipart(parts, self._zmq.NOBLOCK)
 
@@ -137,6 +219,7 @@ class Kernel:
         """Close the sockets to it."""
         for socket in self.sockets.values():
             socket.close(linger=0)
+        self._pump.close()
         if hasattr(self, "pidfd"):
             os.close(self.pidfd)
 
@@ -147,15 +230,16 @@ class Kernel:
         socket.rcvhwm = 0  # what the kernel publishes is written down, never dropped
         if channel is MessageChannel.IOPUB:
             socket.subscribe(b"")
+            socket.connect(f"ipc://{ip}-p{int(channel)}")
         else:
             socket.identity = _IDENTITY
-        socket.connect(f"ipc://{ip}-{int(channel)}")
+            socket.connect(f"ipc://{ip}-{int(channel)}")
         return socket
 
     def _request(self, kind: str, content: dict[str, Any] | None = None) -> None:
         self.send(MessageChannel.CONTROL, [DELIMITER, *self._signed(kind, content or {})])
 
-    def _signed(self, kind: str, content: dict[str, Any]) -> list[bytes]:
+    def _signed(self, kind: str, content: dict[str, Any], parent: Mapping[str, Any] | None = None) -> list[bytes]:
         """A message by Jupyter's protocol: signature, header, parent header, metadata, content."""
         header = {
             "msg_id": uuid.uuid4().hex,
@@ -165,11 +249,18 @@ class Kernel:
             "msg_type": kind,
             "version": "5.3",
         }
-        parts = [json.dumps(part).encode() for part in (header, {}, {}, content)]
+        parts = [json.dumps(part).encode() for part in (header, parent or {}, {}, content)]
         check = hmac.new(self._key, digestmod=hashlib.sha256)
         for part in parts:
             check.update(part)
         return [check.hexdigest().encode(), *parts]
+
+
+def _parent(parts: Sequence[bytes]) -> str:
+    """The request that a message is about; empty when it does not say so."""
+    with contextlib.suppress(ValueError, KeyError, IndexError, TypeError):
+        return str(json.loads(parts[parts.index(DELIMITER) + 3])["msg_id"])
+    return ""
 
 
 def exit_text(status: int) -> str:

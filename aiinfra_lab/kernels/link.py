@@ -17,7 +17,7 @@ from typing import Any
 
 from ..errors import Unavailable
 from ..host.frames import Frame, Kind, Message, MessageChannel, frame, pack, unpack
-from ..host.journal import Journal, JournalEntry
+from ..host.journal import Journal
 from ..host.spec import HostState
 from ..host.stream import Stream
 from ..leftovers import temporary
@@ -75,7 +75,7 @@ class Link:
         with contextlib.suppress(OSError):  # a full disk: it goes now or never, and its number is used up
             self.sent.append(payload)
         if self._stream is not None:
-            self._stream.pass_on(JournalEntry(self.sent.last, payload))
+            self._stream.pass_on(self.sent.last, payload)
 
     def lease(self, left_s: float | None, reason: str, idle_s: float | None = None) -> None:
         """Set the lease anew. It is told as it is at that moment, also after a break: it never waits in line."""

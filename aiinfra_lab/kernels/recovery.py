@@ -17,6 +17,7 @@ from ..files import writing
 from ..host import journal
 from ..host.frames import MessageChannel, unpack
 from ..host.kernel import DELIMITER
+from ..host.spec import HostState
 from .kept import KeptKernel
 
 Output = dict[str, Any]
@@ -30,7 +31,8 @@ class Execution:
     """Code that somebody has run, and what came of it as far as it is kept.
 
     id: of the request's message. count: the kernel's number for it. at: when it began, in epoch seconds of the host.
-    messages: its outputs, as whole messages. is_over: whether the kernel was done with it.
+    messages: its outputs, as whole messages. is_over: whether the kernel was done with it, or has ended. lost: how the
+    kernel has ended in the middle of it, empty while it has not.
     """
 
     id: str
@@ -39,6 +41,7 @@ class Execution:
     at: float
     messages: list[dict[str, Any]] = field(default_factory=list)
     is_over: bool = False
+    lost: str = ""
 
     @property
     def outputs(self) -> Iterator[Output]:
@@ -50,7 +53,13 @@ class Execution:
 def executions(kernel: KeptKernel) -> list[Execution]:
     """What has been run in the kernel, the oldest first, as far as the journal reaches back."""
     found: dict[str, Execution] = {}
+    state = HostState()
     for at, message in _published(kernel):
+        if isinstance(message, HostState):
+            if message.incarnation != state.incarnation or message.crashed != state.crashed:
+                _lose(found.values(), message)
+            state = message
+            continue
         parent = message["parent_header"].get("msg_id", "")
         kind, content = message["msg_type"], message["content"]
         if kind == "execute_input":
@@ -61,6 +70,14 @@ def executions(kernel: KeptKernel) -> list[Execution]:
             elif kind == "status" and content["execution_state"] == "idle":
                 running.is_over = True
     return list(found.values())
+
+
+def _lose(running: Iterable[Execution], state: HostState) -> None:
+    """The kernel of what runs has ended, and another one may have taken its place."""
+    how = state.crash if state.crashed == state.incarnation else "its kernel was restarted"
+    for each in running:
+        if not each.is_over:
+            each.is_over, each.lost = True, how
 
 
 def newest(kernel: KeptKernel) -> Execution | None:
@@ -155,8 +172,14 @@ def messages(kernel: KeptKernel, channel: MessageChannel, request: str) -> Itera
             yield message
 
 
-def _published(kernel: KeptKernel) -> Iterator[tuple[float, dict[str, Any]]]:
-    return _sent(kernel, MessageChannel.IOPUB)
+def _published(kernel: KeptKernel) -> Iterator[tuple[float, dict[str, Any] | HostState]]:
+    """What the kernel has published, and in between what its host core has reported of it."""
+    for entry in journal.read(kernel.folder / "received"):
+        message = unpack(entry.payload)
+        if message.channel == MessageChannel.STATE:
+            yield message.at, HostState.load(message.parts[0])
+        elif message.channel == MessageChannel.IOPUB and (found := _message(message.parts)) is not None:
+            yield message.at, found
 
 
 def _sent(kernel: KeptKernel, channel: MessageChannel) -> Iterator[tuple[float, dict[str, Any]]]:

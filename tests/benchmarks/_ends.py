@@ -16,6 +16,7 @@ import psutil
 from nbformat.v4 import new_code_cell, new_notebook
 
 from aiinfra_lab import gpu, kernels
+from aiinfra_lab.host.spec import read_state
 from aiinfra_lab.kernels import KeptKernel
 from tests.conftest import end_supervisor, until
 from tests.kernels.test_keeper import core_pid, keeper_pids
@@ -60,10 +61,18 @@ def _session_ends(home: Path) -> dict[str, Callable[[KeptKernel], object]]:
         "kernel killed, then stop": lambda kept: (_kill(kept.state().kernel_pid), gpu.stop(NAME)),
         "kernel killed again and again": _crashes,
         "core killed": lambda kept: _kill(core_pid(kept)),
-        "guard killed": lambda kept: _kill(psutil.Process(core_pid(kept)).ppid()),
+        "guard killed": lambda kept: _kill(_guard(kept)),
+        "second guard killed": lambda kept: _kill(psutil.Process(core_pid(kept)).ppid()),
+        "guard and core killed": lambda kept: (_kill(core_pid(kept)), _kill(_guard(kept))),
         "keeper and supervisor killed, then stop": without_keeper,
         "supervisor killed, then stop": without_supervisor,
     }
+
+
+def _guard(kept: KeptKernel) -> int:
+    found = read_state(kept.host)
+    assert found is not None
+    return found.pid
 
 
 def _crashes(kept: KeptKernel) -> None:
@@ -88,7 +97,9 @@ def _step_ends() -> dict[str, Callable[[subprocess.Popen[bytes], psutil.Process]
         "runner killed": lambda runner, kernel: _kill(runner.pid),
         "kernel killed": lambda runner, kernel: _kill(kernel.pid),
         "core killed": lambda runner, kernel: _kill(ancestor(kernel, 1)),
-        "guard killed": lambda runner, kernel: _kill(ancestor(kernel, 2)),
+        "guard killed": lambda runner, kernel: _kill(ancestor(kernel, 3)),
+        "second guard killed": lambda runner, kernel: _kill(ancestor(kernel, 2)),
+        "guard and core killed": lambda runner, kernel: [_kill(each) for each in (ancestor(kernel, 3), kernel.ppid())],
     }
 
 
@@ -112,7 +123,7 @@ def _after_session(home: Path, end: Callable[[KeptKernel], object]) -> int:
     gpu.start(NAME)
     kept = KeptKernel.of(f"gpu:{NAME}")
     kernels.execute(kept, CHILDREN, lambda output: None)
-    tree = _tree(psutil.Process(core_pid(kept)).ppid(), home)
+    tree = _tree(_guard(kept), home)
     end(kept)
     left = _left(tree)
     if gpu.show(NAME).state in ("running", "starting", "stopping"):
@@ -133,7 +144,7 @@ def _after_step(home: Path, end: Callable[[subprocess.Popen[bytes], psutil.Proce
     kernel = psutil.Process(json.loads((home / "notebooks" / "begun").read_text())[0])
     core = kernel.parent()
     assert core is not None
-    tree = _tree(core.ppid(), home / "notebooks")
+    tree = _tree(psutil.Process(core.ppid()).ppid(), home / "notebooks")
     end(runner, kernel)
     left = _left(tree)
     runner.kill()

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from aiinfra_lab.cost.choice import choose
 from aiinfra_lab.cost.prices import SHIPPED, Catalogue, read
 
-from . import _anywhere, _choice, _cut_links, _ends, _feels_local, _idle, _many, _renting, _sync
+from . import _anywhere, _choice, _cut_links, _ends, _feels_local, _idle, _many, _renting, _sync, _taken
 from .rows import Figure, at_least, at_most, exactly, row
 
 __all__ = [
@@ -20,6 +20,7 @@ __all__ = [
     "_many",
     "_renting",
     "_sync",
+    "_taken",
 ]  # whose rows are registered by the import
 ROWS, REQUESTS, SEED = 50_000, 1000, 8
 

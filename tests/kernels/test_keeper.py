@@ -4,6 +4,7 @@ import re
 import signal
 from pathlib import Path
 
+import psutil
 import pytest
 
 from aiinfra_lab import gpu, jobs
@@ -113,6 +114,19 @@ def test_a_killed_guard_takes_all_along(kept, run, workspace):
     os.kill(read_state(kept.host).pid, signal.SIGKILL)
     until(lambda: gone(kernel) and gone(child))
     until(lambda: gpu.show("trainer").state == "ended (its host core was killed)")
+
+
+@pytest.mark.parametrize("killed", [("guard", "core"), ("guard", "second"), ("second", "core"), ("second",)])
+def test_two_that_are_killed_at_once_leave_nothing(kept, run, workspace, killed):
+    child, kernel = hiding_child(run, workspace), kept.state().kernel_pid
+    host = read_state(kept.host)
+    pids = {"guard": host.pid, "second": psutil.Process(host.core_pid).ppid(), "core": host.core_pid}
+    assert len({*pids.values()}) == 3
+    for name in killed:
+        os.kill(pids[name], signal.SIGKILL)
+    until(lambda: all(map(gone, (*pids.values(), kernel, child))))
+    until(lambda: gpu.show("trainer").state == "ended (its host core was killed)")
+    assert not Path(host.socket).parent.exists()
 
 
 def test_a_killed_keeper_is_started_again_and_its_kernel_goes_on(kept, run):

@@ -7,7 +7,7 @@ import pytest
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook, new_output
 
 from aiinfra_lab import gpu, kernels
-from aiinfra_lab.errors import NotFound, UsageProblem
+from aiinfra_lab.errors import Failed, NotFound, UsageProblem
 from aiinfra_lab.kernels.recovery import executions
 from tests.conftest import until
 from tests.kernels.test_keeper import kill_keeper
@@ -101,6 +101,18 @@ def test_a_session_that_has_ended_still_tells(kept, run, notebook, capsys):
     assert gpu.get("trainer").code == "import time"
     assert capsys.readouterr().out == LINES
     assert gpu.get("trainer", into=notebook).cells == 1
+
+
+@pytest.mark.parametrize("death", ["os.kill(os.getpid(), 11)", "time.sleep(0.5); os.kill(os.getpid(), 11)"])
+def test_after_a_crash_it_is_the_cell_that_crashed_and_nothing_is_waited_for(kept, run, death):
+    run("a = 1")
+    with pytest.raises(Failed, match="SIGSEGV"):
+        run(f"import os, time; {death}")
+    found = gpu.get("trainer")
+    assert found.code == f"import os, time; {death}"
+    assert "SIGSEGV" in found.notes[0]
+    run("a = 2")
+    assert (gpu.get("trainer").code, gpu.get("trainer").notes) == ("a = 2", ())
 
 
 def test_a_new_session_of_that_name_knows_nothing_of_the_one_before(kept, run):

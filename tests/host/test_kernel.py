@@ -1,0 +1,96 @@
+"""What a host core hears of its kernel, and in which order, whatever the sockets between them make of it."""
+
+import json
+import sys
+import tempfile
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+import zmq
+
+from aiinfra_lab.host.frames import MessageChannel
+from aiinfra_lab.host.kernel import DELIMITER, Kernel
+from aiinfra_lab.host.spec import HostSpec
+from tests.conftest import until
+
+# A kernel as far as its sockets go: its code is what a test has it send.
+FAKE = """
+import json, os, sys, time, zmq
+info = json.loads(open(sys.argv[1]).read())
+context = zmq.Context()
+out, shell = context.socket(zmq.XPUB), context.socket(zmq.ROUTER)
+out.sndhwm = 0
+out.bind(f"ipc://{info['ip']}-{info['iopub_port']}")
+shell.bind(f"ipc://{info['ip']}-{info['shell_port']}")
+out.recv()
+address = shell.recv_multipart()[0]
+def message(parent, **content):
+    return [b"<IDS|MSG>", b"", b"{}", json.dumps({"msg_id": parent}).encode(), b"{}", json.dumps(content).encode()]
+def reply(parent): shell.send_multipart([address, *message(parent, status="ok")])
+def publish(topic, parent, **content): out.send_multipart([topic.encode(), *message(parent, **content)])
+def status(parent, state): publish("kernel.status", parent, execution_state=state)
+"""
+
+
+@pytest.fixture
+def begin() -> Iterator[Callable[[str], Kernel]]:
+    """A kernel that runs that code once it is asked something."""
+    kernels = []
+    with tempfile.TemporaryDirectory() as folder:  # short, since sockets have short paths
+
+        def begin(code: str) -> Kernel:
+            (Path(folder) / "kernel.py").write_text(FAKE + code)
+            argv = [sys.executable, "kernel.py", "{connection_file}"]
+            kernels.append(Kernel(HostSpec(folder, argv, folder, {}, "key"), Path(folder), 1, zmq.Context()))
+            kernels[0].send(MessageChannel.SHELL, [b"ask"])
+            return kernels[0]
+
+        yield begin
+        for kernel in kernels:
+            kernel.signal(9)
+            kernel.process.wait()
+            kernel.close()
+
+
+def heard(kernel: Kernel, replies: int = 1) -> list[str]:
+    """What comes until so many replies have."""
+    found: list[str] = []
+
+    def is_all() -> bool:
+        for channel in (MessageChannel.IOPUB, MessageChannel.SHELL):
+            is_reply = channel is MessageChannel.SHELL
+            found.extend("reply" if is_reply else parts[0].decode() for parts in kernel.receive(channel))
+        return found.count("reply") == replies
+
+    until(is_all)
+    return found
+
+
+def test_a_reply_waits_for_the_outputs_before_it_however_late_they_come(begin):
+    code = "status('a', 'busy'); reply('a'); time.sleep(0.5); publish('stream', 'a'); status('a', 'idle'); reply('b')\n"
+    code += "time.sleep(0.3); status('b', 'busy'); status('b', 'idle'); time.sleep(600)"
+    found = heard(begin(code), 2)
+    assert found == ["kernel.status", "stream", "kernel.status", "reply", "kernel.status", "kernel.status", "reply"]
+
+
+def test_a_reply_without_a_status_comes_all_the_same(begin):
+    assert heard(begin("publish('stream', 'a'); reply('a'); time.sleep(600)")) == ["stream", "reply"]
+
+
+def test_code_that_ended_its_kernel_at_once_is_known(begin):
+    parts = [b"", b'{"msg_id": "b", "msg_type": "execute_request"}', b"{}", b"{}", b'{"code": "crash()"}']
+    kernel = begin("publish('kernel.execute_input', 'a', execution_count=4); status('a', 'idle')")
+    kernel.send(MessageChannel.SHELL, [b"client", DELIMITER, *parts])
+    kernel.process.wait()
+    assert len([*kernel.rest(MessageChannel.IOPUB)]) == 2
+    message = [json.loads(part) for part in kernel.unseen()[3:]]
+    assert (message[0]["msg_type"], message[1]["msg_id"]) == ("execute_input", "b")
+    assert message[3] == {"code": "crash()", "execution_count": 5}
+
+
+def test_all_that_a_kernel_has_sent_is_there_once_it_has_ended(begin):
+    kernel = begin("for n in range(500): publish('stream', 'a')\nreply('a')")
+    kernel.process.wait()
+    assert len([*kernel.rest(MessageChannel.IOPUB)]) == 500
+    assert len([*kernel.rest(MessageChannel.SHELL)]) == 1
