@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 import polars as pl
+import typeguard
 
 from .. import files, modes
 from ..config import Settings, opt_out
@@ -45,10 +46,21 @@ def _as_it_was() -> Iterator[None]:
         sqlite3.converters.update(converters)
 
 
+@contextlib.contextmanager
+def _unchecked() -> Iterator[None]:
+    """Import Feast without its run-time type checks: to weave them in takes more than half of its import."""
+    woven = typeguard.typechecked
+    typeguard.typechecked = lambda target=None, **_: target or (lambda inner: inner)  # type: ignore[assignment]
+    try:
+        yield
+    finally:
+        typeguard.typechecked = woven
+
+
 # Then this file is most likely imported by Feast's own command, or by its calls on our repository.
 _IS_FEASTS_PROCESS = "feast" in sys.modules
 opt_out()
-with _as_it_was():
+with _as_it_was(), _unchecked():
     from feast import Entity, FeatureService, FeatureStore, FeatureView, Field, FileSource
     from feast.data_source import DataSource
     from feast.errors import FeastObjectNotFoundException

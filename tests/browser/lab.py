@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
+import pytest
 from playwright.sync_api import Browser, Page, Playwright, expect
 
 from aiinfra_lab import jobs
@@ -16,6 +17,8 @@ from tests.conftest import PATIENCE_S, until
 SCREENSHOTS = ROOT / "build/screenshots"
 AXE = ROOT / "widgets/node_modules/axe-core/axe.min.js"
 THEMES = {"light": "JupyterLab Light", "dark": "JupyterLab Dark", "contrast": "JupyterLab Dark High Contrast"}
+# Axe takes ten seconds of a core for each: the theme that most people have at once, the others with `make test-slow`.
+THEMES_FOR_AXE = ["light", *(pytest.param(theme, marks=pytest.mark.slow) for theme in THEMES if theme != "light")]
 CHROMIUM = ("chromium", "chromium-browser", "google-chrome")
 # Without a sandbox, since tests also run as root; and silent: whatever it asks for is asked for by our page.
 FLAGS = [
@@ -130,7 +133,8 @@ def command(page: Page, name: str, arguments: dict[str, Any] | None = None) -> N
 
 def faults(page: Page, selector: str) -> list[str]:
     """What axe finds wrong with a part of the page, with the places."""
-    page.add_script_tag(path=AXE)
+    if not page.evaluate("() => 'axe' in window"):
+        page.add_script_tag(path=AXE)
     found = page.evaluate("async selector => (await axe.run(selector)).violations", selector)
     return [f"{fault['id']}: {node['html'][:200]}" for fault in found for node in fault["nodes"]]
 

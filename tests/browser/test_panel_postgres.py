@@ -18,7 +18,7 @@ from tests.conftest import end_supervisor
 from tests.postgres import Server, needs_postgres, postgres
 
 pytest.importorskip("psycopg")
-pytestmark = [pytest.mark.browser, needs_postgres]
+pytestmark = [pytest.mark.browser, pytest.mark.slow, needs_postgres]  # a server, Lab and a browser of their own
 __all__ = ["postgres"]
 
 SLEEP = [sys.executable, "-c", "import time; print('begun', flush=True); time.sleep(600)"]

@@ -5,7 +5,7 @@ import time
 import pytest
 from playwright.sync_api import Page, Route, expect
 
-from tests.browser.lab import Lab, faults, screenshot
+from tests.browser.lab import THEMES_FOR_AXE, Lab, faults, screenshot
 from tests.browser.panel import looked, names, opener, row, shown, stopper
 from tests.browser.things import MILDER, Server, flights, leave, thing
 from tests.conftest import until
@@ -386,7 +386,7 @@ def test_a_click_on_what_has_moved_under_the_resting_pointer_is_not_let_through(
 # ---- how it looks to everybody ----
 
 
-@pytest.mark.parametrize("theme", ["light", "dark", "contrast"])
+@pytest.mark.parametrize("theme", THEMES_FOR_AXE)
 def test_axe_finds_nothing_in_any_state(lab: Lab, theme: str) -> None:
     with lab.page(theme, height=1100) as page:
         server = Server(flights())

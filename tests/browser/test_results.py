@@ -10,7 +10,7 @@ from aiinfra_lab.gpu.base import AcceleratorUse
 from aiinfra_lab.show import Card, Plots, StateMark, Table, graph
 from aiinfra_lab.show.graph import Node
 from aiinfra_lab.show.states import LIVING, STATES
-from tests.browser.lab import Lab, faults, notebook, screenshot
+from tests.browser.lab import THEMES_FOR_AXE, Lab, faults, notebook, screenshot
 from tests.core.test_show import FULL
 
 pytestmark = pytest.mark.browser
@@ -68,7 +68,7 @@ def test_the_sanitizer_leaves_a_card_as_it_is(in_lab: Lab, name: str) -> None:
         assert after == before
 
 
-@pytest.mark.parametrize("theme", ["light", "dark", "contrast"])
+@pytest.mark.parametrize("theme", THEMES_FOR_AXE)
 def test_axe_finds_nothing_wrong_with_cards(in_lab: Lab, theme: str) -> None:
     notebook(in_lab.root / "cards.ipynb", *(SHOW % card.html() for card in CARDS.values()))
     with in_lab.page(theme, height=1600) as page:
@@ -134,7 +134,7 @@ def test_the_meters_of_a_session_are_whole_in_a_narrow_notebook(in_lab: Lab, wid
         assert min(meter.bounding_box()["width"] for meter in meters.all()) >= (60 if width < 1000 else 150)
 
 
-@pytest.mark.parametrize(("theme", "width"), [("light", 700), ("dark", 1400)])
+@pytest.mark.parametrize(("theme", "width"), [("light", 700), pytest.param("dark", 1400, marks=pytest.mark.slow)])
 def test_a_help_is_a_table_that_wraps_at_words(in_lab: Lab, theme: str, width: int) -> None:
     path = notebook(in_lab.root / f"help-{theme}.ipynb", "%load_ext aiinfra_lab", "%train run --help", "%gpu --help")
     with in_lab.page(theme, width=width, height=1800) as page:
@@ -151,7 +151,7 @@ def test_a_help_is_a_table_that_wraps_at_words(in_lab: Lab, theme: str, width: i
         assert faults(page, ".aiinfra-card") == []
 
 
-@pytest.mark.parametrize("theme", ["light", "dark"])
+@pytest.mark.parametrize("theme", THEMES_FOR_AXE)
 def test_our_errors_are_cards_and_all_others_are_not(in_lab: Lab, theme: str) -> None:
     path = notebook(in_lab.root / f"errors-{theme}.ipynb", *ERRORS)
     with in_lab.page(theme) as page:

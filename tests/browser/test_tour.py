@@ -8,7 +8,7 @@ import pytest
 from tests.browser.lab import screenshot
 from tests.browser.serving import ROOT
 
-pytestmark = pytest.mark.browser
+pytestmark = [pytest.mark.browser, pytest.mark.slow]  # papermill runs the tour in tests/notebooks too
 
 
 def test_the_tour_runs_in_jupyterlab(in_lab):

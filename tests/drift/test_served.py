@@ -190,7 +190,7 @@ def test_what_could_not_be_compared_is_no_pass():
     assert (change.p, change.drifted, overall([change])) == (None, False, "cannot tell")
 
 
-@pytest.mark.parametrize("columns", [1, 20])
+@pytest.mark.parametrize("columns", [1, pytest.param(20, marks=pytest.mark.slow)])
 def test_a_whole_check_without_a_change_is_drift_no_more_often_than_stated(columns):
     from scipy import stats
 

@@ -98,6 +98,7 @@ def test_sessions_are_rented_cut_taken_and_ended_under_papermill(example, tmp_pa
     assert [text for text in texts if ended in " ".join(text.split())]
 
 
+@pytest.mark.slow  # the digits and the texts are imported, learned, served and drift: a minute of a core each
 @pytest.mark.parametrize("name", OTHER_MODELS)
 def test_a_model_of_no_table_runs_under_papermill_and_drifts_only_on_other_rows(example, tmp_path, name):
     outputs = [output for cell in executed(name, tmp_path) for output in cell.get("outputs", ())]

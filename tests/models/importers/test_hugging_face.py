@@ -25,6 +25,8 @@ from aiinfra_lab.testing.models import ImporterContract
 from aiinfra_lab.train.saved_model import SavedModel
 
 TEXTS = ["the flight is late", "rain and snow tonight, and fog", "no crew for the flight", "late", ""]
+# Exports a further network, or starts a program with transformers in it: some five seconds of a core each.
+LONG = pytest.mark.slow
 SIZES = {"hidden_size": 16, "num_hidden_layers": 2, "num_attention_heads": 2, "intermediate_size": 32}
 
 
@@ -139,6 +141,7 @@ def test_a_classifier_is_served_as_transformers_runs_it(classifier, tmp_path):
     assert np.allclose([*long.values()], hugging_face.original(classifier)(["late " * 500])["label"][0], atol=1e-5)
 
 
+@LONG
 def test_positions_that_begin_behind_the_padding_are_counted(tmp_path):
     folder = make(tmp_path / "roberta", "Roberta", num_labels=1, problem_type="regression")
     hugging_face.to_onnx(folder, tmp_path / "model", TEXTS)
@@ -147,6 +150,7 @@ def test_positions_that_begin_behind_the_padding_are_counted(tmp_path):
     assert (saved.signature.task.name, saved.signature.answered) == ("regression", ("score",))
 
 
+@LONG
 def test_several_labels_at_once_are_a_share_each(tmp_path):
     folder = make(tmp_path / "many", num_labels=3, problem_type="multi_label_classification")
     hugging_face.to_onnx(folder, tmp_path / "model", TEXTS)
@@ -171,6 +175,7 @@ def test_nothing_is_asked_of_a_network(classifier, tmp_path, monkeypatch):
     assert not huggingface_hub.constants.HF_HUB_OFFLINE
 
 
+@LONG
 def test_pickled_weights_are_refused_and_the_line_that_converts_them_works(copied):
     weights = load_file(copied / "model.safetensors")
     torch.save(weights, copied / "pytorch_model.bin")
@@ -182,6 +187,7 @@ def test_pickled_weights_are_refused_and_the_line_that_converts_them_works(copie
     assert np.allclose(hugging_face.original(copied)(TEXTS)["label"], wanted["label"], atol=1e-6)
 
 
+@LONG
 def test_a_folder_without_its_tokenizer_is_refused_and_the_line_that_writes_it_works(tmp_path):
     folder = make(tmp_path / "bert")
     vocabulary = json.loads((folder / "tokenizer.json").read_text())["model"]["vocab"]

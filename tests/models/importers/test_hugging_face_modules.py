@@ -33,6 +33,8 @@ POOLED = {
     "weightedmean": lambda found: np.average(found, axis=0, weights=np.arange(1, len(found) + 1)),
     "lasttoken": lambda found: found[-1],
 }
+# Each exports a network, which takes five seconds of a core; those without it show that folders are read at all.
+EXPORTED = pytest.mark.slow
 SHORT = ("late", "no crew for the flight", "rain and snow tonight, and fog")
 
 
@@ -95,7 +97,7 @@ def test_a_folder_of_transformers_alone_is_pooled_by_the_mean(folder, tmp_path):
     assert np.allclose(found, [POOLED["mean"](vectors(folder, text)) for text in SHORT], atol=1e-5)
 
 
-@pytest.mark.parametrize("is_older", [True, False])
+@pytest.mark.parametrize("is_older", [pytest.param(True, marks=EXPORTED), False])
 def test_each_pooling_is_its_own_and_several_lie_behind_each_other(folder, tmp_path, is_older):
     modes = [*MODES] if is_older else ["lasttoken", "max"]
     said = older(*reversed(modes)) if is_older else {"pooling_mode": modes}
@@ -106,6 +108,7 @@ def test_each_pooling_is_its_own_and_several_lie_behind_each_other(folder, tmp_p
     assert all(np.abs(one - other).max() > 0.01 for one, other in itertools.combinations(found[1], 2))
 
 
+@EXPORTED
 @pytest.mark.parametrize(
     ("activation", "function", "is_normal_first"),
     [("activation.Tanh", np.tanh, False), ("linear.Identity", lambda found: found, True)],
@@ -135,6 +138,7 @@ def test_a_dense_layer_and_a_length_of_one_are_done_in_their_order(
     assert np.allclose(found, [meant(vectors(folder, text).mean(0)) for text in SHORT], atol=1e-5)
 
 
+@EXPORTED
 def test_a_layer_norm_and_fewer_numbers(folder, tmp_path):
     write(folder, ("Dropout", {"dropout": 0.5}), ("LayerNorm", {"dimension": 16}), **older("mean"))
     weights = {"norm.weight": torch.rand(16), "norm.bias": torch.rand(16)}
@@ -149,6 +153,7 @@ def test_a_layer_norm_and_fewer_numbers(folder, tmp_path):
     assert np.allclose(found, [meant(vectors(folder, text).mean(0)) for text in SHORT], atol=1e-5)
 
 
+@EXPORTED
 def test_texts_are_read_in_lower_case_and_cut_as_the_folder_says(folder, tmp_path):
     write(folder, texts={"max_seq_length": 7, "do_lower_case": True}, **older("mean"))
     edit(folder / "tokenizer_config.json", model_max_length=5)
@@ -157,6 +162,7 @@ def test_texts_are_read_in_lower_case_and_cut_as_the_folder_says(folder, tmp_pat
     assert np.allclose(found, [vectors(folder, text.lower(), 7).mean(0) for text in texts], atol=1e-5)
 
 
+@EXPORTED
 def test_texts_are_cut_on_the_side_that_the_tokenizer_says(folder, tmp_path):
     write(folder, texts={"max_seq_length": 7}, **older("mean"))
     edit(folder / "tokenizer_config.json", truncation_side="left")
@@ -164,6 +170,7 @@ def test_texts_are_cut_on_the_side_that_the_tokenizer_says(folder, tmp_path):
     assert np.allclose(served(folder, tmp_path / "model", [text]), [vectors(folder, text, 7).mean(0)], atol=1e-5)
 
 
+@EXPORTED
 def test_a_classifiers_network_with_a_pooling_gives_vectors(tmp_path):
     folder = write(make(tmp_path / "tuned", num_labels=3), **older("max"))
     found = served(folder, tmp_path / "model")
@@ -213,6 +220,7 @@ def test_what_is_not_done_is_refused_by_its_name(folder, tmp_path, modules, pool
         hugging_face.to_onnx(folder, tmp_path / "model")
 
 
+@EXPORTED
 def test_a_prompt_before_every_text_is_refused_and_the_way_out_works(folder, tmp_path):
     write(folder, **older("mean"))
     file = folder / "config_sentence_transformers.json"
@@ -223,6 +231,7 @@ def test_a_prompt_before_every_text_is_refused_and_the_way_out_works(folder, tmp
     assert served(folder, tmp_path / "model").shape == (3, 16)
 
 
+@EXPORTED
 def test_pickled_weights_of_a_layer_are_refused_and_the_line_that_converts_them_works(folder, tmp_path):
     write(folder, ("Dense", {"in_features": 16, "out_features": 4}), **older("mean"))
     torch.save({"linear.weight": torch.ones(4, 16), "linear.bias": torch.zeros(4)},
