@@ -3,6 +3,7 @@
 import json
 import sys
 import tempfile
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -12,6 +13,7 @@ import zmq
 from aiinfra_lab.host.frames import MessageChannel
 from aiinfra_lab.host.kernel import DELIMITER, Kernel
 from aiinfra_lab.host.spec import HostSpec
+from aiinfra_lab.kernels import kernel_argv
 from tests.conftest import until
 
 # A kernel as far as its sockets go: its code is what a test has it send.
@@ -27,7 +29,7 @@ out.recv()
 address = shell.recv_multipart()[0]
 def message(parent, **content):
     return [b"<IDS|MSG>", b"", b"{}", json.dumps({"msg_id": parent}).encode(), b"{}", json.dumps(content).encode()]
-def reply(parent): shell.send_multipart([address, *message(parent, status="ok")])
+def reply(parent): shell.send_multipart([address, b"client", *message(parent, status="ok")])
 def publish(topic, parent, **content): out.send_multipart([topic.encode(), *message(parent, **content)])
 def status(parent, state): publish("kernel.status", parent, execution_state=state)
 """
@@ -94,3 +96,34 @@ def test_all_that_a_kernel_has_sent_is_there_once_it_has_ended(begin):
     kernel.process.wait()
     assert len([*kernel.rest(MessageChannel.IOPUB)]) == 500
     assert len([*kernel.rest(MessageChannel.SHELL)]) == 1
+
+
+def _is_heard(kernel: Kernel) -> bool:
+    kernel.ask()
+    for channel in (MessageChannel.CONTROL, MessageChannel.IOPUB, MessageChannel.SHELL):
+        assert not any(channel is MessageChannel.SHELL for _ in kernel.receive(channel))
+    return kernel.is_heard
+
+
+FLOOD = "for n in range(20_000): print('x' * 10_000, flush=True)"
+
+
+def test_a_flood_whose_reader_is_away_for_a_while_loses_nothing():
+    with tempfile.TemporaryDirectory() as folder:
+        argv = list(kernel_argv(sys.executable))
+        kernel = Kernel(HostSpec(folder, argv, folder, {}, "key"), Path(folder), 1, zmq.Context())
+        try:
+            until(lambda: _is_heard(kernel))
+            request = kernel._signed("execute_request", {"code": FLOOD, "silent": False})
+            kernel.send(MessageChannel.SHELL, [b"client", DELIMITER, *request])
+            time.sleep(10)  # it puts out more than fits between the two
+            lines = 0
+            while not [*kernel.receive(MessageChannel.SHELL)]:
+                for parts in kernel.receive(MessageChannel.IOPUB):
+                    if parts[0].endswith(b"stream.stdout"):
+                        lines += json.loads(parts[-1])["text"].count("\n")
+            assert lines == 20_000
+        finally:
+            kernel.signal(9)
+            kernel.process.wait()
+            kernel.close()
