@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -31,6 +31,7 @@ __all__ = [
 
 _ALL = "cost:all"
 _MOST_PRICES = 16
+_SHARED = "these add up to more than the sum, in which a machine that several of them used is paid once"
 _GROUPED = {"session": "start", "endpoint": "start", "run": "run", "recipe": "run"}
 
 
@@ -391,20 +392,27 @@ def _grouped(uri: Name | None, by: grouping.By) -> Cost:
         raise _nothing_known(str(uri))
     groups = grouping.groups(found, by)
     members = [item for _, of in groups for item in of] if by != "day" else found
+    # A run may go on on a day on which its session has no machine: that costs nothing.
+    payers = {item.span.uri for item in found} if by == "day" else set()
+    cost = _cost(_ALL if uri is None else str(uri), members)
+    parts = tuple(_group(name, of, _GROUPED.get(by, "thing"), payers) for name, of in groups)
+    usd = grouping.usd_of(members, payers) if members else None
+    is_shared = sum(part.spent_usd or 0.0 for part in parts) > (usd or 0.0) + 0.005
     return replace(
-        _cost(_ALL if uri is None else str(uri), members),
-        parts=tuple(_group(name, of, _GROUPED.get(by, "thing")) for name, of in groups),
+        cost,
+        parts=parts,
         # A sum of groups has one of all: neither a price of an hour nor predictions are.
         usd_per_hour=None,
-        spent_usd=grouping.usd_of(members) if members else None,
+        spent_usd=usd,
+        notes=(*cost.notes, *([_SHARED] if is_shared else [])),
         days=(),
         by=by,
     )
 
 
-def _group(name: str, of: Sequence[Spending], what: str) -> Part:
+def _group(name: str, of: Sequence[Spending], what: str, payers: Collection[str]) -> Part:
     known = [item for item in of if item.usd is not None]
-    usd = grouping.usd_of(of) if known else None
+    usd = grouping.usd_of(of, payers) if known else None
     return Part(name, None, sum(item.span.duration_s for item in of), usd, counted(len(of), what))
 
 
