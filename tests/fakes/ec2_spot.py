@@ -1,15 +1,49 @@
-"""The spot request that a spot instance of RunInstances belongs to: moto has none for it. For `ec2`."""
+"""The request that a spot instance of RunInstances belongs to, and what spot costs: moto has neither. For `ec2`."""
 
 from __future__ import annotations
 
 import secrets
 from collections.abc import Iterable
-from typing import Any
+from datetime import UTC, datetime
+from typing import Any, NamedTuple
 
 from .ec2_wire import Answer, Call, Refused, done
 
+# The most prices of one answer, so that there are pages.
+PAGE = 3
 OPTIONS = "InstanceMarketOptions.SpotOptions"
 ENDED = {"Server.SpotInstanceTermination": "instance-terminated-no-capacity"}
+
+
+class SpotPrice(NamedTuple):
+    """From when on a machine of a type costs that in a zone."""
+
+    at: float
+    type: str
+    zone: str
+    usd_per_hour: float
+
+
+def priced(call: Call, prices: Iterable[SpotPrice]) -> Answer:
+    """Of types in a zone, within a time, and the one that held when that began; the newest first."""
+    types = {value for name, value in call.parameters.items() if name.startswith("InstanceType.")}
+    if not types or call.get("ProductDescription.1") != "Linux/UNIX":
+        raise Refused("InvalidParameterValue", "a test asks for types, and for Linux")
+    since, until = (datetime.fromisoformat(call.get(name)).timestamp() for name in ("StartTime", "EndTime"))
+    mine = sorted(
+        (it for it in prices if it.type in types and it.zone == call.get("AvailabilityZone") and it.at <= until),
+        reverse=True,
+    )
+    found = [it for it in mine if it.at > since] + [it for it in mine if it.at <= since][:1]
+    first = int(call.get("NextToken") or 0)
+    items = "".join(
+        f"<item><instanceType>{it.type}</instanceType><productDescription>Linux/UNIX</productDescription>"
+        f"<spotPrice>{it.usd_per_hour:.6f}</spotPrice><availabilityZone>{it.zone}</availabilityZone>"
+        f"<timestamp>{datetime.fromtimestamp(it.at, UTC):%Y-%m-%dT%H:%M:%SZ}</timestamp></item>"
+        for it in found[first : first + PAGE]
+    )
+    token = str(first + PAGE) if len(found) > first + PAGE else ""
+    return done(call, f"<spotPriceHistorySet>{items}</spotPriceHistorySet><nextToken>{token}</nextToken>")
 
 
 def bind(instance: Any, call: Call) -> None:

@@ -159,7 +159,16 @@ OLD_MACHINE = {
 
 def test_a_machine_of_the_version_before_reads_and_does_not_say_how_many_accelerators_it_had():
     found = decode(MachineRecord, "far-1", json.dumps(OLD_MACHINE), 1)
-    assert json.loads(encode(found)) == {**OLD_MACHINE, "count": None, "type": "", "where": ""}
+    assert json.loads(encode(found)) == {**OLD_MACHINE, "count": None, "type": "", "where": "", "prices": []}
+
+
+def test_a_machine_whose_price_changes_costs_what_is_billed():
+    changes = (PriceChange(90.0, 0.5), PriceChange(3701.0, 2.0), PriceChange(5501.0, 0.25))
+    found = MachineRecord(**{**OLD_MACHINE, "ended_at": 7301.0}, prices=changes)
+    billed = bill([MachineTime(101.0, 7301.0, (PriceChange(101.0, 0.5), *changes[1:]))])
+    assert found.spent_usd(1e6) == pytest.approx(float(billed), abs=1e-12)
+    assert found.mean_usd_per_hour(1e6) * 2 == pytest.approx(float(billed))
+    assert decode(MachineRecord, "far-1", encode(found), 3) == found
 
 
 @pytest.mark.parametrize("lasted_s", [0.2, 59.9, 60.0, 60.1, 3599.5, 7200.0])
