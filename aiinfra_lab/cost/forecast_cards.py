@@ -73,6 +73,8 @@ def _figures(found: Forecast) -> Iterator[Figure]:
     if found.times:
         yield Figure("whole run", show_duration(found.times.whole_s), counted(len(found.times.steps), "step"))
         yield Figure("newest run", show_duration(found.times.newest.duration_s))
+        if option.machines > 1:
+            yield Figure("machines", f"{option.machines}", "where runs overlap")
         return
     yield Figure("machines", f"{option.machines}", "in the busiest hour")
     yield Figure("used", show_share(round(option.utilisation, 2)), "over the day")
