@@ -59,6 +59,18 @@ def test_a_day_pays_a_machine_once_and_its_sum_is_that_of_all(spent):
     assert shown.spent_usd == pytest.approx(sum(part.spent_usd for part in shown.parts))
 
 
+def test_what_lies_before_the_days_is_a_row_of_its_own(took):
+    took("gpu:old", at(40), at(40) + HOUR, usd_per_hour=3.0, on_machine=False)
+    took("gpu:long", at(daily.MOST_DAYS, 23), at(daily.MOST_DAYS - 1, 1), usd_per_hour=1.0, on_machine=False)
+    took("gpu:new", at(1), at(1) + HOUR, usd_per_hour=4.0, on_machine=False)
+    shown = cost.show(by="day")
+    first = TODAY - dt.timedelta(days=daily.MOST_DAYS - 1)
+    names = [str(TODAY - dt.timedelta(days=1)), str(first), f"before {first}"]
+    assert [part.uri for part in shown.parts] == names
+    assert [part.spent_usd for part in shown.parts] == pytest.approx([4.0, 1.0, 4.0])
+    assert shown.spent_usd == pytest.approx(9.0)
+
+
 def test_one_thing_by_day(spent):
     shown = cost.show("gpu:trainer", by="day")
     assert [part.spent_usd for part in shown.parts] == pytest.approx([3.0, 6.0])
