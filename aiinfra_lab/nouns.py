@@ -201,7 +201,8 @@ class Span:
     within: the session (a URI) whose time it was; then the money is the session's. on_machine: whether it ran on this
     machine. rows, busy_s: what an endpoint predicted, and the seconds that it took to answer. counted_at: until when
     these were written down, while they still grow. steps: those of a pipeline's run. days: the rows that an endpoint
-    predicted on each of the last days, in all its starts; with one of them only.
+    predicted on each of the last days, in all its starts; with one of them only. of_start: which start of the thing it
+    belongs to, where one start has several spans.
     """
 
     uri: str
@@ -216,6 +217,7 @@ class Span:
     counted_at: float | None = None
     steps: tuple[StepSpan, ...] = ()
     days: tuple[tuple[str, int], ...] = ()
+    of_start: str = ""
 
     @property
     def duration_s(self) -> float:

@@ -64,8 +64,9 @@ class Cost(Result):
     spent_usd: as far as prices are known; None when none is. counted_at: until when an endpoint that lives had written
     down its predictions; `deploy show` may know of more. rows_per_s: predicted rows per second of answering.
     thousand: 1,000 predictions, at the price here and at a cloud's. days: what was spent on each of the last days.
-    is_live: whether any of it goes on. budget_usd, month_usd, state: of everything, where the workspace has a budget of
-    a month, what of it is spent. by: of what each part is the sum. trend: the cost of 1,000 predictions by day.
+    is_live: whether any of it goes on. starts: how many starts of one thing these are. budget_usd, month_usd, state: of
+    everything, where the workspace has a budget of a month, what of it is spent. by: of what each part is the sum.
+    trend: the cost of 1,000 predictions by day.
     """
 
     kind = "Cost"
@@ -87,6 +88,7 @@ class Cost(Result):
     notes: tuple[str, ...] = field(default=(), metadata={"json": False})
     days: daily.Days = field(default=(), metadata={"json": False})
     is_live: bool = field(default=False, metadata={"json": False})
+    starts: int = field(default=1, metadata={"json": False})
 
     @property
     def is_all(self) -> bool:
@@ -371,6 +373,7 @@ def _cost(uri: str, found: list[Spending]) -> Cost:
         **(_month() if everything else {}),
         days=daily.by_day(found, total_usd if everything else _known_usd),
         is_live=any(item.span.is_live for item in found),
+        starts=_starts(found),
     )
 
 
@@ -413,7 +416,19 @@ def _grouped(uri: Name | None, by: grouping.By) -> Cost:
 def _group(name: str, of: Sequence[Spending], what: str, payers: Collection[str]) -> Part:
     known = [item for item in of if item.usd is not None]
     usd = grouping.usd_of(of, payers) if known else None
-    return Part(name, None, sum(item.span.duration_s for item in of), usd, counted(len(of), what))
+    return Part(
+        name,
+        None,
+        sum(item.span.duration_s for item in of),
+        usd,
+        counted(_starts(of) if what == "start" else len(of), what),
+    )
+
+
+def _starts(of: Sequence[Spending]) -> int:
+    """How many these are, with several machines of one start as one."""
+    named = {(item.span.uri, item.span.of_start) for item in of if item.span.of_start}
+    return len(named) + sum(not item.span.of_start for item in of)
 
 
 def _nothing_known(uri: str) -> NotFound:

@@ -134,7 +134,7 @@ def _since_before(cost: Cost) -> str:
 
 
 def _in_starts(cost: Cost) -> str:
-    starts = len(cost.parts) if {part.uri for part in cost.parts} == {cost.uri} else 1
+    starts = cost.starts if {part.uri for part in cost.parts} == {cost.uri} else 1
     return f"in {counted(starts, 'start')}" if starts > 1 else ""
 
 

@@ -65,6 +65,15 @@ def test_earlier_starts_are_not_forgotten(took):
     assert Figure("time", "2 h", "in 2 starts") in shown.card().figures
 
 
+def test_a_start_with_a_machine_that_was_taken_away_is_one_start(took):
+    took("gpu:s", 0.0, HOUR, usd_per_hour=1.0, on_machine=False, of_start="job-1")
+    took("gpu:s", HOUR, 2 * HOUR, usd_per_hour=2.0, on_machine=False, of_start="job-1")
+    assert Figure("time", "2 h") in cost.show("gpu:s").card().figures
+    assert cost.show(by="session").parts[0].note == "1 start"
+    took("gpu:s", 3 * HOUR, 4 * HOUR, usd_per_hour=2.0, on_machine=False, of_start="job-2")
+    assert Figure("time", "3 h", "in 2 starts") in cost.show("gpu:s").card().figures
+
+
 def test_the_earlier_starts_of_an_endpoint_count_with_their_rows(took, endpoint, monkeypatch):
     monkeypatch.setenv("AIINFRA_COST_MACHINE_USD_PER_HOUR", "1")
     took("deploy:delay", 9 * HOUR, 10 * HOUR, rows=3000, busy_s=4.0)
