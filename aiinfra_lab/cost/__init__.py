@@ -482,7 +482,7 @@ def _notes(found: list[Spending], rows: int | None, everything: bool) -> Iterato
         yield "this machine counts as free: `cost.machine_usd_per_hour` in aiinfra.toml says what an hour of it costs"
     if note := unknown(found):
         yield note
-    if everything and len(found) > 1:
+    if everything and sum(not item.span.within for item in here) > 1:
         which = "one" if any(item.machine for item in found) else "this"
         yield f"what ran on {which} machine at the same time is paid once"
 

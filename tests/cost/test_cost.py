@@ -74,6 +74,16 @@ def test_a_start_with_a_machine_that_was_taken_away_is_one_start(took):
     assert Figure("time", "3 h", "in 2 starts") in cost.show("gpu:s").card().figures
 
 
+def test_where_nothing_ran_on_this_machine_nothing_is_said_of_it(took):
+    took("gpu:a", 0.0, HOUR, usd_per_hour=1.0, on_machine=False)
+    took("gpu:b", 0.0, HOUR, usd_per_hour=1.0, on_machine=False)
+    took("deploy:c", 0.0, HOUR, usd_per_hour=1.0)
+    took("train:c@1", 0.0, HOUR, within="gpu:a", on_machine=False)
+    assert not any("at the same time" in note for note in cost.show().notes)
+    took("train:d@1", 0.0, HOUR, usd_per_hour=1.0)
+    assert any("at the same time" in note for note in cost.show().notes)
+
+
 def test_the_earlier_starts_of_an_endpoint_count_with_their_rows(took, endpoint, monkeypatch):
     monkeypatch.setenv("AIINFRA_COST_MACHINE_USD_PER_HOUR", "1")
     took("deploy:delay", 9 * HOUR, 10 * HOUR, rows=3000, busy_s=4.0)
