@@ -10,6 +10,7 @@ from .. import show
 from ..show import Card, Cell, Dim, Figure, Fold, Number, Plots, RowHeader, StateMark, Table, drawing, mark_of, sentence
 from ..units import about_usd, counted, plain, show_duration, show_share, show_usd, write_count
 from .forecast import BreakEven, Option
+from .workload import show_rate
 
 if TYPE_CHECKING:
     from .results import Forecast
@@ -186,7 +187,7 @@ def _candidates(found: Forecast) -> list[show.Part]:
         return []
     titles = (RowHeader("machine"), Number("USD an hour"), Number("less from, requests a second"), "what it is")
     rows: list[Sequence[Cell]] = [
-        (each.machine, _usd(each.usd_per_hour), f"{each.less_from_per_s:,.0f}", each.note)
+        (each.machine, _usd(each.usd_per_hour), show_rate(each.less_from_per_s), each.note)
         for each in found.plan.candidates
     ]
     return [Fold("Nothing was measured on these: from which rate on each would cost less", Table(titles, rows))]

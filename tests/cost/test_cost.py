@@ -10,6 +10,7 @@ from aiinfra_lab.jobs import JobRecord
 from aiinfra_lab.nouns import Span, StepSpan
 from aiinfra_lab.show import Dim, Figure, Number, moment
 from aiinfra_lab.store import Record, open_store
+from tests.cards import one_line
 from tests.fakes.timed.noun import NOUN
 
 HOUR = 3600.0
@@ -78,7 +79,7 @@ def test_where_nothing_ran_on_this_machine_nothing_is_said_of_it(took):
     took("gpu:a", 0.0, HOUR, usd_per_hour=1.0, on_machine=False)
     took("gpu:b", 0.0, HOUR, usd_per_hour=1.0, on_machine=False)
     took("deploy:c", 0.0, HOUR, usd_per_hour=1.0)
-    took("train:c@1", 0.0, HOUR, within="gpu:a", on_machine=False)
+    took("train:c@1", 0.0, HOUR, within="gpu:a")
     assert not any("at the same time" in note for note in cost.show().notes)
     took("train:d@1", 0.0, HOUR, usd_per_hour=1.0)
     assert any("at the same time" in note for note in cost.show().notes)
@@ -289,6 +290,13 @@ def test_without_predictions_it_cannot_be_told(endpoint):
     assert shown.thousand == ()
     assert "**No predictions yet**" in shown.card().lead
     assert "`%deploy run`" in shown.card().advice
+
+
+def test_fewer_than_one_row_a_second_are_not_none(endpoint):
+    endpoint(rows=4, busy_s=10.0)
+    text = one_line(cost.show("deploy:delay").card())
+    assert "measured rate 0.4 a second of answering" in text
+    assert "at the rate measured here (0.4 rows a second)" in text
 
 
 def test_predictions_without_a_measured_time_have_no_rate(endpoint):

@@ -213,6 +213,14 @@ def test_a_flag_of_a_forecast_without_one_is_refused(workspace):
         cost.show("deploy:delay", requests_per_day=5)
 
 
+def test_a_rate_below_one_is_no_rate_of_none(tested):
+    tested(0.4, 900.0)
+    found = cost.show(requests_per_day=1000)
+    assert "0.4 requests a second" in [each.value for each in found.premises]
+    with pytest.raises(NotFound, match=r"had 0\.4 requests a second"):
+        cost.show(requests_per_day=1000, p95_ms=10)
+
+
 # ---- pipelines ----
 
 
