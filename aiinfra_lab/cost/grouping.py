@@ -26,7 +26,7 @@ def groups(found: Sequence[Spending], by: By) -> list[Group]:
     """These by their groups, the dearest first; days the newest first, and at last what lies before them."""
     if by == "day":
         first, before = daily.before(found)
-        days = [(str(day), of) for day, of in reversed(daily.each_day(found))]
+        days: list[Group] = [(str(day), of) for day, of in reversed(daily.each_day(found))]
         return [*days, (f"before {first}", before)] if before else days
     name = partial(tag_of, tagged=tags()) if by == "tag" else partial(_called, noun=_NOUNS[by], whole=by == "run")
     made: dict[str, list[Spending]] = {}

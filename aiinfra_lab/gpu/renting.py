@@ -16,6 +16,7 @@ from abc import abstractmethod
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from threading import Lock
 from typing import Literal
@@ -225,8 +226,8 @@ class Rental:
     def _note_prices(self) -> None:
         with contextlib.suppress(LabError):  # whoever asks next hears of all that was missed
             for record in self._records():
-                if prices := _prices(self._machines, record.body, record.body.paid_from):
-                    update(open_store(), MachineRecord, record.name, lambda body, new=prices: _with_prices(body, new))
+                if new := _prices(self._machines, record.body, record.body.paid_from):
+                    update(open_store(), MachineRecord, record.name, partial(_with_prices, new=new))
 
     def lost(self) -> Loss | None:
         record = self._open_record()
@@ -238,7 +239,7 @@ class Rental:
         why = found.why if found else "it is not listed any more"
         may_replace = found is not None and found.is_taken
         # Else `release` writes it: a keeper that is killed before and started again must not take another one.
-        if may_replace:
+        if found is not None and may_replace:
             close_machine(record, why, _priced(self._machines, record, found), at=self._clock.now())
         return Loss(f"its machine is gone: {why}", may_replace)
 

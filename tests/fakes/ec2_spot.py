@@ -27,11 +27,11 @@ class SpotPrice(NamedTuple):
 def priced(call: Call, prices: Iterable[SpotPrice]) -> Answer:
     """Of types in a zone, within a time, and the one that held when that began; the newest first."""
     types = {value for name, value in call.parameters.items() if name.startswith("InstanceType.")}
-    if not types or call.get("ProductDescription.1") != "Linux/UNIX":
-        raise Refused("InvalidParameterValue", "a test asks for types, and for Linux")
-    since, until = (datetime.fromisoformat(call.get(name)).timestamp() for name in ("StartTime", "EndTime"))
+    zone = call.get("AvailabilityZone")
+    since = datetime.fromisoformat(call.get("StartTime") or "1970-01-01T00:00:00Z").timestamp()
+    until = datetime.fromisoformat(call.get("EndTime") or "2099-01-01T00:00:00Z").timestamp()
     mine = sorted(
-        (it for it in prices if it.type in types and it.zone == call.get("AvailabilityZone") and it.at <= until),
+        (it for it in prices if it.type in (types or {it.type}) and it.zone == (zone or it.zone) and it.at <= until),
         reverse=True,
     )
     found = [it for it in mine if it.at > since] + [it for it in mine if it.at <= since][:1]
