@@ -199,10 +199,10 @@ class Span:
     """Something that took time. usd_per_hour: its price; None for the price of this machine, or, when it ran elsewhere
     and in no session, for one that nobody knows.
 
-    within: the session (a URI) whose time it was; then the money is the session's. on_machine: whether it ran on this
-    machine. rows, busy_s: what an endpoint predicted, and the seconds that it took to answer. counted_at: until when
-    these were written down, while they still grow. steps: those of a pipeline's run. days: the rows that an endpoint
-    predicted on each of the last days, in all its starts; with one of them only.
+    within: the session (a URI) whose time it was; then the money is the session's. on_machine: whether it ran here.
+    rows, busy_s: what an endpoint predicted, and the seconds that it took to answer. counted_at: until when these were
+    written down, while they still grow. steps: those of a pipeline's run. days: the rows that an endpoint predicted on
+    each of the last days, in all its starts; with one of them only. of_start: where one start has several spans, which.
     """
 
     uri: str
@@ -217,6 +217,7 @@ class Span:
     counted_at: float | None = None
     steps: tuple[StepSpan, ...] = ()
     days: tuple[tuple[str, int], ...] = ()
+    of_start: str = ""
 
     @property
     def duration_s(self) -> float:

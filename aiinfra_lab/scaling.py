@@ -10,7 +10,8 @@ or runs, or requests per second. What the rule does, and whose it is:
   Work that comes in while nothing is ready yet is load like any other.
 - A load within the tolerance of what the target is made for changes nothing (HPA, 10 %).
 - Down goes only to the highest, up only to the lowest number that was wanted in a window (HPA's stabilization: 300 s
-  down, 0 s up). A window that nobody watched begins anew with the target, as HPA's does when its controller restarts.
+  down, 0 s up); what the last look before it wanted counts at its beginning. Windows that nobody watched begin anew
+  with the target, as HPA's do when its controller restarts.
 - To zero only after a time without any work, and from zero at once (KEDA's cooldownPeriod and activation).
 - A load that could not be measured keeps the target and begins the windows anew (HPA scales down on no missing metric).
 - A replica at work is not taken away: the target is never below how many are (Ray ends idle nodes only).
@@ -153,7 +154,12 @@ def _wanted(policy: ScalingPolicy, current: int, load: float, busy: int) -> int:
 def _stabilized(
     policy: ScalingPolicy, current: int, wanted: int, recent: tuple[tuple[float, int], ...], at_s: float
 ) -> int:
-    lowest = min([wanted, *(number for when, number in recent if at_s > when >= at_s - policy.up_s)])
+    lowest = wanted
+    if policy.up_s:
+        # What the last look before the window saw holds where it begins: looks may be further apart than it is long.
+        before = [number for when, number in recent if when <= at_s - policy.up_s]
+        inside = [number for when, number in recent if at_s > when > at_s - policy.up_s]
+        lowest = min([wanted, *(before[-1:] + inside or [current])])
     highest = max([wanted, *(number for when, number in recent if policy.down_s and when >= at_s - policy.down_s)])
     return min(max(current, lowest), highest)
 

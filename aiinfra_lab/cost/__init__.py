@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -30,6 +30,7 @@ __all__ = [
 
 _ALL = "cost:all"
 _MOST_PRICES = 16
+_SHARED = "these add up to more than the sum, in which a machine that several of them used is paid once"
 _GROUPED = {"session": "start", "endpoint": "start", "run": "run", "recipe": "run"}
 
 
@@ -62,8 +63,9 @@ class Cost(Result):
     spent_usd: as far as prices are known; None when none is. counted_at: until when an endpoint that lives had written
     down its predictions; `deploy show` may know of more. rows_per_s: predicted rows per second of answering.
     thousand: 1,000 predictions, at the price here and at a cloud's. days: what was spent on each of the last days.
-    is_live: whether any of it goes on. budget_usd, month_usd, state: of everything, where the workspace has a budget of
-    a month, what of it is spent. by: of what each part is the sum. trend: the cost of 1,000 predictions by day.
+    is_live: whether any of it goes on. starts: how many starts of one thing these are. budget_usd, month_usd, state: of
+    everything, where the workspace has a budget of a month, what of it is spent. by: of what each part is the sum.
+    trend: the cost of 1,000 predictions by day.
     """
 
     kind = "Cost"
@@ -85,6 +87,7 @@ class Cost(Result):
     notes: tuple[str, ...] = field(default=(), metadata={"json": False})
     days: daily.Days = field(default=(), metadata={"json": False})
     is_live: bool = field(default=False, metadata={"json": False})
+    starts: int = field(default=1, metadata={"json": False})
 
     @property
     def is_all(self) -> bool:
@@ -384,6 +387,7 @@ def _cost(uri: str, found: list[Spending]) -> Cost:
         **(_month() if everything else {}),
         days=daily.by_day(found, total_usd if everything else _known_usd),
         is_live=any(item.span.is_live for item in found),
+        starts=_starts(found),
     )
 
 
@@ -405,21 +409,40 @@ def _grouped(uri: Name | None, by: grouping.By) -> Cost:
         raise _nothing_known(str(uri))
     groups = grouping.groups(found, by)
     members = [item for _, of in groups for item in of] if by != "day" else found
+    # A run may go on on a day on which its session has no machine: that costs nothing.
+    payers = {item.span.uri for item in found} if by == "day" else set()
+    cost = _cost(_ALL if uri is None else str(uri), members)
+    parts = tuple(_group(name, of, _GROUPED.get(by, "thing"), payers) for name, of in groups)
+    usd = grouping.usd_of(members, payers) if members else None
+    is_shared = sum(part.spent_usd or 0.0 for part in parts) > (usd or 0.0) + 0.005
     return replace(
-        _cost(_ALL if uri is None else str(uri), members),
-        parts=tuple(_group(name, of, _GROUPED.get(by, "thing")) for name, of in groups),
+        cost,
+        parts=parts,
         # A sum of groups has one of all: neither a price of an hour nor predictions are.
         usd_per_hour=None,
-        spent_usd=grouping.usd_of(members) if members else None,
+        spent_usd=usd,
+        notes=(*cost.notes, *([_SHARED] if is_shared else [])),
         days=(),
         by=by,
     )
 
 
-def _group(name: str, of: Sequence[Spending], what: str) -> Part:
+def _group(name: str, of: Sequence[Spending], what: str, payers: Collection[str]) -> Part:
     known = [item for item in of if item.usd is not None]
-    usd = grouping.usd_of(of) if known else None
-    return Part(name, None, sum(item.span.duration_s for item in of), usd, counted(len(of), what))
+    usd = grouping.usd_of(of, payers) if known else None
+    return Part(
+        name,
+        None,
+        sum(item.span.duration_s for item in of),
+        usd,
+        counted(_starts(of) if what == "start" else len(of), what),
+    )
+
+
+def _starts(of: Sequence[Spending]) -> int:
+    """How many these are, with several machines of one start as one."""
+    named = {(item.span.uri, item.span.of_start) for item in of if item.span.of_start}
+    return len(named) + sum(not item.span.of_start for item in of)
 
 
 def _nothing_known(uri: str) -> NotFound:
@@ -473,7 +496,7 @@ def _notes(found: list[Spending], rows: int | None, everything: bool) -> Iterato
         yield "this machine counts as free: `cost.machine_usd_per_hour` in aiinfra.toml says what an hour of it costs"
     if note := unknown(found):
         yield note
-    if everything and len(found) > 1:
+    if everything and sum(not item.span.within for item in here) > 1:
         which = "one" if any(item.machine for item in found) else "this"
         yield f"what ran on {which} machine at the same time is paid once"
 

@@ -25,6 +25,7 @@ from ..show import (
 from ..units import counted, show_duration, show_share, show_usd
 from ..uris import Uri
 from . import budgets, daily
+from .workload import show_rate
 
 if TYPE_CHECKING:
     from . import Cost, Part
@@ -98,7 +99,7 @@ def _figures(cost: Cost) -> list[Figure]:
         figures.append(Figure("price", UNKNOWN))
     if cost.predictions:
         figures.append(Figure("predictions", f"{cost.predictions:,}", _in_starts(cost)))
-        rate = ("cannot tell", "") if cost.rows_per_s is None else (f"{cost.rows_per_s:,.0f}", "a second of answering")
+        rate = ("cannot tell", "") if cost.rows_per_s is None else (show_rate(cost.rows_per_s), "a second of answering")
         figures.append(Figure("measured rate", *rate))
     else:
         figures.append(Figure("time", show_duration(cost.duration_s), _in_starts(cost)))
@@ -134,7 +135,7 @@ def _since_before(cost: Cost) -> str:
 
 
 def _in_starts(cost: Cost) -> str:
-    starts = len(cost.parts) if {part.uri for part in cost.parts} == {cost.uri} else 1
+    starts = cost.starts if {part.uri for part in cost.parts} == {cost.uri} else 1
     return f"in {counted(starts, 'start')}" if starts > 1 else ""
 
 
@@ -150,7 +151,7 @@ def _unit_costs(cost: Cost) -> list[Table]:
         for each in cost.thousand
         for machine, _, as_of in (each.whose.partition(" ("),)
     ]  # fmt: skip
-    rate = f", at the rate measured here ({cost.rows_per_s:,.0f} rows a second)" if cost.rows_per_s else ""
+    rate = f", at the rate measured here ({show_rate(cost.rows_per_s)} rows a second)" if cost.rows_per_s else ""
     return [Table(titles, rows, f"1,000 predictions here and elsewhere{rate}")]
 
 

@@ -38,6 +38,12 @@ def each_day(found: Sequence[Spending]) -> list[tuple[dt.date, list[Spending]]]:
     return [(day, part) for day, part in parts if part]
 
 
+def before(found: Sequence[Spending]) -> tuple[dt.date, list[Spending]]:
+    """The first of these days, and what of these lies before it."""
+    first = dt.date.today() - dt.timedelta(days=MOST_DAYS - 1)  # noqa: DTZ011  # a day of the person who asks
+    return first, within(found, -math.inf, start_of(first))
+
+
 @dataclass(frozen=True, slots=True)
 class Summary:
     """What everything in the workspace costs: so far, an hour now, today, and on each of the last days."""

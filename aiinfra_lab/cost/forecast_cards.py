@@ -10,6 +10,7 @@ from .. import show
 from ..show import Card, Cell, Dim, Figure, Fold, Number, Plots, RowHeader, StateMark, Table, drawing, mark_of, sentence
 from ..units import about_usd, counted, plain, show_duration, show_share, show_usd
 from .forecast import BreakEven, Option
+from .workload import show_rate
 
 if TYPE_CHECKING:
     from .results import Forecast
@@ -73,6 +74,8 @@ def _figures(found: Forecast) -> Iterator[Figure]:
     if found.times:
         yield Figure("whole run", show_duration(found.times.whole_s), counted(len(found.times.steps), "step"))
         yield Figure("newest run", show_duration(found.times.newest.duration_s))
+        if option.machines > 1:
+            yield Figure("machines", f"{option.machines}", "where runs overlap")
         return
     yield Figure("machines", f"{option.machines}", "in the busiest hour")
     yield Figure("used", show_share(round(option.utilisation, 2)), "over the day")
@@ -185,7 +188,7 @@ def _candidates(found: Forecast) -> list[show.Part]:
         return []
     titles = (RowHeader("machine"), Number("USD an hour"), Number("less from, requests a second"), "what it is")
     rows: list[Sequence[Cell]] = [
-        (each.machine, _usd(each.usd_per_hour), f"{each.less_from_per_s:,.0f}", each.note)
+        (each.machine, _usd(each.usd_per_hour), show_rate(each.less_from_per_s), each.note)
         for each in found.plan.candidates
     ]
     return [Fold("Nothing was measured on these: from which rate on each would cost less", Table(titles, rows))]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from fnmatch import fnmatchcase
 from functools import partial
 from typing import Literal, get_args
@@ -11,7 +11,7 @@ from ..config import settings
 from ..errors import UsageProblem
 from ..uris import Uri
 from . import daily
-from .spending import Spending, total_usd
+from .spending import Spending, sessions_usd, total_usd
 
 By = Literal["session", "run", "endpoint", "recipe", "day", "tag"]
 CHOICES: tuple[str, ...] = get_args(By)
@@ -23,9 +23,11 @@ Group = tuple[str, Sequence[Spending]]
 
 
 def groups(found: Sequence[Spending], by: By) -> list[Group]:
-    """These by their groups, the dearest first; days the newest first."""
+    """These by their groups, the dearest first; days the newest first, and at last what lies before them."""
     if by == "day":
-        return [(str(day), of) for day, of in reversed(daily.each_day(found))]
+        first, before = daily.before(found)
+        days: list[Group] = [(str(day), of) for day, of in reversed(daily.each_day(found))]
+        return [*days, (f"before {first}", before)] if before else days
     name = partial(tag_of, tagged=tags()) if by == "tag" else partial(_called, noun=_NOUNS[by], whole=by == "run")
     made: dict[str, list[Spending]] = {}
     for item in found:
@@ -34,13 +36,17 @@ def groups(found: Sequence[Spending], by: By) -> list[Group]:
     return sorted(made.items(), key=lambda group: -usd_of(group[1]))
 
 
-def usd_of(of: Sequence[Spending]) -> float:
+def usd_of(of: Sequence[Spending], payers: Collection[str] = ()) -> float:
     """The money of a group, as far as it is known: of several things on one machine at a time the machine is paid once.
 
-    What is paid by a session is the session's.
+    A run in a session costs what the session's machine did meanwhile, but nothing where the session itself is among
+    these or among the payers, what else is summed up.
     """
-    alone = {item.span.uri for item in of}
-    return sum(item.usd or 0.0 for item in of) if len(alone) == 1 else total_usd(of)
+    sessions = {item.span.uri for item in of}.union(payers)
+    own = [item for item in of if item.span.within not in sessions]
+    if len({item.span.uri for item in own}) == 1:
+        return sum(item.usd or 0.0 for item in own)
+    return total_usd(own) + sessions_usd(own)
 
 
 def _called(uri: str, noun: str, *, whole: bool) -> str:

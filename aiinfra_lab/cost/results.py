@@ -14,6 +14,7 @@ from ..suggestions import quoted
 from ..units import plain, show_duration, show_usd, write_count, write_duration
 from ..uris import Uri
 from . import forecast, forecast_cards, prices, workload
+from .billing import PER_SECOND
 from .forecast import CapacityPlan, Demand, Option, called, prices_of
 from .premises import HOURS_PER_MONTH, Premise, Premises
 from .prices import Price, machine_usd_per_hour
@@ -120,13 +121,22 @@ def of_pipeline(uri: str, every_s: float | None, machine: str | None, *, spot: b
     """What a run of a pipeline costs that skips nothing, or a month of such runs. NotFound where a step never ran."""
     times, price, here = workload.pipeline_times(uri), reference(machine), machine_usd_per_hour()
     runs = 1.0 if every_s is None else HOURS_PER_MONTH * 3600 / every_s
-    hours = times.whole_s / 3600 * runs
-    used = 1.0 if every_s is None else min(1.0, times.whole_s / every_s)
-    options = [Option("on demand", called(price), 1, used, hours * price.usd_per_hour, "rented for the run alone")]
+    hours, billed = (seconds / 3600 * runs for seconds in (times.whole_s, PER_SECOND.billed_s(times.whole_s)))
+    # Runs that take longer than it is to the next one overlap.
+    machines = 1 if every_s is None else max(1, math.ceil(times.whole_s / every_s - 1e-9))
+    all_hours = math.inf if every_s is None else machines * HOURS_PER_MONTH
+    paid, note = min(billed, all_hours), "rented for the run alone"
+    if billed >= all_hours:
+        note = "rented all the time"
+    elif times.whole_s < PER_SECOND.least_s:
+        note += ", and a minute of each run is paid at least"
+    used = hours / paid if paid else 1.0
+    options = [Option("on demand", called(price), machines, used, paid * price.usd_per_hour, note)]
     if price.spot_high_usd is not None:
-        options.append(Option("spot", called(price), 1, used, hours * price.spot_high_usd, "may be taken away"))
+        options.append(Option("spot", called(price), machines, used, paid * price.spot_high_usd, "may be taken away"))
     if here:
-        options.append(Option("machines like this one", "this machine", 1, used, hours * here))
+        used = 1.0 if every_s is None else hours / all_hours
+        options.append(Option("machines like this one", "this machine", machines, used, hours * here))
     options.sort(key=lambda each: each.usd_per_month)
     chosen = next(each for each in options if spot or each.name != "spot")
     often = f", every {show_duration(every_s)}" if every_s else ""

@@ -98,6 +98,15 @@ def total_usd(found: Iterable[Spending]) -> float:
     return rented + sum(map(_machine_usd, own.values()))
 
 
+def sessions_usd(found: Iterable[Spending]) -> float:
+    """What runs in sessions cost where these do not count themselves: the machine of each once, as in `total_usd`."""
+    sessions: dict[str, list[Spending]] = defaultdict(list)
+    for item in found:
+        if item.span.within:
+            sessions[item.span.within].append(item)
+    return sum(map(_machine_usd, sessions.values()))
+
+
 def _jobs() -> Mapping[str, Sequence[tuple[float, str]]]:
     """What the jobs are for (a URI) → when they began, and on which machine, as `Spending.machine` says it."""
     machines: dict[str, str] = {}

@@ -45,7 +45,7 @@ class MeasuredRate:
             f"load test of {test.uri} at {moment(test.at)} for {show_duration(test.for_s)}: {test.ok:,} of "
             f"{test.sent:,} answered{_p95(test.p95_ms)}{models}"
         )
-        return Premise("rate of this machine", f"{self.per_s:,.0f} requests a second", source)
+        return Premise("rate of this machine", f"{show_rate(self.per_s)} requests a second", source)
 
     @property
     def notes(self) -> list[str]:
@@ -94,7 +94,7 @@ def _is_within(test: Throughput, p95_ms: float | None) -> bool:
 def _none_kept(tests: Sequence[Throughput], p95_ms: float | None) -> str:
     uri, best = tests[0].uri, min(tests, key=lambda test: (test.ok_share < 1 - MOST_FAILED, test.p95_ms or 1e9))
     within = f" within {p95_ms:g} ms" if p95_ms else ""
-    reached = f"{best.per_s:,.0f} requests a second{_p95(best.p95_ms)}, {show_share(best.ok_share)} answered"
+    reached = f"{show_rate(best.per_s)} requests a second{_p95(best.p95_ms)}, {show_share(best.ok_share)} answered"
     return f"no load test of {uri} was answered{within}: the best of {counted(len(tests), 'test')} had {reached}"
 
 
@@ -106,6 +106,11 @@ def _slower(tests: Sequence[Throughput]) -> str:
 
 def _p95(p95_ms: float | None) -> str:
     return "" if p95_ms is None else f", p95 {p95_ms:.3g} ms"
+
+
+def show_rate(per_s: float) -> str:
+    """A rate that was measured; a small one is not none."""
+    return f"{per_s:,.0f}" if per_s >= 10 else f"{per_s:.2g}"
 
 
 def _round(per_s: float) -> int:

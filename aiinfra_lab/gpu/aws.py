@@ -6,16 +6,18 @@ armed in the call that creates it. It is reached by the OpenSSH client with keys
 
 from __future__ import annotations
 
+import re
 import subprocess
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Literal
 
 from ..config import Settings
 from ..cost import accelerators
+from ..cost.billing import PriceChange
 from ..cost.choice import PricedOffer, choose
 from ..cost.prices import catalogue
 from ..cost.wanted import Wanted
@@ -49,6 +51,8 @@ from .ssh_keys import SshKeys
 _FOLDER = "~/.cache/aiinfra-lab/sessions"
 _ANSWER_S = 20.0
 _MOST_OFFERS = 1_000
+_MOST_PRICES = 1_000
+_CHANGED_AT = re.compile(r"\((\d{4}-\d\d-\d\d \d\d:\d\d:\d\d) (?:GMT|UTC)\)")
 _STATES: dict[str, Literal["pending", "running", "ending", "gone"]] = {
     "pending": "pending",
     "running": "running",
@@ -281,6 +285,25 @@ class AwsMachines(RentingMachines):
         if self._one_shots is not None:
             self._one_shots.forget(region, name)
 
+    def price_changes(self, device: str, since: float) -> Sequence[PriceChange]:
+        kind = MachineKind.parse(device)
+        try:
+            answer = self._calls.ask(
+                kind.region,
+                "describe_spot_price_history",
+                InstanceTypes=[kind.type],
+                AvailabilityZone=kind.zone,
+                ProductDescriptions=["Linux/UNIX"],
+                StartTime=datetime.fromtimestamp(since, UTC),
+                EndTime=datetime.now(UTC),
+                PaginationConfig={"MaxItems": _MOST_PRICES},  # the newest come first
+            )
+        except RefusedError as refused:
+            raise Unavailable(f"AWS does not name spot prices: {refused.message}", "it is asked again") from refused
+        return [
+            PriceChange(each["Timestamp"].timestamp(), float(each["SpotPrice"])) for each in answer["SpotPriceHistory"]
+        ]
+
     def place_on(self, instance: Instance, folder: Path) -> Place:
         command = [*self._ssh(instance, folder), f"{self._user}@{instance.address}"]
         self._await_setup(command, instance)
@@ -469,6 +492,8 @@ def _instance(found: Mapping[str, Any], region: str) -> Instance:
     state, reason = found["State"]["Name"], found.get("StateReason", {})
     code, message = reason.get("Code", ""), reason.get("Message", "")
     ours = _STATES.get(state, "pending")
+    # From the moment on at which its end began nothing is billed.
+    changed_at = _CHANGED_AT.search(found.get("StateTransitionReason", "")) if ours in ("ending", "gone") else None
     return Instance(
         id=f"{region}/{found['InstanceId']}",
         session=tags.get(SESSION, ""),
@@ -479,6 +504,7 @@ def _instance(found: Mapping[str, Any], region: str) -> Instance:
         is_taken=code in _TAKEN,
         created_at=found["LaunchTime"].timestamp(),
         expires_at=_read_time(tags.get(EXPIRES, "")),
+        ended_at=_read_time(f"{changed_at[1]}+00:00") if changed_at else None,
     )
 
 

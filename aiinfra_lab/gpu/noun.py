@@ -256,9 +256,12 @@ def _use(found: sessions.ObservedSession) -> Iterator[Fact]:
 
 def _spans(found: sessions.ObservedSession) -> list[Span]:
     """This start and the earlier ones. What cannot be asked counts as if it went on: it may cost money."""
-    uri, body = found.record.uri, found.record.body
+    uri, body, now = found.record.uri, found.record.body, time.time()
     rented = [
-        Span(uri, each.paid_from, each.paid_from + each.paid_s(time.time()), each.is_open, each.usd_per_hour, False)
+        Span(
+            *(uri, each.paid_from, each.paid_from + each.paid_s(now), each.is_open, each.mean_usd_per_hour(now), False),
+            of_start=each.job,
+        )
         for each in found.machines
         if each.instance or each.is_open
     ]

@@ -25,15 +25,16 @@ from . import pool_members, sessions
 from .keeping import KeepingMachines, read_offer
 from .noun import NOUN
 from .record import SessionRecord
+from .renting import Rental
 
 _log = logging.getLogger("aiinfra_lab.gpu.owner")  # __name__ is __main__ here
 
 
 class SessionOwner:
-    """See `kernels.Owner` for the contract. job: the id of the job that runs this."""
+    """See `kernels.Owner` for the contract. job: the id of the job that runs this. rental: where its machine is one."""
 
-    def __init__(self, name: str, job: str) -> None:
-        self._name, self._job = name, job
+    def __init__(self, name: str, job: str, rental: Rental | None = None) -> None:
+        self._name, self._job, self._rental = name, job, rental
         self._lease = Lease()
 
     def display_name(self) -> str:
@@ -54,6 +55,8 @@ class SessionOwner:
                 idle_s = session.body.idle_s if session else None
                 self._lease = Lease(job.body.deadline_at, reason or "deadline", idle_s)
             if session is not None and session.body.handle in (None, self._job):
+                if self._rental is not None:
+                    self._rental.note_prices()
                 _warn(session)
         return self._lease
 
@@ -86,7 +89,7 @@ def main(subject: str, provider: str, offer: str) -> int:
         source = machines.source(kernel, read_offer(offer), job)
         most_bytes = settings().get("gpu.namespace_bytes", cells.MOST_BYTES)
         resume = _has_begun(kernel, job)
-        owner = SessionOwner(uri.name, job)
+        owner = SessionOwner(uri.name, job, source if isinstance(source, Rental) else None)
         project = _project(kernel, uri.name)
         return keeper.run(kernel, owner, source=source, resume=resume, namespace_bytes=most_bytes, project=project)
     except LabError as problem:

@@ -7,7 +7,7 @@ from typing import ClassVar, Literal
 
 import msgspec
 
-from ..cost.billing import PER_SECOND
+from ..cost.billing import PER_SECOND, PriceChange, SpendingMeter
 from ..errors import UsageProblem
 from ..store import Body
 from ..units import show_usd
@@ -137,15 +137,15 @@ class MachineRecord(Body, frozen=True, kw_only=True):
 
     session, job: whose it is, and the job of its keeper. provider, gpu, device, count, type, where, spot,
     worst_usd_per_hour: as it was offered; an earlier version wrote no count. So is usd_per_hour, until its provider
-    says what it costs. requested_at: when it was asked for first, and asked_at last, where the outcome was not known.
-    deadline_at: when it ends by itself, as its provider was told. instance: what its provider calls it; empty until
-    that is known. began_at: from when on it is paid, where its provider says so. ended_at, ended_by: when and why it
-    was gone, or that there never was one.
+    says what it costs. prices: where that changes while it runs, as far as is known. requested_at: when it was asked
+    for first, and asked_at last, where the outcome was not known. deadline_at: when it ends by itself, as its provider
+    was told. instance: what its provider calls it; empty until that is known. began_at: from when on it is paid, where
+    its provider says so. ended_at, ended_by: when and why it was gone, or that there never was one.
     """
 
     kind: ClassVar[str] = "gpu.machine"
-    # Version 1 lacked `count`, `type` and `where`.
-    schema_version: ClassVar[int] = 2
+    # Version 1 lacked `count`, `type` and `where`, version 2 `prices`.
+    schema_version: ClassVar[int] = 3
 
     session: str
     job: str
@@ -165,6 +165,7 @@ class MachineRecord(Body, frozen=True, kw_only=True):
     began_at: float | None = None
     ended_at: float | None = None
     ended_by: str = ""
+    prices: tuple[PriceChange, ...] = ()
 
     @property
     def about(self) -> str:
@@ -186,5 +187,16 @@ class MachineRecord(Body, frozen=True, kw_only=True):
         return PER_SECOND.billed_s((self.ended_at or at) - self.paid_from)
 
     def spent_usd(self, at: float) -> float:
-        """The money until then."""
-        return self.paid_s(at) * self.usd_per_hour / 3600
+        """The money until then, each second at the price that held."""
+        return self._meter().spent_usd(self.ended_at or at) if self.paid_s(at) else 0.0
+
+    def mean_usd_per_hour(self, at: float) -> float:
+        """What an hour of it has cost on average until then."""
+        paid_s = self.paid_s(at)
+        return self.spent_usd(at) * 3600 / paid_s if paid_s and self.prices else self.usd_per_hour
+
+    def _meter(self) -> SpendingMeter:
+        found = SpendingMeter(self.paid_from, self.usd_per_hour)
+        for change in self.prices:
+            found.price(change.at, change.usd_per_hour)
+        return found

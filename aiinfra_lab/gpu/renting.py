@@ -9,11 +9,14 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import math
 import re
 import time
 from abc import abstractmethod
 from collections.abc import Callable, Sequence
+from concurrent.futures import Future
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from threading import Lock
 from typing import Literal
@@ -22,11 +25,12 @@ from msgspec.structs import replace
 
 from .. import jobs
 from ..config import Settings, settings
-from ..cost.billing import PER_SECOND, SpendingMeter
+from ..cost.billing import PER_SECOND, PriceChange, SpendingMeter
 from ..errors import Failed, LabError, NotFound, Unavailable
 from ..files import make_private_folder
 from ..jobs.home import make_home_id
 from ..kernels import KeptKernel, Loss, MachineSource, Place
+from ..kernels.errand import send_off
 from ..store import Record, open_store, update
 from ..units import parse_duration, show_duration, show_usd
 from .base import NoCapacity, Offer, Plan, Status
@@ -37,6 +41,8 @@ from .record import MachineRecord, SessionRecord
 LOOK_S = 1.0
 # A machine that was asked for may be missing from its provider's lists for so long.
 LISTED_S = 30.0
+# Spot prices change some times a day.
+PRICES_S = 900.0
 _GONE_S = 60.0
 _LATE_S = 300.0  # after its deadline, within which somebody who waits for its end sees it
 _EARLY_S = 60.0  # before it was asked for, by its provider's clock
@@ -77,7 +83,7 @@ class Instance:
 
     why: how it ended, or what it waits for. is_taken: whether it is gone because its provider took it away, and neither
     because somebody ended it nor because its time was over. notice_at: when it will be taken, where that was said.
-    created_at and ended_at: from when until when it is paid, as far as its provider tells.
+    created_at and ended_at: from when until when it is paid, as far as its provider tells. prices: see `price_changes`.
     """
 
     id: str
@@ -92,6 +98,7 @@ class Instance:
     expires_at: float | None = None
     usd_per_hour: float | None = None
     ended_at: float | None = None
+    prices: tuple[PriceChange, ...] = ()
 
 
 class RentingMachines(KeepingMachines):
@@ -130,6 +137,11 @@ class RentingMachines(KeepingMachines):
 
     def move_end(self, instance_id: str, deadline_at: float) -> None:  # nothing where it cannot be moved
         """Move the deadline that the provider keeps, where it keeps one that can be moved."""
+
+    def price_changes(self, device: str, since: float) -> Sequence[PriceChange]:
+        """What an hour of a spot machine of that device cost at that moment, and each change after it; nothing where
+        the price of a machine stays. Asked rarely: once in `PRICES_S` for each machine, and when it is gone."""
+        return ()
 
     def progress(self, instance: Instance) -> str:
         """What it does until it is ready, in a few words."""
@@ -187,6 +199,8 @@ class Rental:
         self._instance = ""  # the last one that is known, for when the store cannot be asked
         self._missing_since: dict[str, float] = {}
         self._running_since: dict[str, float] = {}
+        self._noted: Future[None] = Future()
+        self._note_at = -math.inf
 
     def obtain(self, report: Callable[[str], None]) -> Place:
         tried: list[tuple[Offer, str]] = []
@@ -200,6 +214,21 @@ class Rental:
                 close_machine(record, problem.what, at=self._clock.now())
                 tried.append((offered_as(record.body), problem.what))
 
+    def note_prices(self) -> Future[None]:
+        """Have the changes of its machine's price written down, at most each `PRICES_S`; aside, since a provider may
+        take its time, and a keeper has none."""
+        now = self._clock.monotonic()
+        if now >= self._note_at:
+            self._note_at = now + PRICES_S
+            self._noted = send_off(self._note_prices)
+        return self._noted
+
+    def _note_prices(self) -> None:
+        with contextlib.suppress(LabError):  # whoever asks next hears of all that was missed
+            for record in self._records():
+                if new := _prices(self._machines, record.body, record.body.paid_from):
+                    update(open_store(), MachineRecord, record.name, partial(_with_prices, new=new))
+
     def lost(self) -> Loss | None:
         record = self._open_record()
         if record is None:
@@ -210,8 +239,8 @@ class Rental:
         why = found.why if found else "it is not listed any more"
         may_replace = found is not None and found.is_taken
         # Else `release` writes it: a keeper that is killed before and started again must not take another one.
-        if may_replace:
-            close_machine(record, why, found, at=self._clock.now())
+        if found is not None and may_replace:
+            close_machine(record, why, _priced(self._machines, record, found), at=self._clock.now())
         return Loss(f"its machine is gone: {why}", may_replace)
 
     def release(self) -> None:
@@ -347,7 +376,7 @@ class Rental:
                 why = found.why if found else "it is not listed any more"
                 if found is None or not found.is_taken:  # `release` writes it, see `lost`
                     raise Failed(f"{record.body.instance} ended before it was ready: {why}", "start it again")
-                close_machine(record, why, found, at=self._clock.now())
+                close_machine(record, why, _priced(self._machines, record, found), at=self._clock.now())
                 raise NoCapacity(why, "start it again")
             if found.state == "running":
                 record = self._updated(record, found)
@@ -462,8 +491,26 @@ def settle(machines: RentingMachines, record: Record[MachineRecord], find: Find 
     if found is None and known:
         machines.end(known)  # a list may lack it for an instant
     why = found.why if found else "it is not listed any more" if known else "there was none"
-    close_machine(record, why, found, at=machines.clock.now())
+    close_machine(record, why, found and _priced(machines, record, found), at=machines.clock.now())
     return True
+
+
+def _priced(machines: RentingMachines, record: Record[MachineRecord], found: Instance) -> Instance:
+    """The same with the prices that are not known yet; without them where they cannot be told."""
+    with contextlib.suppress(LabError):
+        began_at = found.created_at or record.body.paid_from
+        return dataclasses.replace(found, prices=tuple(_prices(machines, record.body, began_at)))
+    return found
+
+
+def _prices(machines: RentingMachines, body: MachineRecord, began_at: float) -> Sequence[PriceChange]:
+    """What a spot machine costs from the last known change on."""
+    return machines.price_changes(body.device, body.prices[-1].at if body.prices else began_at) if body.spot else ()
+
+
+def _with_prices(body: MachineRecord, new: Sequence[PriceChange]) -> MachineRecord:
+    found = {each.at: each for each in (*body.prices, *new)}
+    return replace(body, prices=tuple(found[at] for at in sorted(found)))
 
 
 def settle_all(
@@ -504,7 +551,7 @@ def update_end(
         since = found.created_at or 0.0
         is_same_clock = found.ended_at is not None or body.requested_at - _EARLY_S <= since <= ended_at
         return replace(
-            body,
+            _with_prices(body, found.prices),
             instance=found.id,
             usd_per_hour=body.usd_per_hour if found.usd_per_hour is None else found.usd_per_hour,
             began_at=found.created_at if is_same_clock else None,

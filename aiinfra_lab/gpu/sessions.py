@@ -53,6 +53,17 @@ class ObservedSession:
         return _sum_usd(self.record, self.machines)
 
     @property
+    def dearest_usd_per_hour(self) -> float | None:
+        """What an hour of this start may cost at worst, with a machine that replaces another, too; None while nothing
+        is written down of the machine of a spot session."""
+        body = self.record.body
+        # What replaces a machine may cost no more than the first one might have.
+        known = [each.worst_usd_per_hour or each.usd_per_hour for each in self.machines if each.job == body.handle]
+        if body.is_rented and body.spot and not known:
+            return None
+        return max([body.usd_per_hour, *known])
+
+    @property
     def is_live(self) -> bool:
         """Whether it has not ended, as far as is known: a machine that cannot be asked may still cost money."""
         return self.state != "ended"
@@ -318,7 +329,9 @@ def limit_text(found: ObservedSession) -> str:
         return "when it is stopped: neither a time nor, at this price, a budget ends it"
     left = show_duration(max(1.0, body.deadline_at - time.time()))
     what = "its budget is spent" if body.deadline_by == "budget" else "its time is over"
-    cost = found.spent_usd + max(0.0, body.deadline_at - time.time()) / 3600 * body.usd_per_hour
+    if (dearest := found.dearest_usd_per_hour) is None:
+        return f"in {left}, when {what}"
+    cost = found.spent_usd + max(0.0, body.deadline_at - time.time()) / 3600 * dearest
     return f"in {left}, when {what}; it will have cost at most {show_usd(cost)}"
 
 

@@ -183,6 +183,25 @@ def test_idle_time_and_windows_begin_anew_behind_a_measurement_that_is_missing()
     assert targets(policy, [6, 0, 0, None, 0, 0, 0, 0, 0, 0, 0]) == [3] * 8 + [1, 1, 0]
 
 
+@pytest.mark.parametrize(("apart_s", "looks"), [(60.0, 1), (20.0, 2), (30.0, 1)])
+def test_up_waits_where_nobody_looked_for_longer_than_its_window(apart_s, looks) -> None:
+    """More was wanted for 30 s once two looks that far apart have seen it, and all between them."""
+    policy = ScalingPolicy(min=0, max=10, up_s=30, down_s=300)
+    seen = decide(policy, ScalingState.begin(1, 0.0), Measurement(0.0, 1.0))
+    found = []
+    for number in range(1, looks + 2):
+        seen = decide(policy, seen.state, Measurement(apart_s * number, 5.0))
+        found.append((seen.target, seen.reason))
+    assert found == [*[(1, "waiting to go up")] * looks, (5, "up")]
+
+
+def test_up_waits_anew_after_a_time_that_nobody_watched_at_all() -> None:
+    policy = ScalingPolicy(min=0, max=10, up_s=30, down_s=300)
+    seen = decide(policy, ScalingState.begin(1, 0.0), Measurement(400.0, 5.0))
+    assert (seen.target, seen.reason) == (1, "waiting to go up")
+    assert decide(policy, seen.state, Measurement(430.0, 5.0)).target == 5
+
+
 def test_a_time_that_nobody_watched_is_no_idle_time() -> None:
     state = ScalingState.begin(5, 0.0)
     decision = decide(POOL, state, Measurement(5000.0, 0.0))

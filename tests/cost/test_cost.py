@@ -10,6 +10,7 @@ from aiinfra_lab.jobs import JobRecord
 from aiinfra_lab.nouns import Span, StepSpan
 from aiinfra_lab.show import Dim, Figure, Number, moment
 from aiinfra_lab.store import Record, open_store
+from tests.cards import one_line
 from tests.fakes.timed.noun import NOUN
 
 HOUR = 3600.0
@@ -63,6 +64,25 @@ def test_earlier_starts_are_not_forgotten(took):
     shown = cost.show("gpu:trainer")
     assert (shown.spent_usd, shown.usd_per_hour) == (3.0, None)
     assert Figure("time", "2 h", "in 2 starts") in shown.card().figures
+
+
+def test_a_start_with_a_machine_that_was_taken_away_is_one_start(took):
+    took("gpu:s", 0.0, HOUR, usd_per_hour=1.0, on_machine=False, of_start="job-1")
+    took("gpu:s", HOUR, 2 * HOUR, usd_per_hour=2.0, on_machine=False, of_start="job-1")
+    assert Figure("time", "2 h") in cost.show("gpu:s").card().figures
+    assert cost.show(by="session").parts[0].note == "1 start"
+    took("gpu:s", 3 * HOUR, 4 * HOUR, usd_per_hour=2.0, on_machine=False, of_start="job-2")
+    assert Figure("time", "3 h", "in 2 starts") in cost.show("gpu:s").card().figures
+
+
+def test_where_nothing_ran_on_this_machine_nothing_is_said_of_it(took):
+    took("gpu:a", 0.0, HOUR, usd_per_hour=1.0, on_machine=False)
+    took("gpu:b", 0.0, HOUR, usd_per_hour=1.0, on_machine=False)
+    took("deploy:c", 0.0, HOUR, usd_per_hour=1.0)
+    took("train:c@1", 0.0, HOUR, within="gpu:a")
+    assert not any("at the same time" in note for note in cost.show().notes)
+    took("train:d@1", 0.0, HOUR, usd_per_hour=1.0)
+    assert any("at the same time" in note for note in cost.show().notes)
 
 
 def test_the_earlier_starts_of_an_endpoint_count_with_their_rows(took, endpoint, monkeypatch):
@@ -270,6 +290,13 @@ def test_without_predictions_it_cannot_be_told(endpoint):
     assert shown.thousand == ()
     assert "**No predictions yet**" in shown.card().lead
     assert "`%deploy run`" in shown.card().advice
+
+
+def test_fewer_than_one_row_a_second_are_not_none(endpoint):
+    endpoint(rows=4, busy_s=10.0)
+    text = one_line(cost.show("deploy:delay").card())
+    assert "measured rate 0.4 a second of answering" in text
+    assert "at the rate measured here (0.4 rows a second)" in text
 
 
 def test_predictions_without_a_measured_time_have_no_rate(endpoint):

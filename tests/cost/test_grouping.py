@@ -59,6 +59,18 @@ def test_a_day_pays_a_machine_once_and_its_sum_is_that_of_all(spent):
     assert shown.spent_usd == pytest.approx(sum(part.spent_usd for part in shown.parts))
 
 
+def test_what_lies_before_the_days_is_a_row_of_its_own(took):
+    took("gpu:old", at(40), at(40) + HOUR, usd_per_hour=3.0, on_machine=False)
+    took("gpu:long", at(daily.MOST_DAYS, 23), at(daily.MOST_DAYS - 1, 1), usd_per_hour=1.0, on_machine=False)
+    took("gpu:new", at(1), at(1) + HOUR, usd_per_hour=4.0, on_machine=False)
+    shown = cost.show(by="day")
+    first = TODAY - dt.timedelta(days=daily.MOST_DAYS - 1)
+    names = [str(TODAY - dt.timedelta(days=1)), str(first), f"before {first}"]
+    assert [part.uri for part in shown.parts] == names
+    assert [part.spent_usd for part in shown.parts] == pytest.approx([4.0, 1.0, 4.0])
+    assert shown.spent_usd == pytest.approx(9.0)
+
+
 def test_one_thing_by_day(spent):
     shown = cost.show("gpu:trainer", by="day")
     assert [part.spent_usd for part in shown.parts] == pytest.approx([3.0, 6.0])
@@ -71,6 +83,40 @@ def test_a_tag_sums_up_what_the_settings_name(spent, monkeypatch):
     shown = {part.uri: part.spent_usd for part in cost.show(by="tag").parts}
     # A run within a session is paid by the session, and is in the sum once.
     assert shown == pytest.approx({"team-a": 10.0, "without a tag": 9.0, "web": 2.0})
+
+
+@pytest.fixture
+def in_session(took):
+    """Two runs in a session, one after the other, and a third beside the second."""
+    took("gpu:s", at(1), at(1) + 4 * HOUR, usd_per_hour=2.0, on_machine=False)
+    took("train:d@1", at(1), at(1) + HOUR, within="gpu:s")
+    took("train:d@2", at(1) + HOUR, at(1) + 2 * HOUR, within="gpu:s")
+    took("train:d@3", at(1) + HOUR, at(1) + 2 * HOUR, within="gpu:s")
+
+
+@pytest.mark.parametrize(("uri", "by"), [(None, "run"), ("train:d", "run"), ("train:d", "tag"), ("train:d", "day")])
+def test_runs_in_a_session_that_is_not_summed_up_itself_cost_what_its_machine_did(in_session, uri, by):
+    shown = cost.show(uri, by=by)
+    assert shown.spent_usd == pytest.approx(4.0)  # the second and the third shared its machine
+    if by == "run":
+        assert [part.spent_usd for part in shown.parts] == pytest.approx([2.0, 2.0, 2.0])
+    else:
+        assert [part.spent_usd for part in shown.parts] == pytest.approx([4.0])
+
+
+def test_a_session_and_its_runs_are_paid_once(in_session, monkeypatch):
+    assert cost.show(by="day").spent_usd == pytest.approx(8.0)
+    monkeypatch.setenv("AIINFRA_COST_TAGS", "runs: train:*")
+    shown = cost.show(by="tag")
+    assert {part.uri: part.spent_usd for part in shown.parts} == pytest.approx({"without a tag": 8.0, "runs": 4.0})
+    assert shown.spent_usd == pytest.approx(8.0)
+    assert any("a machine that several of them used is paid once" in note for note in shown.notes)
+
+
+def test_a_run_that_outlived_the_day_of_its_session_adds_nothing_to_a_day(took):
+    took("gpu:s", at(2), at(2) + HOUR, usd_per_hour=2.0, on_machine=False)
+    took("train:d@1", at(2), at(1), within="gpu:s")
+    assert [part.spent_usd for part in cost.show(by="day").parts] == pytest.approx([0.0, 2.0])
 
 
 @pytest.mark.parametrize("wrong", ["team-a", "team-a:", ": gpu:a", "a: ,"])

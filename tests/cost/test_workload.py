@@ -274,6 +274,14 @@ def test_a_flag_of_a_forecast_without_one_is_refused(workspace):
         cost.show("deploy:delay", requests_per_day=5)
 
 
+def test_a_rate_below_one_is_no_rate_of_none(tested):
+    tested(0.4, 900.0)
+    found = cost.show(requests_per_day=1000)
+    assert "0.4 requests a second" in [each.value for each in found.premises]
+    with pytest.raises(NotFound, match=r"had 0\.4 requests a second"):
+        cost.show(requests_per_day=1000, p95_ms=10)
+
+
 # ---- pipelines ----
 
 
@@ -325,6 +333,34 @@ def test_a_pipelines_budget_is_that_of_a_run_or_of_a_month(workspace):
     with pytest.raises(Failed, match="every 1 h would cost about 734 USD a month") as problem:
         cost.check(workload="recipe:retrain", machine=G5, budget=500, every="1h")
     assert "add --spot" in problem.value.fix
+
+
+def test_each_run_is_billed_for_a_minute_at_least(workspace):
+    ran(1, step("train", 4.0))
+    once = cost.show(workload="recipe:retrain", machine=G5)
+    assert once.usd == pytest.approx(60 / 3600 * 1.006)
+    hourly = cost.show(workload="recipe:retrain", machine=G5, every="1h")
+    assert (hourly.usd, hourly.chosen.utilisation) == (pytest.approx(730 * 60 / 3600 * 1.006), pytest.approx(4 / 60))
+    assert "a minute of each run is paid at least" in hourly.chosen.note
+    with pytest.raises(Failed, match="would cost about 12"):
+        cost.check(workload="recipe:retrain", machine=G5, every="1h", budget=5)
+
+
+@pytest.mark.parametrize("every", ["1min", "10s"])
+def test_runs_that_would_be_billed_all_the_time_cost_a_machine_that_is_kept(workspace, every):
+    ran(1, step("train", 4.0))
+    found = cost.show(workload="recipe:retrain", machine=G5, every=every)
+    assert (found.usd, found.chosen.machines) == (pytest.approx(730 * 1.006), 1)
+
+
+def test_runs_that_overlap_take_several_machines_and_the_card_says_so(workspace, monkeypatch):
+    monkeypatch.setenv("AIINFRA_COST_MACHINE_USD_PER_HOUR", "9")
+    ran(1, step("train", 2.5 * 3600))
+    found = cost.show(workload="recipe:retrain", machine=G5, every="1h")
+    assert {each.name: each.machines for each in found.options}["machines like this one"] == 3
+    assert (found.chosen.machines, found.chosen.utilisation) == (3, pytest.approx(1.0))
+    assert found.usd == pytest.approx(2.5 * 730 * 1.006)
+    assert "machines 3 where runs overlap" in one_line(found.card())
 
 
 # ---- units ----

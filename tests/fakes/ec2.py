@@ -6,7 +6,7 @@ It is an HTTP server of this process, so that boto3 here, a subprocess and Terra
   they have ended it says so (moto makes new ones each time); the filters `client-token` and `instance-lifecycle`
 - refusals: types and images that do not exist, a type that a zone does not have, user data that is too long
 - room: no capacity for a type in a zone, quotas of vCPUs, both for spot and on demand apart
-- spot: the request that a spot instance belongs to
+- spot: the request that a spot instance belongs to, and the prices that a test gives it (moto has one for all)
 - time: machines that take a while to come and to go, with the states between (moto's are there and gone at once)
 - what a machine does by itself: a shutdown from within ends or stops it as `InstanceInitiatedShutdownBehavior` says,
   a spot instance is taken after a notice that its metadata service tells
@@ -100,6 +100,7 @@ class Ec2:
     calls: every request to EC2 that came in, with faults or without
     boots_s, ends_s: how long a machine is pending, and shutting down
     regions: those that the account has switched on
+    spot_prices: what spot machines cost from when on
     """
 
     def __init__(self) -> None:
@@ -141,6 +142,7 @@ class Ec2:
             self._quota: dict[tuple[str, Market], int] = {}
             self._events = _Events()
             self._notices: dict[str, tuple[str, float]] = {}
+            self.spot_prices: list[ec2_spot.SpotPrice] = []
             self._closing = threading.Event()
             self.enforce(False)
             moto_api_backend.reset()
@@ -315,6 +317,9 @@ class Ec2:
             return self._run(call, environ, body)
         if call.operation == "DescribeRegions":
             return self._answer_regions(call, environ, body)
+        if call.operation == "DescribeSpotPriceHistory":
+            answer = self._pass(environ, body)  # which asks the policies
+            return ec2_spot.priced(call, self.spot_prices) if answer[0].startswith("200") else answer
         if call.operation in ec2_spot.CALLS:
             return ec2_spot.CALLS[call.operation](call, self._instances())
         if call.operation == "ModifyInstanceAttribute" and call.get(SHUTDOWN):
@@ -472,11 +477,17 @@ class Ec2:
         if instance.state not in ("shutting-down", "terminated"):
             instance.terminate()
             _explain(instance, code, text)
+            # A shutdown from within has no time there.
+            instance._reason = _initiated("Service", self.clock()) if code.startswith("Server.") else ""
             self._fade(instance_id)
 
     def _fade(self, instance_id: str) -> None:
         """A machine that was just ended is shutting down for a while; asking again does not prolong that."""
         instance = self._instance(instance_id)
+        if getattr(instance, "gone_at", None) is None and instance._reason.startswith("User initiated"):
+            instance._reason = _initiated("User", self.clock())  # moto's is of another clock, and once more each time
+            instance.initiated = instance._reason
+        instance._reason = getattr(instance, "initiated", instance._reason)
         if not self.ends_s or getattr(instance, "gone_at", None) is not None:
             instance.gone_at = getattr(instance, "gone_at", None) or self.clock()
             _become(instance, "terminated" if instance.gone_at <= self.clock() else "shutting-down")
@@ -547,6 +558,10 @@ def _vcpus(instance_type: str) -> int:
 def _become(instance: Any, state: str, only_from: str = "") -> None:
     if not only_from or instance.state == only_from:
         instance._state.name, instance._state.code = state, STATES[state]
+
+
+def _initiated(who: str, at: float) -> str:
+    return f"{who} initiated ({datetime.fromtimestamp(at, UTC):%Y-%m-%d %H:%M:%S} GMT)"
 
 
 def _explain(instance: Any, code: str, text: str) -> None:

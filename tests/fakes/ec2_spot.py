@@ -1,15 +1,49 @@
-"""The spot request that a spot instance of RunInstances belongs to: moto has none for it. For `ec2`."""
+"""The request that a spot instance of RunInstances belongs to, and what spot costs: moto has neither. For `ec2`."""
 
 from __future__ import annotations
 
 import secrets
 from collections.abc import Iterable
-from typing import Any
+from datetime import UTC, datetime
+from typing import Any, NamedTuple
 
 from .ec2_wire import Answer, Call, Refused, done
 
+# The most prices of one answer, so that there are pages.
+PAGE = 3
 OPTIONS = "InstanceMarketOptions.SpotOptions"
 ENDED = {"Server.SpotInstanceTermination": "instance-terminated-no-capacity"}
+
+
+class SpotPrice(NamedTuple):
+    """From when on a machine of a type costs that in a zone."""
+
+    at: float
+    type: str
+    zone: str
+    usd_per_hour: float
+
+
+def priced(call: Call, prices: Iterable[SpotPrice]) -> Answer:
+    """Of types in a zone, within a time, and the one that held when that began; the newest first."""
+    types = {value for name, value in call.parameters.items() if name.startswith("InstanceType.")}
+    zone = call.get("AvailabilityZone")
+    since = datetime.fromisoformat(call.get("StartTime") or "1970-01-01T00:00:00Z").timestamp()
+    until = datetime.fromisoformat(call.get("EndTime") or "2099-01-01T00:00:00Z").timestamp()
+    mine = sorted(
+        (it for it in prices if it.type in (types or {it.type}) and it.zone == (zone or it.zone) and it.at <= until),
+        reverse=True,
+    )
+    found = [it for it in mine if it.at > since] + [it for it in mine if it.at <= since][:1]
+    first = int(call.get("NextToken") or 0)
+    items = "".join(
+        f"<item><instanceType>{it.type}</instanceType><productDescription>Linux/UNIX</productDescription>"
+        f"<spotPrice>{it.usd_per_hour:.6f}</spotPrice><availabilityZone>{it.zone}</availabilityZone>"
+        f"<timestamp>{datetime.fromtimestamp(it.at, UTC):%Y-%m-%dT%H:%M:%SZ}</timestamp></item>"
+        for it in found[first : first + PAGE]
+    )
+    token = str(first + PAGE) if len(found) > first + PAGE else ""
+    return done(call, f"<spotPriceHistorySet>{items}</spotPriceHistorySet><nextToken>{token}</nextToken>")
 
 
 def bind(instance: Any, call: Call) -> None:

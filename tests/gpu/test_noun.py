@@ -6,6 +6,7 @@ import pytest
 
 from aiinfra_lab import cost, files, gpu, jobs, nouns, resolve
 from aiinfra_lab.completion import complete
+from aiinfra_lab.cost.billing import PriceChange
 from aiinfra_lab.errors import Denied, NotFound, UsageProblem
 from aiinfra_lab.gpu import local, sessions, sim_faults
 from aiinfra_lab.gpu.booting import StartSteps
@@ -204,6 +205,19 @@ def test_every_start_is_a_span_of_its_own(workspace):
     now, before = NOUN.spans()
     assert (now.uri, now.is_live, now.on_machine) == ("gpu:trainer", True, True)
     assert (before.is_live, before.ended_at > before.started_at) == (False, True)
+
+
+def test_the_machines_of_a_start_are_spans_of_it_each_at_what_it_cost(workspace):
+    now, fields = time.time(), {"provider": "sim", "gpu": "L4", "usd_per_hour": 1.0, "instance": "i"}
+    session("far", started_at=now - 7200, ended_at=now, is_rented=True, handle="gpu-far-1")
+    for number, prices in enumerate([(), (PriceChange(now - 3600, 1.0), PriceChange(now - 1800, 3.0))]):
+        began = now - 7200 + number * 3600
+        body = MachineRecord(session="far", job="gpu-far-1", requested_at=began, ended_at=began + 3600, prices=prices,
+                             **fields)  # fmt: skip
+        open_store().commit([Record.new(f"gpu-far-1-{number}", body)])
+    spans = sorted(NOUN.spans(), key=lambda span: span.started_at)
+    assert [span.of_start for span in spans] == ["gpu-far-1"] * 2
+    assert [span.usd_per_hour for span in spans] == pytest.approx([1.0, 2.0], rel=1e-3)
 
 
 def test_names_are_those_of_every_session(workspace):

@@ -46,6 +46,18 @@ def test_each_level_of_the_budget_is_sent_and_logged_once(owner, caplog):
     assert [each.partition(" ")[0] for each in sent()] == ["83"]  # a thing has one signal, its newest
 
 
+def test_it_has_the_price_of_its_machine_looked_at(owner):
+    looked = []
+
+    class Rental:
+        def note_prices(self) -> None:
+            looked.append(1)
+
+    SessionOwner("far", JOB, Rental()).lease()
+    SessionOwner("far", "gpu-far-ffffffff", Rental()).lease()
+    assert looked == [1]
+
+
 def test_money_of_an_earlier_start_is_none_of_this_budget(owner, caplog):
     spend(3.0, job="gpu-far-ffffffff")
     owner.lease()

@@ -37,9 +37,9 @@ def body(**fields) -> SessionRecord:
     return SessionRecord(**{"provider": "local", "gpu": "cpu", "started_at": 100.0, "usd_per_hour": 3600.0, **fields})
 
 
-# What versions 2 to 5 have besides.
+# What later versions have besides.
 NEW = {"context": "", "stop_requested_at": None, "idle_s": None, "is_rented": False}
-NEW |= {"count": None, "type": "", "where": ""}
+NEW |= {"count": None, "type": "", "where": "", "sync": False, "environment": False}
 
 
 def test_a_record_of_the_version_before_reads_and_keeps_all_that_it_had():
@@ -115,6 +115,27 @@ def test_what_ends_it_is_said_with_what_it_will_have_cost():
     assert text == "in 1 min, when its budget is spent; it will have cost at most 60.00 USD"
 
 
+def observed_spot(*machines: MachineRecord) -> gpu.sessions.ObservedSession:
+    now = time.time()
+    found = body(started_at=now, usd_per_hour=0.5, deadline_at=now + 3600, deadline_by="deadline", is_rented=True,
+                 spot=True, handle="gpu-far-0a1b2c3d")  # fmt: skip
+    return gpu.sessions.ObservedSession(Record.new("far", found), "running", machines=machines)
+
+
+def test_of_spot_the_most_is_at_the_worst_price_of_its_machines_a_lost_one_of_them():
+    lost = MachineRecord(**{**OLD_MACHINE, "usd_per_hour": 0.5, "worst_usd_per_hour": 1.006, "instance": "",
+                            "spot": True})  # fmt: skip
+    another_start = MachineRecord(**{**OLD_MACHINE, "job": "gpu-far-ffffffff", "worst_usd_per_hour": 9.0})
+    now = MachineRecord(**{**OLD_MACHINE, "usd_per_hour": 0.5, "worst_usd_per_hour": 0.9, "began_at": time.time(),
+                           "ended_at": None})  # fmt: skip
+    text = gpu.sessions.limit_text(observed_spot(lost, now, another_start))
+    assert text.endswith("it will have cost at most 1.01 USD")
+
+
+def test_of_spot_without_a_machine_nobody_knows_the_most():
+    assert gpu.sessions.limit_text(observed_spot()) == "in 1 h, when its time is over"
+
+
 # ---- machines ----
 
 OLD_MACHINE = {
@@ -138,7 +159,16 @@ OLD_MACHINE = {
 
 def test_a_machine_of_the_version_before_reads_and_does_not_say_how_many_accelerators_it_had():
     found = decode(MachineRecord, "far-1", json.dumps(OLD_MACHINE), 1)
-    assert json.loads(encode(found)) == {**OLD_MACHINE, "count": None, "type": "", "where": ""}
+    assert json.loads(encode(found)) == {**OLD_MACHINE, "count": None, "type": "", "where": "", "prices": []}
+
+
+def test_a_machine_whose_price_changes_costs_what_is_billed():
+    changes = (PriceChange(90.0, 0.5), PriceChange(3701.0, 2.0), PriceChange(5501.0, 0.25))
+    found = MachineRecord(**{**OLD_MACHINE, "ended_at": 7301.0}, prices=changes)
+    billed = bill([MachineTime(101.0, 7301.0, (PriceChange(101.0, 0.5), *changes[1:]))])
+    assert found.spent_usd(1e6) == pytest.approx(float(billed), abs=1e-12)
+    assert found.mean_usd_per_hour(1e6) * 2 == pytest.approx(float(billed))
+    assert decode(MachineRecord, "far-1", encode(found), 3) == found
 
 
 @pytest.mark.parametrize("lasted_s", [0.2, 59.9, 60.0, 60.1, 3599.5, 7200.0])
