@@ -52,7 +52,6 @@ _ENDED_LOOKED_AT = 20
 
 # A request to end that brought no end for so long may not have reached whoever was to carry it out.
 STOP_AGAIN_S = 30.0
-
 LOG_LINES = 12  # of a job's log, for who looks closer
 
 
