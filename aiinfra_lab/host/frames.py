@@ -13,6 +13,8 @@ from typing import NamedTuple
 
 _HEAD = struct.Struct(">IBQ")
 MOST_BYTES = 1 << 30
+UNREADABLE = (ValueError, TypeError, KeyError, IndexError, AttributeError, OverflowError, RecursionError)
+"""What reading bytes of somebody else may raise, and what they hold: whoever does so drops them, and goes on."""
 
 
 class Kind(IntEnum):

@@ -8,7 +8,7 @@ import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
-from ..host.frames import MessageChannel
+from ..host.frames import UNREADABLE, MessageChannel
 from ..host.spec import HostState
 from .link import Gap, Link
 from .shim import RETRY_S, Shim
@@ -38,7 +38,8 @@ class Bridge:
             if isinstance(message, Gap):
                 self._announce(message)
             elif message.channel == MessageChannel.STATE:
-                yield HostState.load(message.parts[0])
+                with contextlib.suppress(*UNREADABLE):  # of another version
+                    yield HostState.load(message.parts[0])
             else:
                 self.shim.deliver(message)
 
