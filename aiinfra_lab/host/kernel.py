@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from . import files, notice, processes
-from .frames import MessageChannel
+from .frames import UNREADABLE, MessageChannel
 from .spec import HostSpec
 
 DELIMITER = b"<IDS|MSG>"
@@ -110,7 +110,7 @@ class Kernel:
         """Follow what it works on, by the status that it publishes before and after each request."""
         if not parts[0].endswith(b"status"):
             return
-        with contextlib.suppress(ValueError, KeyError):
+        with contextlib.suppress(*UNREADABLE):
             at = parts.index(DELIMITER)
             parent = json.loads(parts[at + 3])["msg_id"]
             state = json.loads(parts[at + 5])["execution_state"]

@@ -7,7 +7,7 @@ import select
 import time
 from pathlib import Path
 
-from .frames import Kind, MessageChannel, frame, pack
+from .frames import UNREADABLE, Kind, MessageChannel, frame, pack
 from .journal import Journal
 from .spec import HostState, read_state
 from .stream import Stream
@@ -38,7 +38,7 @@ def serve(folder: Path, reads: int, writes: int) -> None:
                     stream.put(frame(Kind.WELCOME, 0, json.dumps({"received": 0, "exchange": ""}).encode()))
                 elif found.kind == Kind.RECEIVED:
                     received = found.number
-    except (OSError, ValueError):
-        pass  # it has gone
+    except (OSError, *UNREADABLE):
+        pass  # it has gone, or is none of this version
     finally:
         journal.close()

@@ -1,4 +1,4 @@
-"""What clients and kernels may send by mistake to the sockets that a keeper holds for them: none of it ends anything."""
+"""What clients and kernels may send by mistake to the sockets of a keeper: none of it ends anything."""
 
 import hashlib
 import hmac
