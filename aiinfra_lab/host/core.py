@@ -20,7 +20,7 @@ from typing import Any
 
 from . import files, processes
 from .exchange import HostFiles, unpack_piece
-from .frames import UNREADABLE, Frame, Kind, MessageChannel, frame, pack, unpack
+from .frames import UNREADABLE, Frame, Kind, MessageChannel, TooLargeError, frame, pack, unpack
 from .idle import IdleWatch
 from .journal import Journal, JournalEntry
 from .kernel import Kernel, exit_text
@@ -39,6 +39,7 @@ _ALONE_LOOK_S = 1.0
 _NOTICE_S = 5.0  # between two looks at whether somebody has said that the machine is taken
 _GUESTS = 8  # connections that have not said HELLO: an owner may try several, and a cut leaves some half open
 _SEAL_S = 0.05  # without anything to do, until what is written down is compressed
+_BRIEF_BYTES, _BRIEF_PARTS = 1 << 20, 1000  # what says that a message was too large is not too large itself
 _MOST_AT = 1 << 62  # in a file: what the system takes
 _EXCHANGE_S = 10.0  # after a piece of a file, until it counts as one that nobody waits for
 
@@ -377,7 +378,11 @@ class Core:
     # ---- what is reported ----
 
     def _record(self, channel: MessageChannel, parts: list[bytes]) -> None:
-        payload = pack(channel, parts, time.time())
+        try:
+            payload = pack(channel, parts, time.time())
+        except TooLargeError as problem:
+            self._record_instead(channel, parts, str(problem))
+            return
         try:
             number = self.journal.append(payload)
         except OSError as problem:
@@ -385,6 +390,14 @@ class Core:
             self.state = self.state.but(problem=f"its host writes nothing down: {problem.strerror}")
         if self.stream is not None:
             self.stream.pass_on(JournalEntry(number, payload))
+
+    def _record_instead(self, channel: MessageChannel, parts: list[bytes], problem: str) -> None:
+        """A message that no frame holds: another says so in its place, or its number is missing, which is a gap."""
+        found = self.kernel.instead(parts, problem) if self.kernel is not None else None
+        if found is not None and sum(map(len, found)) < _BRIEF_BYTES and len(found) < _BRIEF_PARTS:
+            self._record(channel, found)
+        else:
+            self.journal.skip_to(self.journal.last + 1)
 
     def _report(self, **changes: Any) -> None:
         """Change the state, for whoever looks at the file and for the owner."""

@@ -133,6 +133,21 @@ class Kernel:
         """A message as the kernel itself would publish it: for what it can no longer say."""
         return [f"kernel.{kind}".encode(), DELIMITER, *self._signed(kind, content)]
 
+    def instead(self, parts: list[bytes], problem: str) -> list[bytes] | None:
+        """What goes to clients in the place of a message that cannot: an output that says so beside the others of its
+        cell, or a reply with an error. None when its own parts do not show which."""
+        text = f"what the kernel has sent is lost: {problem}"
+        with contextlib.suppress(*UNREADABLE):
+            at = parts.index(DELIMITER)
+            kind = str(json.loads(parts[at + 2])["msg_type"])
+            if kind.endswith("_reply"):
+                content = {"status": "error", "ename": "MessageTooLarge", "evalue": text, "traceback": [text]}
+                return [*parts[: at + 1], *self._signed(kind, content, parts[at + 3])]
+            if parts[0].startswith(b"kernel."):
+                content = {"name": "stderr", "text": f"\n[{text}]\n"}
+                return [b"kernel.stream", DELIMITER, *self._signed("stream", content, parts[at + 3])]
+        return None
+
     def close(self) -> None:
         """Close the sockets to it."""
         for socket in self.sockets.values():
@@ -155,7 +170,7 @@ class Kernel:
     def _request(self, kind: str, content: dict[str, Any] | None = None) -> None:
         self.send(MessageChannel.CONTROL, [DELIMITER, *self._signed(kind, content or {})])
 
-    def _signed(self, kind: str, content: dict[str, Any]) -> list[bytes]:
+    def _signed(self, kind: str, content: dict[str, Any], parent: bytes = b"{}") -> list[bytes]:
         """A message by Jupyter's protocol: signature, header, parent header, metadata, content."""
         header = {
             "msg_id": uuid.uuid4().hex,
@@ -165,7 +180,7 @@ class Kernel:
             "msg_type": kind,
             "version": "5.3",
         }
-        parts = [json.dumps(part).encode() for part in (header, {}, {}, content)]
+        parts = [json.dumps(header).encode(), parent, b"{}", json.dumps(content).encode()]
         check = hmac.new(self._key, digestmod=hashlib.sha256)
         for part in parts:
             check.update(part)

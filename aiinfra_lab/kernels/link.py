@@ -70,7 +70,7 @@ class Link:
         self._connecting, self.is_over = None if reach is None else Connecting(reach), False
 
     def send(self, channel: MessageChannel, parts: Sequence[bytes]) -> None:
-        """Have a message brought to the host: a client's, or for `COMMAND` one of ours."""
+        """Have a message brought to the host: a client's, or for `COMMAND` ours. TooLargeError when it cannot."""
         payload, self._lively_at = pack(channel, parts, time.time()), time.monotonic()
         with contextlib.suppress(OSError):  # a full disk: it goes now or never, and its number is used up
             self.sent.append(payload)

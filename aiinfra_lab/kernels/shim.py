@@ -127,12 +127,31 @@ class Shim:
             self._outputs.setsockopt(self._zmq.XPUB_NODROP, 1)
             self._lenient_until = 0.0
 
-    def announce(self, kind: str, content: dict[str, Any]) -> None:
-        """Publish a message of our own, as if the kernel had."""
-        message = self._session.msg(kind, content)
+    def announce(self, kind: str, content: dict[str, Any], parent: dict[str, Any] | None = None) -> None:
+        """Publish a message of our own, as if the kernel had. parent: the header of the request that it is about."""
+        message = self._session.msg(kind, content, parent={"header": parent or {}})
         self.deliver(
             Message(MessageChannel.IOPUB, time.time(), [f"kernel.{kind}".encode(), *self._session.serialize(message)])
         )
+
+    def refuse(self, channel: MessageChannel, parts: list[bytes], problem: str) -> None:
+        """Answer a message that does not reach the kernel by an error, as the kernel would; dropped when nobody has
+        signed it, or nobody waits for an answer."""
+        if not (kind := self._kind(parts)) or not kind.endswith("_request"):
+            return
+        try:
+            header = json.loads(parts[_start(parts) + 2])
+            self._session.pack(header)
+        except UNREADABLE:
+            return
+        text = f"the request is too large for the way to its kernel: {problem}"
+        error = {"ename": "MessageTooLarge", "evalue": text, "traceback": [f"MessageTooLarge: {text}"]}
+        self._announce_state("busy", header)
+        if kind == "execute_request":
+            self.announce("error", error, header)
+        answer = {"status": "error", "execution_count": 0, **error}
+        self._reply(channel, parts, {"header": header}, kind.replace("_request", "_reply"), answer)
+        self._announce_state("idle", header)
 
     def request(self, kind: str, content: dict[str, Any]) -> list[str]:
         """A request of our own to the kernel, whose reply no client gets."""
@@ -235,8 +254,7 @@ class Shim:
                 self._info = info
 
     def _announce_state(self, state: str, parent: dict[str, Any]) -> None:
-        message = self._session.msg("status", {"execution_state": state}, parent={"header": parent})
-        self.deliver(Message(MessageChannel.IOPUB, time.time(), [b"kernel.status", *self._session.serialize(message)]))
+        self.announce("status", {"execution_state": state}, parent)
 
 
 def _start(parts: list[bytes]) -> int:

@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 import zmq
+from jupyter_client import BlockingKernelClient
 
 from aiinfra_lab.host.frames import Message, MessageChannel
 from aiinfra_lab.host.kernel import DELIMITER
@@ -143,3 +144,38 @@ def test_a_kernel_says_what_it_likes(client, name, kind):
 def from_kernel(client: Client, channel: MessageChannel, head: Any, content: Any, parent: Any = None) -> None:
     address = b"kernel.status" if channel is MessageChannel.IOPUB else b"nobody"
     client.shim.deliver(Message(channel, 0.0, [address, *message(head, content, parent)]))
+
+
+TOO_MANY = [b""] * 70_000
+OUTPUT = """
+kernel = get_ipython().kernel
+kernel.session.send(
+    kernel.iopub_socket, "comm_msg", {"comm_id": "x"}, parent=kernel.get_parent(), ident=b"kernel.comm_msg",
+    buffers=[b""] * 70_000)
+print("goes on")
+"""
+
+
+def test_an_output_that_is_too_large_is_lost_and_that_is_said_in_its_cell(kept, run):
+    assert "what the kernel has sent is lost: it has 70,007 parts" in run(OUTPUT)
+    assert run("print('still')") == "still\n"
+
+
+def test_a_request_that_is_too_large_is_answered_by_an_error(kept, run):
+    talker = BlockingKernelClient()
+    talker.load_connection_info(kept.connection_info())
+    talker.start_channels()
+    talker.wait_for_ready(timeout=30)
+    asked = talker.session.msg("execute_request", {"code": "1"})
+    talker.session.send(talker.shell_channel.socket, asked, buffers=TOO_MANY)
+    reply = talker.get_shell_msg(timeout=30)
+    assert reply["parent_header"]["msg_id"] == asked["header"]["msg_id"]
+    assert (reply["content"]["status"], reply["content"]["ename"]) == ("error", "MessageTooLarge")
+    kinds = []
+    while "idle" not in kinds:
+        found = talker.get_iopub_msg(timeout=30)
+        if found["parent_header"].get("msg_id") == asked["header"]["msg_id"]:
+            kinds.append(found["content"].get("execution_state", found["msg_type"]))
+    assert kinds == ["busy", "error", "idle"]
+    talker.stop_channels()
+    assert run("print('still')") == "still\n"
