@@ -12,7 +12,7 @@ from msgspec.structs import replace
 from aiinfra_lab import gpu, jobs, kernels
 from aiinfra_lab.gpu.owner import is_started_again
 from aiinfra_lab.host.spec import read_state
-from aiinfra_lab.kernels import KeptKernel, keeper
+from aiinfra_lab.kernels import KeptKernel, end_core, keeper
 from aiinfra_lab.kernels.reach import CommandReach, LocalReach
 from aiinfra_lab.store import open_store, update
 from tests.conftest import until
@@ -24,7 +24,8 @@ JOB = "gpu-trainer-0a1b2c3d"
 OWNER = """
 import pathlib, sys
 from aiinfra_lab.kernels import KeptKernel, Lease, keeper
-from aiinfra_lab.kernels.base import Place, Standing
+from aiinfra_lab.kernels.base import Standing
+from aiinfra_lab.kernels.reach import CommandReach
 
 class Owner:
     def display_name(self): return 'a step'
@@ -38,7 +39,9 @@ source = None
 if sys.argv[3:] == ['elsewhere']:
     from dataclasses import replace
     place = keeper.here(kernel)
-    source = Standing(replace(place, is_here=False, alone_s=None))
+    way = ["sh", "-c", 'test ! -e cut && exec "$@"', "sh"]
+    reach = CommandReach(way, str(kernel.host), shell=False, python=sys.executable)
+    source = Standing(replace(place, reach=reach, is_here=False, alone_s=None))
 again = sys.argv[1] == 'again'
 sys.exit(keeper.run(kernel, Owner(), source=source, resume=sys.argv[2] == 'resume', is_started_again=lambda: again))
 """
@@ -110,6 +113,19 @@ def test_one_that_fails_before_it_has_found_its_kernel_elsewhere_ends_it_too(ste
     (workspace / "broken").touch()
     assert keep("never", "resume", "elsewhere").wait(60) == 1
     until(lambda: gone(kernel))
+
+
+@pytest.mark.slow  # half a minute, for which its host is tried
+def test_a_kernel_that_cannot_be_reached_has_not_ended(step, workspace):
+    process = keep("never", "new", "elsewhere")
+    until(lambda: ready(step))
+    (workspace / "cut").touch()
+    assert fail(process, step, workspace) == 1
+    assert (step.state().phase, step.state().why) == ("ready", "its keeper failed: RuntimeError: a mistake of ours")
+    assert not (workspace / "ended").exists()
+    assert not gone(step.state().kernel_pid)
+    end_core(LocalReach(step.host), within_s=20.0)
+    until(lambda: gone(step.state().kernel_pid))
 
 
 def test_a_session_outlives_a_keeper_that_may_open_no_file(workspace):
