@@ -9,6 +9,7 @@ import contextlib
 import logging
 import os
 import sys
+import time
 
 from msgspec.structs import replace
 
@@ -16,6 +17,7 @@ from .. import jobs, logs, modes
 from ..config import settings
 from ..cost import budgets
 from ..errors import LabError
+from ..jobs.supervisor import MAX_RESTARTS, RESTARTS_WITHIN_S
 from ..kernels import KeptKernel, KernelState, Lease, cells, keeper
 from ..kernels.project import ProjectCopy
 from ..providers import make
@@ -27,6 +29,7 @@ from .noun import NOUN
 from .record import SessionRecord
 from .renting import Rental
 
+_MOST_FAILURES, _FAILING_WITHIN_S = 2, 60.0  # a third failure within a minute is its last
 _log = logging.getLogger("aiinfra_lab.gpu.owner")  # __name__ is __main__ here
 
 
@@ -91,12 +94,37 @@ def main(subject: str, provider: str, offer: str) -> int:
         resume = _has_begun(kernel, job)
         owner = SessionOwner(uri.name, job, source if isinstance(source, Rental) else None)
         project = _project(kernel, uri.name)
-        return keeper.run(kernel, owner, source=source, resume=resume, namespace_bytes=most_bytes, project=project)
+        code = keeper.run(
+            kernel,
+            owner,
+            source=source,
+            resume=resume,
+            namespace_bytes=most_bytes,
+            project=project,
+            is_started_again=lambda: is_started_again(job),
+        )
     except LabError as problem:
         _log.error("%s", problem)
-        return problem.exit_code
-    finally:
+        code = problem.exit_code
+    except BaseException:
         _stays_ended(job)
+        raise
+    if code != keeper.LEFT:
+        _stays_ended(job)
+    return code
+
+
+def is_started_again(job: str) -> bool:
+    """Whether the job of a keeper that fails now is started again. Not for ever: who has failed so often will do so
+    again, and its kernel and its machine are ended while somebody is there who can."""
+    with contextlib.suppress(LabError):  # out of reach: then nobody could write that it is not to be
+        record = open_store().get(jobs.JobRecord, job)
+        if record is None or not record.body.restart or record.body.stop_requested_at:
+            return False
+        ago = [abs(time.time() - at) for at in record.body.restarted_at]
+        lately = sum(each < _FAILING_WITHIN_S for each in ago)
+        return lately < _MOST_FAILURES and sum(each < RESTARTS_WITHIN_S for each in ago) < MAX_RESTARTS
+    return True
 
 
 def _bind(name: str, job: str) -> None:

@@ -26,10 +26,11 @@ from pathlib import Path
 from . import files, processes, remains
 from .core import Core
 from .exchange import HostFiles
-from .spec import HOLD, LOG, HostSpec, HostState, read_state, write_state
+from .spec import CORE_FAILED, HOLD, LOG, WAS_KILLED, HostSpec, HostState, read_state, write_state
 from .sync import serving
 
 _BY_FORCE_S = 4.0  # a little more than a kernel and an owner are given to end
+_WHY_LENGTH = 200  # of an exception, in the reason of an end
 _LONGEST = 90  # of a folder for unix sockets, whose paths may have 107 bytes
 
 
@@ -91,9 +92,7 @@ def _guard(spec: HostSpec, folder: Path, report: int) -> None:
         processes.adopt_orphans()
         core = os.fork()
         if core == 0:
-            core_loop = Core(spec, sockets, listener, state.but(core_pid=os.getpid()))
-            _end_with(alive[0], core_loop, spec.spare)
-            write_state(folder, core_loop.run())
+            _run(Core(spec, sockets, listener, state.but(core_pid=os.getpid())), alive[0], folder)
             if os.getppid() != second:
                 _clear_up(spec, state, sockets)
             os._exit(0)
@@ -125,11 +124,22 @@ def _clear_up(spec: HostSpec, state: HostState, sockets: Path) -> None:
     folder = Path(spec.folder)
     last = read_state(folder) or state
     if last.phase != "ended":
-        last = last.but(phase="ended", why="its host core was killed", socket="", kernel_pid=0, at=time.time())
+        last = last.but(phase="ended", why=last.why or WAS_KILLED, socket="", kernel_pid=0, at=time.time())
         write_state(folder, last)
     shutil.rmtree(sockets, ignore_errors=True)
     HostFiles(folder / "exchange").keep(())
     processes.run_apart(spec.at_end)
+
+
+def _run(core: Core, alive: int, folder: Path) -> None:
+    """Be the core. One that fails writes down why; that it has ended is for the guard, once nothing of it is left."""
+    try:
+        _end_with(alive, core, core.spec.spare)
+        write_state(folder, core.run())
+    except Exception as problem:
+        why = traceback.format_exception_only(type(problem), problem)[-1].strip()[-_WHY_LENGTH:]
+        write_state(folder, core.state.but(why=CORE_FAILED + why))
+        raise
 
 
 def attach(folder: str) -> int:
@@ -171,7 +181,7 @@ def _end_with(pipe: int, core: Core, spare: str) -> None:
     def watch() -> None:
         with contextlib.suppress(OSError):
             os.read(pipe, 1)
-        core.asked[0] = "its host core was killed"
+        core.asked[0] = WAS_KILLED
         processes.signal_process(os.getpid(), signal.SIGTERM)
         time.sleep(_BY_FORCE_S)
         processes.end_descendants(spare)

@@ -20,7 +20,7 @@ from typing import Any
 
 from . import files, processes
 from .exchange import HostFiles, unpack_piece
-from .frames import Frame, Kind, MessageChannel, frame, pieces, unpack
+from .frames import UNREADABLE, Frame, Kind, MessageChannel, TooLargeError, frame, pieces, unpack
 from .idle import IdleWatch
 from .journal import Journal
 from .kernel import Kernel, exit_text
@@ -39,6 +39,8 @@ _ALONE_LOOK_S = 1.0
 _NOTICE_S = 5.0  # between two looks at whether somebody has said that the machine is taken
 _GUESTS = 8  # connections that have not said HELLO: an owner may try several, and a cut leaves some half open
 _SEAL_S = 0.05  # without anything to do, until what is written down is compressed
+_BRIEF_BYTES, _BRIEF_PARTS = 1 << 20, 1000  # what says that a message was too large is not too large itself
+_MOST_AT = 1 << 62  # in a file: what the system takes
 _EXCHANGE_S = 10.0  # after a piece of a file, until it counts as one that nobody waits for
 
 
@@ -287,21 +289,21 @@ class Core:
         try:
             for found in stream.receive():
                 self._from_owner(stream, found)
-        except (OSError, ValueError, KeyError, TypeError):  # it has gone, or is none of this version
+        except (OSError, *UNREADABLE):  # it has gone, or is none of this version
             if stream in self.streams:
                 self._forget(stream)
 
     def _greet(self, stream: Stream, hello: dict[str, Any]) -> None:
         """A new owner takes the place of one that may be half dead, but for a HELLO that a cut has kept until now."""
-        owner, number = hello.get("owner", ""), hello.get("connection", math.inf)
+        owner, number, received = hello.get("owner", ""), hello.get("connection", math.inf), int(hello["received"])
         if number < self.greeted.get(owner, 0):
             raise ConnectionAbortedError("its owner has another connection by now")
         self.greeted[owner] = number
         if self.stream is not None and self.stream is not stream:
             self._forget(self.stream)
         self.stream, self.alone_since, self.has_had_owner = stream, None, True
-        stream.go_on_after(int(hello["received"]))
-        self.journal.drop(int(hello["received"]))
+        stream.go_on_after(received)
+        self.journal.drop(received)
         welcome = {"received": self.received, "first": self.journal.first, "last": self.journal.last}
         more = {"state": json.loads(self.state.dump()), "exchange": str(self.files.folder)}
         stream.put(frame(Kind.WELCOME, 0, json.dumps({**welcome, **more}).encode()))
@@ -319,8 +321,9 @@ class Core:
             self.journal.drop(found.number)
         elif found.kind == Kind.LEASE:
             lease = json.loads(found.payload)
-            self._lease(lease["left_s"], lease["reason"])
-            self.idle.idle_s = lease["idle_s"]
+            left_s, idle_s = _seconds(lease["left_s"]), _seconds(lease["idle_s"])
+            self._lease(left_s, str(lease["reason"]))
+            self.idle.idle_s = idle_s
         elif found.kind == Kind.PING:
             stream.put(frame(Kind.PONG, found.number))
         else:
@@ -334,6 +337,8 @@ class Core:
             self.exchanged_at = clock()
             head, data = unpack_piece(found.payload)
             path, at = self.files.path(head["name"]), int(head["at"])
+            if not 0 <= at <= _MOST_AT:
+                raise ValueError(f"no place in a file: {at}")
             if found.kind == Kind.PUT:
                 stream.put(self.files.write(path, at, data))
             else:
@@ -375,7 +380,11 @@ class Core:
     # ---- what is reported ----
 
     def _record(self, channel: MessageChannel, parts: list[bytes]) -> None:
-        payload = pieces(channel, parts, time.time())
+        try:
+            payload = pieces(channel, parts, time.time())
+        except TooLargeError as problem:
+            self._record_instead(channel, parts, str(problem))
+            return
         try:
             number = self.journal.append(*payload)
         except OSError as problem:
@@ -383,6 +392,14 @@ class Core:
             self.state = self.state.but(problem=f"its host writes nothing down: {problem.strerror}")
         if self.stream is not None:
             self.stream.pass_on(number, *payload)
+
+    def _record_instead(self, channel: MessageChannel, parts: list[bytes], problem: str) -> None:
+        """A message that no frame holds: another says so in its place, or its number is missing, which is a gap."""
+        found = self.kernel.instead(parts, problem) if self.kernel is not None else None
+        if found is not None and sum(map(len, found)) < _BRIEF_BYTES and len(found) < _BRIEF_PARTS:
+            self._record(channel, found)
+        else:
+            self.journal.skip_to(self.journal.last + 1)
 
     def _report(self, **changes: Any) -> None:
         """Change the state, for whoever looks at the file and for the owner."""
@@ -407,6 +424,17 @@ class Core:
                 poller.register(self.stream.reads, wanted)
                 if any(event & zmq.POLLIN for _, event in poller.poll(100)):
                     self._read(self.stream)
+
+
+def _seconds(value: object) -> float | None:
+    """A duration that an owner has sent; ValueError or TypeError when it is none."""
+    if value is None:
+        return None
+    if not isinstance(value, (int, float)):
+        raise TypeError(f"no duration: {value!r}")
+    if not math.isfinite(value):
+        raise ValueError(f"no duration: {value!r}")
+    return float(value)
 
 
 def _wakeup(asked: list[str], why: str) -> int:

@@ -13,6 +13,13 @@ from typing import NamedTuple
 
 _HEAD = struct.Struct(">IBQ")
 MOST_BYTES = 1 << 30
+_MOST_PARTS = (1 << 16) - 1
+UNREADABLE = (ValueError, TypeError, KeyError, IndexError, AttributeError, OverflowError, RecursionError)
+"""What reading bytes of somebody else may raise, and what they hold: whoever does so drops them, and goes on."""
+
+
+class TooLargeError(ValueError):
+    """A message that no frame holds; whoever was to send it says so to who waits for it."""
 
 
 class Kind(IntEnum):
@@ -71,12 +78,17 @@ def frame_head(kind: int, number: int, size: int) -> bytes:
 
 
 def pack(channel: int, parts: Sequence[bytes], at: float) -> bytes:
-    """A message as a frame and a journal hold it."""
+    """A message as a frame and a journal hold it. TooLargeError when it is above what the other side takes."""
     return b"".join(pieces(channel, parts, at))
 
 
 def pieces(channel: int, parts: Sequence[bytes], at: float) -> Sequence[bytes]:
     """The same, not joined yet: a large message is not copied for it."""
+    size = 11 + 4 * len(parts) + sum(map(len, parts))
+    if size > MOST_BYTES:
+        raise TooLargeError(f"it has {size / 2**20:,.0f} MiB, and {MOST_BYTES >> 20:,} MiB is the most that goes")
+    if len(parts) > _MOST_PARTS:
+        raise TooLargeError(f"it has {len(parts):,} parts, and {_MOST_PARTS:,} is the most that goes")
     return (struct.pack(f">BdH{len(parts)}I", channel, at, len(parts), *map(len, parts)), *parts)
 
 

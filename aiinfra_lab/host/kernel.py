@@ -13,12 +13,12 @@ import subprocess
 import time
 import uuid
 from collections import deque
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 from . import files, notice, processes
-from .frames import MessageChannel
+from .frames import UNREADABLE, MessageChannel
 from .pump import Pump
 from .spec import HostSpec
 
@@ -172,10 +172,10 @@ class Kernel:
             return []
         header, code = next(iter(self._asked.values()))
         content = {"code": code, "execution_count": self._count + 1}
-        return [b"kernel.execute_input", DELIMITER, *self._signed("execute_input", content, json.loads(header))]
+        return [b"kernel.execute_input", DELIMITER, *self._signed("execute_input", content, header)]
 
     def _note_request(self, parts: Sequence[bytes]) -> None:
-        with contextlib.suppress(ValueError, KeyError, IndexError, TypeError):
+        with contextlib.suppress(*UNREADABLE):
             at = parts.index(DELIMITER)
             header, content = json.loads(parts[at + 2]), json.loads(parts[at + 5])
             if header["msg_type"] == "execute_request" and not content.get("silent"):
@@ -185,7 +185,7 @@ class Kernel:
         """Follow what it works on, by the status that it publishes before and after each request."""
         if not parts[0].endswith((b"status", b"execute_input")):
             return
-        with contextlib.suppress(ValueError, KeyError, IndexError, TypeError):
+        with contextlib.suppress(*UNREADABLE):
             at = parts.index(DELIMITER)
             parent = json.loads(parts[at + 3])["msg_id"]
             if parts[0].endswith(b"execute_input"):
@@ -222,6 +222,21 @@ class Kernel:
         """A message as the kernel itself would publish it: for what it can no longer say."""
         return [f"kernel.{kind}".encode(), DELIMITER, *self._signed(kind, content)]
 
+    def instead(self, parts: list[bytes], problem: str) -> list[bytes] | None:
+        """What goes to clients in the place of a message that cannot: an output that says so beside the others of its
+        cell, or a reply with an error. None when its own parts do not show which."""
+        text = f"what the kernel has sent is lost: {problem}"
+        with contextlib.suppress(*UNREADABLE):
+            at = parts.index(DELIMITER)
+            kind = str(json.loads(parts[at + 2])["msg_type"])
+            if kind.endswith("_reply"):
+                content = {"status": "error", "ename": "MessageTooLarge", "evalue": text, "traceback": [text]}
+                return [*parts[: at + 1], *self._signed(kind, content, parts[at + 3])]
+            if parts[0].startswith(b"kernel."):
+                content = {"name": "stderr", "text": f"\n[{text}]\n"}
+                return [b"kernel.stream", DELIMITER, *self._signed("stream", content, parts[at + 3])]
+        return None
+
     def close(self) -> None:
         """Close the sockets to it."""
         for socket in self.sockets.values():
@@ -246,7 +261,7 @@ class Kernel:
     def _request(self, kind: str, content: dict[str, Any] | None = None) -> None:
         self.send(MessageChannel.CONTROL, [DELIMITER, *self._signed(kind, content or {})])
 
-    def _signed(self, kind: str, content: dict[str, Any], parent: Mapping[str, Any] | None = None) -> list[bytes]:
+    def _signed(self, kind: str, content: dict[str, Any], parent: bytes = b"{}") -> list[bytes]:
         """A message by Jupyter's protocol: signature, header, parent header, metadata, content."""
         header = {
             "msg_id": uuid.uuid4().hex,
@@ -256,7 +271,7 @@ class Kernel:
             "msg_type": kind,
             "version": "5.3",
         }
-        parts = [json.dumps(part).encode() for part in (header, parent or {}, {}, content)]
+        parts = [json.dumps(header).encode(), parent, b"{}", json.dumps(content).encode()]
         check = hmac.new(self._key, digestmod=hashlib.sha256)
         for part in parts:
             check.update(part)
@@ -265,7 +280,7 @@ class Kernel:
 
 def _parent(parts: Sequence[bytes]) -> str:
     """The request that a message is about; empty when it does not say so."""
-    with contextlib.suppress(ValueError, KeyError, IndexError, TypeError):
+    with contextlib.suppress(*UNREADABLE):
         return str(json.loads(parts[parts.index(DELIMITER) + 3])["msg_id"])
     return ""
 

@@ -7,9 +7,9 @@ import select
 import time
 from pathlib import Path
 
-from .frames import Kind, MessageChannel, frame, pack
+from .frames import UNREADABLE, Kind, MessageChannel, frame, pack
 from .journal import Journal
-from .spec import HostState, read_state
+from .spec import WAS_KILLED, HostState, read_state
 from .stream import Stream
 
 _WITHIN_S = 30.0
@@ -19,7 +19,7 @@ def serve(folder: Path, reads: int, writes: int) -> None:
     """Send an owner what it has not received yet, and return once it has, or has gone."""
     state = read_state(folder) or HostState()
     if state.phase != "ended":
-        state = state.but(phase="ended", why="its host core was killed", socket="", kernel_pid=0)
+        state = state.but(phase="ended", why=state.why or WAS_KILLED, socket="", kernel_pid=0)
     journal = Journal(folder / "journal")
     journal.append(pack(MessageChannel.STATE, [state.dump()], time.time()))
     stream = Stream(reads, writes, lambda: None)
@@ -38,7 +38,7 @@ def serve(folder: Path, reads: int, writes: int) -> None:
                     stream.put(frame(Kind.WELCOME, 0, json.dumps({"received": 0, "exchange": ""}).encode()))
                 elif found.kind == Kind.RECEIVED:
                     received = found.number
-    except (OSError, ValueError):
-        pass  # it has gone
+    except (OSError, *UNREADABLE):
+        pass  # it has gone, or is none of this version
     finally:
         journal.close()

@@ -18,6 +18,8 @@ HOLD = "owner"  # in the folder of the sockets: locked as long as the core, or w
 
 # Why the core of a rented machine ends that was not ended by its owner.
 MACHINE_ENDS = "its machine ends"
+CORE_FAILED = "its host core failed: "  # by this exception of its own
+WAS_KILLED = "its host core was killed"  # where it has written down no other reason
 
 
 @dataclass(frozen=True)

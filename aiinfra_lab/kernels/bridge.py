@@ -8,7 +8,7 @@ import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
-from ..host.frames import MessageChannel
+from ..host.frames import UNREADABLE, MessageChannel, TooLargeError
 from ..host.spec import HostState
 from .link import Gap, Link
 from .shim import RETRY_S, Shim
@@ -27,7 +27,10 @@ class Bridge:
         """Wait, at most so long, for something to do, and do it; gives what the host has reported of itself."""
         self._wait(within_s)
         for channel, parts in self.shim.receive():
-            self.link.send(channel, parts)
+            try:
+                self.link.send(channel, parts)
+            except TooLargeError as problem:
+                self.shim.refuse(channel, parts, str(problem))
         self.shim.publish()
         if not self.shim.is_behind:
             yield from self.serve()
@@ -38,7 +41,8 @@ class Bridge:
             if isinstance(message, Gap):
                 self._announce(message)
             elif message.channel == MessageChannel.STATE:
-                yield HostState.load(message.parts[0])
+                with contextlib.suppress(*UNREADABLE):  # of another version
+                    yield HostState.load(message.parts[0])
             else:
                 self.shim.deliver(message)
 

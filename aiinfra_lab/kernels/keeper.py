@@ -7,12 +7,14 @@ they ask before there is a machine waits for it.
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import os
 import shutil
 import signal
 import sys
 import time
+import traceback
 from collections.abc import Callable
 from concurrent.futures import Future
 from typing import Any
@@ -23,8 +25,9 @@ from .. import jobs, modes
 from ..config import settings
 from ..errors import LabError, Unavailable
 from ..host.frames import MessageChannel
-from ..host.spec import MACHINE_ENDS, HostSpec, HostState
+from ..host.spec import CORE_FAILED, LOG, MACHINE_ENDS, WAS_KILLED, HostSpec, HostState
 from ..jobs import process
+from ..jobs.record import folder_of
 from ..leftovers import remove_temporary
 from .base import Lease, Loss, MachineSource, Owner, Place, Standing
 from .bridge import KEEP_BYTES, Bridge, forget
@@ -51,9 +54,12 @@ _ASK_AGAIN_S = 5.0  # between two questions to who has the machines
 _UNREACHED_S = 8.0  # after which it is asked whether the machine is still there
 _BEGUN_S = 2.0  # of them, for a host core that is just being begun
 _GOING_S = 120.0  # for a provider to say what has become of a machine that ended itself
+_FAREWELL_S = 30.0  # for a host core elsewhere to end, of a keeper that has failed for good
+_WHY_LENGTH = 200  # of an exception, in the reason of an end
 _RELEASE_S = 600.0  # for a machine to go; whoever looks at the session later asks again
 
 TIME_OVER = 124  # the exit code by which jobs know that a deadline ended them
+LEFT = 75  # it has failed, and has left its kernel and its machine to who starts it again; EX_TEMPFAIL of sysexits.h
 
 
 def here(kernel: KeptKernel) -> Place:
@@ -78,6 +84,7 @@ def run(
     resume: bool = False,
     namespace_bytes: int = 0,
     project: ProjectCopy | None = None,
+    is_started_again: Callable[[], bool] = lambda: False,
 ) -> int:
     """Keep the kernel until its lease, SIGTERM or the kernel itself ends it; the exit code of this process.
 
@@ -87,11 +94,14 @@ def run(
     resume: there is one already, of a process that was killed: go on with it, or write down how it ended
     namespace_bytes: how much of its namespace is saved when its machine is taken away, 0 for nothing
     project: what its host is to have of the project here; nothing when not given
+    is_started_again: whether this process is, with `resume`, should it fail now: then it fails with LEFT, and leaves
+    its kernel and its machine as they are. Else they are ended
     """
     with kernel.hold():
         source = source or Standing(here(kernel))
         project = project or ProjectCopy(kernel, settings().project, has_files=False, has_packages=False)
-        return _Keeper(kernel, owner, source, project, resume=resume, namespace_bytes=namespace_bytes).keep()
+        made = _Keeper(kernel, owner, source, project, resume=resume, namespace_bytes=namespace_bytes)
+        return made.keep(is_started_again)
 
 
 class _UnwantedError(Exception):
@@ -134,9 +144,8 @@ class _Keeper:
         self.ask_at = 0.0  # by the monotonic clock: not before then is the source of machines asked again
         self.why, self.fix = "", ""
 
-    def keep(self) -> int:
-        """Hold the kernel until it is over; the exit code."""
-        why = "its keeper failed"
+    def keep(self, is_started_again: Callable[[], bool]) -> int:
+        """Hold the kernel until it is over; the exit code. See `run`."""
         try:
             self._renew()
             if self.resume:
@@ -149,11 +158,29 @@ class _Keeper:
             self.bridge = Bridge(self.shim, Link(None, self.kept.folder, keep_bytes=KEEP_BYTES), self.wakeup)
             why = self._watch()
         except LabError as problem:
-            why = f"{why}: {problem.what}"
+            self._end(f"its keeper failed: {problem.what}")
             raise
-        finally:
-            self._end(why)
+        except Exception as problem:
+            if self._is_to_go_on() and is_started_again():
+                _log.exception("its keeper failed, and leaves its kernel to the next one")
+                self._leave()
+                return LEFT
+            self.fix = f"{folder_of(job) / 'log'} says where" if (job := os.environ.get("AIINFRA_JOB", "")) else ""
+            self._end(f"its keeper failed: {traceback.format_exception_only(problem)[-1].strip()[-_WHY_LENGTH:]}")
+            raise
+        if why.startswith(CORE_FAILED) and self.place is not None:
+            self.fix = f"{self.place.folder}/{LOG}{'' if self.place.is_here else ' on its machine'} says where"
+        self._end(why)
         return TIME_OVER if why == self.lease.reason else 0 if why in ("stopped", "idle") else 1
+
+    def _is_to_go_on(self) -> bool:
+        """Whether nobody has asked for its end, and its folder is still there."""
+        return not (self.is_ending or self.asked_at) and self.kept.folder.is_dir()
+
+    def _leave(self) -> None:
+        """Let go of clients and host; both are found again."""
+        with contextlib.suppress(Exception):
+            self.bridge.close() if hasattr(self, "bridge") else self.shim.close()
 
     # ---- the loop ----
 
@@ -183,7 +210,7 @@ class _Keeper:
         if self.place is None:  # there is no kernel yet
             return self.why
         if self.bridge.link.is_over and not self._is_machine_going(self.host):
-            return "its host core was killed"
+            return WAS_KILLED
         # A host core here that does not listen is ended below, and a machine that goes takes its own along. Of another
         # one nobody knows that it has ended: this process is killed while it still tries, and the session is stopping
         # until the host is reached.
@@ -436,13 +463,13 @@ class _Keeper:
 
     def _end(self, why: str) -> None:
         """Take the kernel out of the launcher, end its machine, and write down how it ended."""
-        self.is_ending = True
+        self.is_ending, phase = True, self.state.phase
         self._write_state(phase="stopping")
         self._end_begun()
         if hasattr(self, "bridge"):
             self.bridge.link.close()
-        if self.place is None or self.place.is_here:
-            self.kept.end_host(self.host)  # there is none any more, unless this process has failed
+        # There is no host core any more, unless this process has failed.
+        is_ended = self._end_host()
         self.namespace.close()
         self.shim.close()
         remove_spec(self.kept)
@@ -450,9 +477,27 @@ class _Keeper:
         self.kept.close_sockets()
         self._release()
         # The file first: should the owner's record be out of reach, whoever looks next reads the reason there.
+        if not is_ended:  # who looks at the session ends it, once its host is reached: till then it is not over
+            self._write_state(phase=phase, why=why, fix=self.fix)
+            return
         exit_code = self.host.exit_code if self.host else None
         self._write_state(phase="ended", why=why, fix=self.fix, exit_code=exit_code, kernel_pid=0)
         self.owner.ended(self.state)
+
+    def _end_host(self) -> bool:
+        """End the host core that this process leaves behind; False for one that is not reached and lives on."""
+        place = self.place
+        if place is None and isinstance(self.source, Standing) and self.resume and self.state.incarnation:
+            place = self.source.place  # of a keeper before, which this one has not come to look for
+        if place is None or place.is_here:
+            self.kept.end_host(self.host)
+            return True
+        is_over = self.host is not None and self.host.phase == "ended"
+        if (
+            place.rented or is_over or (hasattr(self, "bridge") and self.bridge.link.is_over)
+        ):  # it goes with its machine
+            return True
+        return self._quietly(lambda: end_core(place.reach, within_s=_BEGUN_S if self.asked_at else _FAREWELL_S))
 
     def _end_begun(self) -> None:
         """End what is begun at this moment: a host core, or a machine that is being created."""
@@ -463,10 +508,6 @@ class _Keeper:
             self.place = self.bringing.result(within_s)
         except Exception as problem:  # noqa: BLE001  # there is none
             _log.info("no kernel was begun: %s", problem)
-            return
-        if not self.place.is_here and not self.place.rented:
-            reach = self.place.reach
-            self._quietly(lambda: end_core(reach, within_s=_BEGUN_S))
 
     def _release(self) -> None:
         """End the machine, and try until it is gone: it costs money."""

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import Unavailable
-from ..host.frames import Frame, Kind, Message, MessageChannel, frame, pack, unpack
+from ..host.frames import UNREADABLE, Frame, Kind, Message, MessageChannel, frame, pack, unpack
 from ..host.journal import Journal
 from ..host.spec import HostState
 from ..host.stream import Stream
@@ -70,7 +70,7 @@ class Link:
         self._connecting, self.is_over = None if reach is None else Connecting(reach), False
 
     def send(self, channel: MessageChannel, parts: Sequence[bytes]) -> None:
-        """Have a message brought to the host: a client's, or for `COMMAND` one of ours."""
+        """Have a message brought to the host: a client's, or for `COMMAND` ours. TooLargeError when it cannot."""
         payload, self._lively_at = pack(channel, parts, time.time()), time.monotonic()
         with contextlib.suppress(OSError):  # a full disk: it goes now or never, and its number is used up
             self.sent.append(payload)
@@ -120,7 +120,7 @@ class Link:
                 self.exchanges.serve(self._stream)
                 self._stream.acknowledge(self.received.last)
                 self._stream.send(self.sent)
-            except (OSError, ValueError) as problem:
+            except (OSError, *UNREADABLE) as problem:  # it has gone, or is none of this version
                 self._broken(str(problem))
         if self._connecting is not None and not self.is_over:
             if self._stream is None or self._is_doubtful(self._stream):

@@ -7,6 +7,7 @@ With `restart` set it asks for a fresh kernel in the same session. Everything el
 from __future__ import annotations
 
 import contextlib
+import hmac
 import json
 import time
 from collections import deque
@@ -14,7 +15,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from ..host.frames import Message, MessageChannel
+from ..host.frames import UNREADABLE, Message, MessageChannel
 from ..host.kernel import DELIMITER
 from .kept import CHANNELS
 
@@ -61,7 +62,7 @@ class Shim:
         # A context of our own: `term` waits for every socket of it, and the shared one may have others'.
         self._context = zmq.Context()
         self._session = Session(key=key.encode(), signature_scheme="hmac-sha256")
-        self._sockets = {channel: self._bound(zmq.ROUTER, sockets, int(channel)) for channel in _OF_CLIENTS}
+        self._sockets: dict[int, Any] = {each: self._bound(zmq.ROUTER, sockets, int(each)) for each in _OF_CLIENTS}
         self._outputs = self._bound(zmq.PUB, sockets, int(MessageChannel.IOPUB))
         self._outputs.setsockopt(zmq.XPUB_NODROP, 1)
         self._beat = self._bound(zmq.ROUTER, sockets, CHANNELS["hb_port"])
@@ -86,8 +87,8 @@ class Shim:
         """What clients have sent; for `COMMAND` what it means here."""
         for parts in self._received(self._beat):
             self._beat.send_multipart(parts)
-        for channel, found in self._sockets.items():
-            for parts in self._received(found):
+        for channel in _OF_CLIENTS:
+            for parts in self._received(self._sockets[channel]):
                 if not self.is_kernel_there and self._introduced(channel, parts):
                     continue
                 if self._working_on and self._info and channel is MessageChannel.SHELL and self._known(parts):
@@ -103,7 +104,7 @@ class Shim:
         if message.channel == MessageChannel.IOPUB:
             self._waiting.append(message.parts)
             self.publish()
-        elif (found := self._sockets.get(MessageChannel(message.channel))) is not None:
+        elif (found := self._sockets.get(message.channel)) is not None:
             with contextlib.suppress(self._zmq.ZMQError):  # a client that reads no replies
                 found.send_multipart(message.parts, self._zmq.NOBLOCK)
 
@@ -126,12 +127,31 @@ class Shim:
             self._outputs.setsockopt(self._zmq.XPUB_NODROP, 1)
             self._lenient_until = 0.0
 
-    def announce(self, kind: str, content: dict[str, Any]) -> None:
-        """Publish a message of our own, as if the kernel had."""
-        message = self._session.msg(kind, content)
+    def announce(self, kind: str, content: dict[str, Any], parent: dict[str, Any] | None = None) -> None:
+        """Publish a message of our own, as if the kernel had. parent: the header of the request that it is about."""
+        message = self._session.msg(kind, content, parent={"header": parent or {}})
         self.deliver(
             Message(MessageChannel.IOPUB, time.time(), [f"kernel.{kind}".encode(), *self._session.serialize(message)])
         )
+
+    def refuse(self, channel: MessageChannel, parts: list[bytes], problem: str) -> None:
+        """Answer a message that does not reach the kernel by an error, as the kernel would; dropped when nobody has
+        signed it, or nobody waits for an answer."""
+        if not (kind := self._kind(parts)) or not kind.endswith("_request"):
+            return
+        try:
+            header = json.loads(parts[_start(parts) + 2])
+            self._session.pack(header)
+        except UNREADABLE:
+            return
+        text = f"the request is too large for the way to its kernel: {problem}"
+        error = {"ename": "MessageTooLarge", "evalue": text, "traceback": [f"MessageTooLarge: {text}"]}
+        self._announce_state("busy", header)
+        if kind == "execute_request":
+            self.announce("error", error, header)
+        answer = {"status": "error", "execution_count": 0, **error}
+        self._reply(channel, parts, {"header": header}, kind.replace("_request", "_reply"), answer)
+        self._announce_state("idle", header)
 
     def request(self, kind: str, content: dict[str, Any]) -> list[str]:
         """A request of our own to the kernel, whose reply no client gets."""
@@ -158,38 +178,29 @@ class Shim:
 
     def _meaning(self, parts: list[bytes]) -> tuple[MessageChannel, list[bytes]] | None:
         """A message of the control channel; a request to shut down is answered here, and is a command or nothing."""
-        at = _start(parts)
-        kind = _kind(parts[at + 2]) if at > 0 else ""
+        if (kind := self._kind(parts)) is None:  # the kernel would not listen to it either
+            return None
         if kind == LEASE_MOVED:
             self.is_asked_to_renew = True
             return None
         if kind != "shutdown_request":
             return MessageChannel.CONTROL, parts
-        try:
-            message = self._session.deserialize(parts[at + 1 :])
-        except ValueError:  # not signed by our key, or sent twice: the kernel would not listen to it either
+        if (request := self._request(parts)) is None:
             return None
-        restart = bool(message["content"].get("restart"))
-        answer = {"status": "ok", "restart": restart}
-        self._session.send(
-            self._sockets[MessageChannel.CONTROL], "shutdown_reply", answer, parent=message, ident=parts[:at]
-        )
+        restart = bool(request["content"].get("restart"))
+        self._reply(MessageChannel.CONTROL, parts, request, "shutdown_reply", {"status": "ok", "restart": restart})
         command = b"restart" if restart else self._on_shutdown
         return (MessageChannel.COMMAND, [command]) if command else None
 
     def _introduced(self, channel: MessageChannel, parts: list[bytes]) -> bool:
         """Answer a client that asks what kernel this is, while it is not there: it would wait for the machine, and with
         it whoever has opened a notebook. Whether it was answered."""
-        at = _start(parts)
-        if at < 1 or _kind(parts[at + 2]) != "kernel_info_request":
+        if self._kind(parts) != "kernel_info_request":
             return False
-        try:
-            request = self._session.deserialize(parts[at + 1 :])
-        except ValueError:
+        if (request := self._request(parts)) is None:
             return True
         self._announce_state("busy", request["header"])
-        content = {"status": "ok", **_KERNEL_INFO}
-        self._session.send(self._sockets[channel], "kernel_info_reply", content, parent=request, ident=parts[:at])
+        self._reply(channel, parts, request, "kernel_info_reply", {"status": "ok", **_KERNEL_INFO})
         self._announce_state("idle", request["header"])
         self._announce_state("starting", {})  # last: what a notebook shows
         return True
@@ -197,21 +208,39 @@ class Shim:
     def _known(self, parts: list[bytes]) -> bool:
         """Answer a client that asks a kernel at work what kernel this is, by what it said before. Else a server that is
         started anew keeps its pages waiting until the cell is over. Whether it was answered."""
-        at = _start(parts)
-        if at < 1 or _kind(parts[at + 2]) != "kernel_info_request":
+        if self._kind(parts) != "kernel_info_request":
             return False
-        try:
-            request = self._session.deserialize(parts[at + 1 :])
-        except ValueError:
-            return True
-        shell = self._sockets[MessageChannel.SHELL]
-        self._session.send(shell, "kernel_info_reply", self._info, parent=request, ident=parts[:at])
+        if (request := self._request(parts)) is not None:
+            self._reply(MessageChannel.SHELL, parts, request, "kernel_info_reply", self._info)
         return True
+
+    def _kind(self, parts: list[bytes]) -> str | None:
+        """What a client's message is, empty where its header does not say; None when it is not signed by our key, and
+        then nothing of it is read."""
+        at = _start(parts)
+        if at < 1 or not hmac.compare_digest(parts[at + 1], self._session.sign(parts[at + 2 : at + 6])):
+            return None
+        return _kind(parts[at + 2])
+
+    def _request(self, parts: list[bytes]) -> dict[str, Any] | None:
+        """A message that is answered here; None when it cannot be, or when it comes a second time."""
+        try:
+            request: dict[str, Any] = self._session.deserialize(parts[_start(parts) + 1 :])
+            self._session.pack(request["header"])  # the answer repeats it
+        except UNREADABLE:
+            return None
+        return request if isinstance(request["content"], dict) else None
+
+    def _reply(
+        self, channel: MessageChannel, parts: list[bytes], request: dict[str, Any], kind: str, content: dict[str, Any]
+    ) -> None:
+        addresses = parts[: _start(parts)]
+        self._session.send(self._sockets[channel], kind, content, parent=request, ident=addresses)
 
     def _note(self, message: Message) -> None:
         """Follow what the kernel works on, and keep what it says of itself."""
         at = _start(message.parts)
-        with contextlib.suppress(ValueError, KeyError, TypeError):
+        with contextlib.suppress(*UNREADABLE):
             if message.channel == MessageChannel.IOPUB and message.parts[0].endswith(b"status"):
                 parent = json.loads(message.parts[at + 3])
                 state = json.loads(message.parts[at + 5])["execution_state"]
@@ -220,11 +249,12 @@ class Shim:
                 elif parent["msg_type"] == "execute_request":
                     (self._working_on.add if state == "busy" else self._working_on.discard)(parent["msg_id"])
             elif at >= 0 and _kind(message.parts[at + 2]) == "kernel_info_reply":
-                self._info = json.loads(message.parts[at + 5])
+                info = dict(json.loads(message.parts[at + 5]))
+                self._session.pack(info)  # it is repeated
+                self._info = info
 
     def _announce_state(self, state: str, parent: dict[str, Any]) -> None:
-        message = self._session.msg("status", {"execution_state": state}, parent={"header": parent})
-        self.deliver(Message(MessageChannel.IOPUB, time.time(), [b"kernel.status", *self._session.serialize(message)]))
+        self.announce("status", {"execution_state": state}, parent)
 
 
 def _start(parts: list[bytes]) -> int:
@@ -237,5 +267,5 @@ def _start(parts: list[bytes]) -> int:
 def _kind(header: bytes) -> str:
     try:
         return str(json.loads(header)["msg_type"])
-    except (ValueError, KeyError, TypeError):
+    except UNREADABLE:
         return ""

@@ -2,7 +2,7 @@ import random
 
 import pytest
 
-from aiinfra_lab.host.frames import MOST_BYTES, Decoder, Kind, MessageChannel, frame, pack, unpack
+from aiinfra_lab.host.frames import MOST_BYTES, Decoder, Kind, MessageChannel, TooLargeError, frame, pack, unpack
 
 PARTS = [b"", b"kernel.status", b"<IDS|MSG>", bytes(range(256)) * 50]
 
@@ -34,3 +34,9 @@ def test_what_is_no_stream_of_ours_is_refused(bad):
 def test_what_is_no_message_is_refused(bad):
     with pytest.raises(ValueError, match="message"):
         unpack(bad)
+
+
+@pytest.mark.parametrize("parts", [[bytes(MOST_BYTES)], [bytes(MOST_BYTES // 2)] * 9, [b""] * 70_000])
+def test_what_the_other_side_would_refuse_is_refused_before_it_goes(parts):
+    with pytest.raises(TooLargeError, match="is the most that goes"):
+        pack(MessageChannel.IOPUB, parts, 0.0)
