@@ -32,7 +32,17 @@ def frames(one, other) -> bool:
     check(one, other, check_exact=True, check_freq=True, check_flags=True)
     missing = [[type(value) for value in column] for column in (one.to_numpy().ravel(), other.to_numpy().ravel())]
     columns = [*map(type, (one.columns, other.columns))] if isinstance(one, pd.DataFrame) else [0, 0]
+    if any(
+        repr(list(a.cat.categories)) != repr(list(b.cat.categories))
+        for a, b in zip(kinds(one), kinds(other), strict=True)
+    ):
+        return False
     return missing[0] == missing[1] and type(one.index) is type(other.index) and columns[0] == columns[1]
+
+
+def kinds(rows) -> list:
+    columns = [rows.iloc[:, n] for n in range(rows.shape[1])] if isinstance(rows, pd.DataFrame) else [rows]
+    return [column for column in columns if isinstance(column.dtype, pd.CategoricalDtype)]
 
 
 def arrays(one, other) -> bool:
@@ -163,6 +173,7 @@ ROWS = {
     "kinds": pd.DataFrame(
         {"o": pd.Categorical(["b", "a", None], ["b", "a", "z"], ordered=True), "n": pd.Categorical([3, 1, 3])}
     ),
+    "kinds_by_time": pd.Series(pd.Categorical([np.datetime64("2020-01-01", "s"), np.datetime64("NaT")])),
     "by_name": pd.DataFrame({"a": [1, 2]}, index=pd.Index(["x", "y"], name="key")),
     "by_time": pd.DataFrame({"a": [1, 2]}, index=pd.DatetimeIndex(["2020-01-01", "2020-01-05"], name="at")),
     "by_number": pd.DataFrame({"a": [1, 2]}, index=[7, 3]),
@@ -172,6 +183,20 @@ ROWS = {
     "no_rows": pd.DataFrame({"a": pd.Series([], dtype="f8"), "b": pd.Series([], dtype=object)}),
     "column": pd.Series([1.5, 2.5], name="y", index=["a", "b"]),
     "nameless": pd.Series(["a", None]),
+}
+IN_BERLIN = pd.Series(pd.to_datetime(["2026-10-25T00:30Z", "2026-10-25T01:30Z"]).tz_convert("Europe/Berlin"))
+HARD_KINDS = {
+    "zoned": IN_BERLIN,
+    "nullable": pd.Series([1, 3], dtype="Int64"),
+    "truth": pd.Series([True], dtype="boolean"),
+    "text": pd.Series(["a"], dtype="string"),
+    "objects": pd.Series([1, 2], dtype=object),
+    "decimals": pd.Series([decimal.Decimal("1.10"), decimal.Decimal(2)]),
+    "spans": pd.Series([pd.Timedelta("1us")], dtype=object),
+    "moments": pd.Series([*IN_BERLIN], dtype=object),
+    "tuples": pd.Series([(1, 2), (3, 4)]),
+    "uuids": pd.Series([uuid.UUID(int=5)]),
+    "named": pd.Series(["a"], name="n"),
 }
 HARD_ROWS = {
     "objects": pd.DataFrame({"a": [1, "x", None, (2,)]}),
@@ -188,6 +213,11 @@ HARD_ROWS = {
     "rows_only": pd.DataFrame(index=[1, 2]),
     "periods": pd.DataFrame({"a": pd.period_range("2020", periods=2, freq="M")}),
     "index": pd.Index(["a", "b"], name="i"),
+    "by_object": pd.Series([1, 2], index=pd.Index([*IN_BERLIN], dtype=object)),
+    **{
+        f"kinds_{name}": pd.DataFrame({"k": pd.Categorical.from_codes([0, -1], pd.Index(values, dtype=values.dtype))})
+        for name, values in HARD_KINDS.items()
+    },
 }
 TABLES = {
     "frame": pl.DataFrame(

@@ -106,7 +106,8 @@ def of_pandas(writer: ValueWriter, value: Any) -> Node | None:
     if rows is None:
         if type(index) not in (pd.Index, pd.DatetimeIndex, pd.TimedeltaIndex) or getattr(index, "freq", None):
             return None
-        frame.insert(len(frame.columns), "rows", index)
+        # With its type, or pandas makes a column of moments out of an index of objects.
+        frame.insert(len(frame.columns), "rows", pd.Series(index, dtype=index.dtype))
     missing = {name: _missing(frame[name]) for name in frame.columns}
     if None in missing.values():
         return None
@@ -143,7 +144,7 @@ def _missing(column: Any) -> str | None:
 
     kind = column.dtype
     if isinstance(kind, pd.CategoricalDtype):
-        return "" if _missing(kind.categories.to_series()) == "" or kind.categories.dtype == object else None
+        return "" if _is_exact(kind.categories) else None
     if kind.kind == "O" and isinstance(kind, np.dtype):
         others = [value for value in column if type(value) is not str]
         if all(value is None for value in others):
@@ -153,6 +154,15 @@ def _missing(column: Any) -> str | None:
     is_time = re.fullmatch(r"(datetime64|timedelta64)\[(s|ms|us|ns)(, .+)?\]", str(kind))
     is_nullable = re.fullmatch(r"U?Int(8|16|32|64)|boolean", str(kind)) or kind == pd.StringDtype()
     return "" if is_number or is_time or is_nullable else None
+
+
+def _is_exact(categories: Any) -> bool:
+    """Whether an Arrow dictionary keeps them: it has no time zone, no nullable type, and objects of one kind only."""
+    import numpy as np
+
+    if categories.name is not None or not isinstance(kind := categories.dtype, np.dtype):
+        return False
+    return kind.kind != "O" or {*map(type, categories)} <= {str}
 
 
 def to_pandas(
