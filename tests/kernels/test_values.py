@@ -150,6 +150,28 @@ def test_a_container_may_hold_itself() -> None:
     assert back[1]["ring"] is back
 
 
+def test_a_tuple_that_is_in_many_places_is_sent_once() -> None:
+    nested, rows = (1.5, frozenset({2})), tuple(range(1000))
+    for _ in range(60):
+        nested = (nested, nested)
+    packed = pack({"nested": nested, "rows": [rows] * 50})
+    assert packed.size < 12_000
+    back = refuse_pickles({"nested": nested, "rows": [rows] * 50})
+    assert back["rows"] == [rows] * 50
+    first = back["nested"]
+    for _ in range(60):
+        assert type(first) is tuple
+        first = first[0]
+    assert first == (1.5, frozenset({2}))
+
+
+def test_a_tuple_may_hold_a_list_that_holds_it() -> None:
+    within: tuple = ([], 1)
+    within[0].append((within, within))
+    back = refuse_pickles({"within": within})["within"]
+    assert back[0][0][0][0] is back[0]
+
+
 # ---- a bare machine ----
 
 

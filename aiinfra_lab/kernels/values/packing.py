@@ -13,7 +13,7 @@ from typing import Any
 from .arrays import of_numpy, of_torch
 from .form import ALIGNED, MAGIC, Node, aligned, size_of
 from .needs import PackageNeeds, python_version
-from .plain import INLINE, JSON_TYPES, SHARED, to_json
+from .plain import INLINE, JSON_TYPES, SHARED, is_nested, to_json
 from .problems import problem_of
 from .tables import of_pandas, of_polars, of_pyarrow
 
@@ -153,7 +153,7 @@ class ValueWriter:
         if known := self.known.get(id(value)) or self.pickled.get(id(value)):
             return ["ref", known[0]]
         if kind in INLINE and (node := INLINE[kind](self, value)) is not None:
-            return node
+            return self.once(value, node) if is_nested(node) else node
         number = len(self.objects)
         self.objects.append("null")
         if kind in SHARED:
@@ -161,6 +161,14 @@ class ValueWriter:
             self.add(number, SHARED[kind](self, value))
         else:
             self.add(number, self.formed(value, number) or self.by_pickle(value, number))
+        return ["ref", number]
+
+    def once(self, value: Any, node: Node) -> Node:
+        """Of what has no identity that matters, but may be in many places: each would double what holds it twice."""
+        number = len(self.objects)
+        self.objects.append("null")
+        self.add(number, node)
+        self.known[id(value)] = (number, value)  # only now: one that holds itself cannot be built
         return ["ref", number]
 
     def nodes(self, values: Collection[Any]) -> list[Node]:

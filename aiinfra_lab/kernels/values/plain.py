@@ -26,6 +26,18 @@ JSON_TYPES = {type(None), bool, str, float}
 to_json = json.JSONEncoder(separators=(",", ":")).encode
 
 
+_HOLDING = ("tuple", "frozenset", "slice")
+_FEW = 8
+
+
+def is_nested(node: Node) -> bool:
+    """Whether a value that cannot change holds another such one, or much: it is then sent once, wherever it is."""
+    if node[0] not in _HOLDING:
+        return False
+    items = node[1:] if node[0] == "slice" else node[1]
+    return len(items) > _FEW or any(isinstance(item, list) and item[0] in _HOLDING for item in items)
+
+
 def _of_bytes(writer: ValueWriter, value: bytes | bytearray) -> Node:
     return [type(value).__name__, value.hex() if len(value) <= _SHORT else writer.part(value)]
 
