@@ -133,6 +133,22 @@ def test_what_variables_share_they_share_over_there() -> None:
     assert back["tensors"][1].tolist() == [7, 0]
 
 
+def test_what_stands_behind_the_object_that_holds_it_is_the_same_one_over_there() -> None:
+    class Tree:
+        def __init__(self, parent):
+            self.parent, self.children, self.by_name, self.content = parent, [], {}, bytearray(3)
+
+    top = Tree(None)
+    leaf = Tree(top)
+    top.children.append(leaf)
+    box = [leaf, top, top.children, {"names": leaf.by_name, "content": leaf.content}]
+    back = there_and_back({"box": box, "again": leaf.by_name}, "box[0].by_name['new'] = 1")
+    got, above, children, more = back["box"]
+    assert (got.parent is above, above.children is children, children[0] is got) == (True, True, True)
+    assert more == {"names": {"new": 1}, "content": bytearray(3)}
+    assert (more["names"] is got.by_name, more["content"] is got.content, back["again"] is got.by_name) == (True,) * 3
+
+
 def test_an_optimizer_stays_tied_to_its_network() -> None:
     net = torch.nn.Sequential(torch.nn.Linear(2, 2), torch.nn.Linear(2, 2))
     net[1].weight = net[0].weight

@@ -79,6 +79,7 @@ class ValueWriter:
         self.known: dict[int, tuple[int, object]] = {}
         self.pickled: dict[int, tuple[int, object]] = {}
         self.pickled_in: list[str] = []
+        self.inside: dict[int, object] = {}  # containers that the pickler has met
         self.may_pickle = True
         self.needs = PackageNeeds()
         self.stream = io.BytesIO()
@@ -156,7 +157,9 @@ class ValueWriter:
             return self.once(value, node) if is_nested(node) else node
         number = len(self.objects)
         self.objects.append("null")
-        if kind in SHARED:
+        if id(value) in self.inside:
+            self.add(number, self.by_pickle(value, number))  # which only names what it has pickled before
+        elif kind in SHARED:
             self.known[id(value)] = (number, value)
             self.add(number, SHARED[kind](self, value))
         else:
@@ -217,6 +220,8 @@ class ValueWriter:
             def persistent_id(self, value: Any) -> int | None:
                 if known := writer.known.get(id(value)):
                     return known[0]
+                if type(value) in SHARED:
+                    writer.inside[id(value)] = value
                 if _library(value) not in FORMS or id(value) in writer.pickled:
                     return None
                 number = len(writer.objects)
