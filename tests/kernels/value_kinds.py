@@ -16,6 +16,7 @@ import numpy as np
 import pandas as pd
 import polars as pl
 import pyarrow as pa
+import pytz
 import torch
 
 
@@ -30,19 +31,25 @@ def same(one: object, other: object) -> bool:
 def frames(one, other) -> bool:
     check = pd.testing.assert_frame_equal if isinstance(one, pd.DataFrame) else pd.testing.assert_series_equal
     check(one, other, check_exact=True, check_freq=True, check_flags=True)
+    zones = [[type(column.dtype.tz) for column in columns_of(rows, pd.DatetimeTZDtype)] for rows in (one, other)]
     missing = [[type(value) for value in column] for column in (one.to_numpy().ravel(), other.to_numpy().ravel())]
     columns = [*map(type, (one.columns, other.columns))] if isinstance(one, pd.DataFrame) else [0, 0]
     if any(
         repr(list(a.cat.categories)) != repr(list(b.cat.categories))
-        for a, b in zip(kinds(one), kinds(other), strict=True)
+        for a, b in zip(*(columns_of(rows, pd.CategoricalDtype) for rows in (one, other)), strict=True)
     ):
         return False
-    return missing[0] == missing[1] and type(one.index) is type(other.index) and columns[0] == columns[1]
+    return (
+        zones[0] == zones[1]
+        and missing[0] == missing[1]
+        and type(one.index) is type(other.index)
+        and columns[0] == columns[1]
+    )
 
 
-def kinds(rows) -> list:
+def columns_of(rows, kind: type) -> list:
     columns = [rows.iloc[:, n] for n in range(rows.shape[1])] if isinstance(rows, pd.DataFrame) else [rows]
-    return [column for column in columns if isinstance(column.dtype, pd.CategoricalDtype)]
+    return [column for column in columns if isinstance(column.dtype, kind)]
 
 
 def arrays(one, other) -> bool:
@@ -163,6 +170,18 @@ ROWS = {
             "span": pd.to_timedelta([1, None], unit="ms"),
         }
     ),
+    "zones": pd.DataFrame(
+        {
+            str(number): pd.to_datetime(["2026-10-25T00:30Z", None]).tz_convert(zone)
+            for number, zone in enumerate(
+                [
+                    *(BERLIN, dt.UTC, dt.timezone(dt.timedelta(hours=5)), "+02:00"),
+                    *(pytz.UTC, pytz.timezone("Europe/Berlin"), pytz.FixedOffset(90)),
+                ]
+            )
+        },
+        index=pd.to_datetime(["2026-10-25T00:30Z", None]).tz_convert(BERLIN),
+    ),
     "nullable": pd.DataFrame(
         {
             "i": pd.array([1, None], "Int64"),
@@ -214,6 +233,7 @@ HARD_ROWS = {
     "periods": pd.DataFrame({"a": pd.period_range("2020", periods=2, freq="M")}),
     "index": pd.Index(["a", "b"], name="i"),
     "by_object": pd.Series([1, 2], index=pd.Index([*IN_BERLIN], dtype=object)),
+    "dateutil": pd.Series(pd.to_datetime(["2026-10-25T00:30Z"]).tz_convert("dateutil/Europe/Berlin")),
     **{
         f"kinds_{name}": pd.DataFrame({"k": pd.Categorical.from_codes([0, -1], pd.Index(values, dtype=values.dtype))})
         for name, values in HARD_KINDS.items()

@@ -8,6 +8,7 @@ import re
 from typing import TYPE_CHECKING, Any
 
 from .form import Node
+from .plain import of_zone, to_zone
 
 if TYPE_CHECKING:
     from .packing import ValueWriter
@@ -111,9 +112,13 @@ def of_pandas(writer: ValueWriter, value: Any) -> Node | None:
     missing = {name: _missing(frame[name]) for name in frame.columns}
     if None in missing.values():
         return None
-    part = _frame_stream(writer, frame)
+    zones = {name: zone for name in frame.columns if (zone := _zone(frame[name].dtype)) is not None}
+    if False in zones.values() or (part := _frame_stream(writer, frame)) is None:
+        return None
     writer.needs.form("pandas")
-    return None if part is None else ["pandas", is_series, labels, rows, names, missing, part]
+    if any(isinstance(zone, list) and zone[0] == "pytz" for zone in zones.values()):
+        writer.needs.form("pytz")
+    return ["pandas", is_series, labels, rows, names, missing, part, zones]
 
 
 def _frame_stream(writer: ValueWriter, frame: Any) -> int | None:
@@ -123,6 +128,24 @@ def _frame_stream(writer: ValueWriter, frame: Any) -> int | None:
         return _stream_of(writer, pa.Table.from_pandas(frame, preserve_index=False))
     except (pa.ArrowException, TypeError, ValueError, OverflowError):
         return None
+
+
+def _zone(kind: Any) -> Node:
+    """The time zone of a column, which Arrow knows by its name only; None for none, `False` for one without a form."""
+    import pandas as pd
+
+    zone = kind.tz if isinstance(kind, pd.DatetimeTZDtype) else None
+    if type(zone).__module__.partition(".")[0] == "pytz":
+        return ["pytz", getattr(zone, "zone", None) or getattr(zone, "_minutes", 0)]
+    return of_zone(zone)
+
+
+def _to_zone(node: Node) -> Any:
+    if not isinstance(node, list) or node[0] != "pytz":
+        return to_zone(node)
+    import pytz  # type: ignore[import-untyped]
+
+    return pytz.timezone(node[1]) if isinstance(node[1], str) else pytz.FixedOffset(node[1])
 
 
 def _range(index: Any) -> list[int] | None:
@@ -173,10 +196,13 @@ def to_pandas(
     names: list[Node],
     missing: dict[str, str],
     part: int,
+    zones: dict[str, Node],
 ) -> Any:
     import pandas as pd
 
     frame = to_pyarrow(reader, "Table", part).to_pandas()
+    for name, zone in zones.items():
+        frame[name] = frame[name].dt.tz_convert(_to_zone(zone))
     for name, text in missing.items():
         if text:
             frame[name] = frame[name].astype(object)
