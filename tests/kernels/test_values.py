@@ -326,6 +326,22 @@ def test_nothing_is_unpickled_by_other_versions(monkeypatch) -> None:
 # ---- what cannot go ----
 
 
+@pytest.mark.filterwarnings("ignore:ComplexHalf", "ignore:The PyTorch API of nested tensors")
+def test_tensors_that_torch_itself_does_not_bring_back_go_or_are_refused_before_the_cell() -> None:
+    kinds = ("complex32", "float8_e4m3fnuz", "float8_e8m0fnu")
+    rare = {kind: torch.arange(8, dtype=torch.uint8).view(getattr(torch, kind)) for kind in kinds}
+    packed = pack({"box": CELL["Point"](rare)})
+    assert requirements(packed)["torch"] == torch.__version__
+    back = unpack(bytes(packed), pickles=True)["box"].x
+    assert [(kind, back[kind].view(torch.uint8).tolist()) for kind in kinds] == [(kind, [*range(8)]) for kind in kinds]
+    nested = torch.nested.nested_tensor([torch.ones(2), torch.ones(3)])
+    assert [each.tolist() for each in there_and_back({"n": nested})["n"].unbind()] == [[1, 1], [1, 1, 1]]
+    with pytest.raises(
+        UsageProblem, match=r"`odd` .* cannot go to another machine: torch brings no tensor of bits8 back"
+    ):
+        pack({"odd": [torch.empty(2, dtype=torch.bits8)]})
+
+
 def test_what_cannot_go_is_named_with_its_type_and_a_fix(tmp_path) -> None:
     opened = (tmp_path / "a.txt").open("w")
     cannot = {

@@ -58,7 +58,8 @@ def arrays(one, other) -> bool:
 
 
 def tensor_bits(one: torch.Tensor) -> tuple:
-    bits = one.detach().resolve_conj().contiguous().reshape(-1).view(torch.uint8).tolist()
+    flat = one.detach().resolve_conj().contiguous().reshape(-1)
+    bits = flat.as_strided(flat.shape, (1,)).view(torch.uint8).tolist()
     return one.dtype, one.shape, one.requires_grad, bits
 
 
@@ -150,6 +151,7 @@ TENSORS = {
         for kind in ("float64", "float32", "float16", "bfloat16", "complex64", "int64", "int8", "bool", "float8_e5m2")
     ],
     "shapes": [torch.tensor(1.5), torch.empty(0, 4), torch.arange(12).reshape(3, 4).T, torch.ones(2).expand(3, 2)],
+    "one_of_many": torch.arange(4.0)[::4],
     "conjugated": torch.tensor([1 + 2j]).conj(),
     "learned": torch.nn.Parameter(torch.ones(2)),
     "frozen": torch.nn.Parameter(torch.ones(2), requires_grad=False),

@@ -15,6 +15,8 @@ _TENSORS = (
     *("float64", "float32", "float16", "bfloat16", "float8_e4m3fn", "float8_e5m2", "complex64", "complex128", "bool"),
     *("int64", "int32", "int16", "int8", "uint64", "uint32", "uint16", "uint8"),
 )
+# Those that not every torch has, and that its own pickle cannot bring back.
+_RARE = ("complex32", "float8_e4m3fnuz", "float8_e5m2fnuz", "float8_e8m0fnu", "float4_e2m1fn_x2")
 
 
 def of_numpy(writer: ValueWriter, value: Any) -> Node | None:
@@ -81,11 +83,14 @@ def of_torch(writer: ValueWriter, value: Any) -> Node | None:
     if not is_parameter and type(value) is not torch.Tensor:
         return None
     kind = str(value.dtype).removeprefix("torch.")
-    is_dense = value.layout is torch.strided and value.device.type != "meta" and kind in _TENSORS
-    if not is_dense or getattr(value, "__dict__", None):
+    is_dense = value.layout is torch.strided and value.device.type != "meta"
+    if not is_dense or value.is_nested or value.is_quantized or getattr(value, "__dict__", None):
         return None
-    writer.needs.form("torch")
+    if kind not in (*_TENSORS, *_RARE):
+        raise TypeError(f"torch brings no tensor of {kind} back")
+    writer.needs.form("torch") if kind in _TENSORS else writer.needs.same("torch")
     flat = value.detach().resolve_conj().resolve_neg().cpu().contiguous().reshape(-1)
+    flat = flat.as_strided(flat.shape, (1,))  # a single element may have any stride
     part = writer.part(flat.view(torch.uint8).numpy() if flat.numel() else b"")
     return ["torch", kind, list(value.shape), value.requires_grad, is_parameter, part]
 
@@ -95,7 +100,7 @@ def to_torch(
 ) -> Any:
     import torch
 
-    if kind not in _TENSORS:
+    if kind not in (*_TENSORS, *_RARE):
         raise ValueError(f"a tensor has no type {kind}")
     memory = reader.memory(part)
     flat = torch.frombuffer(memory, dtype=torch.uint8) if memory.nbytes else torch.empty(0, dtype=torch.uint8)

@@ -188,7 +188,12 @@ class ValueWriter:
     def formed(self, value: Any, number: int) -> Node | None:
         """By the form of its library; None for what has none."""
         form = FORMS.get(_library(value))
-        node = form(self, value) if form else None
+        try:
+            node = form(self, value) if form else None
+        except Exception as problem:  # whatever a library's own code raises
+            raise (
+                problem if isinstance(problem, RecursionError | _NotPickled) else _NotPickled(value, problem)
+            ) from problem
         if node is not None:
             self.known[id(value)] = (number, value)
         return node
@@ -203,7 +208,7 @@ class ValueWriter:
         try:
             self._pickler = self._pickler or self._make_pickler()
             self._pickler.dump(value)
-        except RecursionError:
+        except (RecursionError, _NotPickled):
             raise
         except Exception as problem:  # whatever an object's own code raises
             raise _NotPickled(value, problem) from problem
