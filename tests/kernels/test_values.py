@@ -149,6 +149,57 @@ def test_what_stands_behind_the_object_that_holds_it_is_the_same_one_over_there(
     assert (more["names"] is got.by_name, more["content"] is got.content, back["again"] is got.by_name) == (True,) * 3
 
 
+def test_views_of_the_same_memory_are_views_of_the_same_memory_over_there() -> None:
+    array, tensor = np.zeros(4), torch.zeros(2, 3)
+    box = CELL["Point"](array[::-1], [torch.from_numpy(array)[1:], tensor.T])
+    given = {"array": array, "bits": array[2:].view("u1"), "box": box, "tensor": tensor, "row": tensor[1]}
+    packed = pack(given)
+    assert packed.size < 4000
+    back = there_and_back(given, "array[2] = 1; row[0] = 5; array[1] = 7")
+    assert back["array"].tolist() == [0, 7, 1, 0]
+    back["array"][3] = 2
+    assert back["box"].x.tolist() == [2, 1, 7, 0]
+    assert back["box"].y[0].tolist() == [7, 1, 2]
+    assert back["bits"].view("f8").tolist() == [1, 2]
+    assert back["tensor"].tolist() == [[0, 0, 0], [5, 0, 0]]
+    back["box"].y[1][2, 0] = 3
+    assert back["tensor"].tolist() == [[0, 0, 3], [5, 0, 0]]
+    assert back["row"].untyped_storage().data_ptr() == back["tensor"].untyped_storage().data_ptr()
+
+
+def test_a_small_view_does_not_take_all_of_a_large_array_along() -> None:
+    large = np.zeros((1000, 1000))
+    packed = pack({"row": large[5], "column": large[:, 5], "columns": large[:, 5:7]})
+    assert packed.size < 40_000
+    assert packed.changes == ["it shares no memory with its views"]
+    assert pack({"row": large[5], "other": large[6]}).changes == []
+
+
+def test_a_network_keeps_its_gradients_and_shares_with_its_state() -> None:
+    net = torch.nn.Linear(2, 2)
+    net(torch.ones(2)).sum().backward()
+    optimizer = torch.optim.SGD(net.parameters(), lr=1.0)
+    back = there_and_back({"state": net.state_dict(), "net": net, "optimizer": optimizer}, "optimizer.step()")
+    assert torch.equal(back["net"].weight, net.weight - 1)
+    assert torch.equal(back["net"].weight.grad, net.weight.grad)
+    assert torch.equal(back["state"]["weight"], back["net"].weight)
+    with torch.no_grad():
+        back["net"].weight.fill_(5)
+    assert back["state"]["weight"].tolist() == [[5, 5]] * 2
+
+
+def test_strides_and_what_may_be_written_stay() -> None:
+    image = torch.zeros(2, 3, 4, 4).to(memory_format=torch.channels_last)
+    fixed = np.arange(3)
+    fixed.flags.writeable = False
+    given = {"image": image, "wide": torch.ones(3, 1).expand(3, 1000), "fixed": fixed, "moved": np.zeros((2, 3, 4)).T}
+    packed = pack(given)
+    assert packed.size < 3000
+    back = refuse_pickles(given)
+    assert (back["image"].stride(), back["wide"].stride()) == (image.stride(), (1, 0))
+    assert (back["fixed"].flags.writeable, back["moved"].strides) == (False, given["moved"].strides)
+
+
 def test_an_optimizer_stays_tied_to_its_network() -> None:
     net = torch.nn.Sequential(torch.nn.Linear(2, 2), torch.nn.Linear(2, 2))
     net[1].weight = net[0].weight
@@ -379,7 +430,7 @@ def test_a_pickle_that_is_not_declared_is_not_loaded_either() -> None:
         unpack(packed)
 
 
-@pytest.mark.parametrize("node", ['["numpy.generic","\'|O\'","0000000000000000"]', '["numpy","\'|O\'",[1],"C",0]'])
+@pytest.mark.parametrize("node", ['["numpy.generic","\'|O\'","0000000000000000"]', '["numpy","\'|O\'",[1],0,true]'])
 def test_memory_is_never_taken_for_pointers(node) -> None:
     packed = bytes(pack({"a": [np.int64(1)], "filling": "x" * 100}))
     old = packed[packed.index(b'["numpy.generic"') :].partition(b"]")[0] + b"]"
@@ -397,7 +448,12 @@ def test_asking_what_is_installed_imports_nothing(tmp_path, monkeypatch) -> None
     assert installed(["loud", "loud.part", "", "../loud", "-"]) == {"loud": ""}
 
 
-@pytest.mark.parametrize("broken", [b"", b"x" * 100, b"aiinfra1" + b"\xff" * 8, bytes(pack(ARRAYS))[:-200]])
+def test_what_another_version_packed_is_refused() -> None:
+    with pytest.raises(Damaged, match="packed by another version"):
+        unpack(bytes(pack({"a": 1})).replace(b"aiinfra2", b"aiinfra1"))
+
+
+@pytest.mark.parametrize("broken", [b"", b"x" * 100, b"aiinfra2" + b"\xff" * 8, bytes(pack(ARRAYS))[:-200]])
 def test_what_did_not_arrive_whole_is_refused(broken) -> None:
     with pytest.raises(Damaged, match="fix:"):
         unpack(broken)
