@@ -84,6 +84,7 @@ COMPARE = {
     pl.DataFrame: lambda one, other: one.schema == other.schema and one.equals(other, null_equal=True),
     pl.Series: lambda one, other: one.dtype == other.dtype and one.name == other.name and one.equals(other),
     (pa.Table, pa.RecordBatch): lambda one, other: one.equals(other, check_metadata=True),
+    pa.ChunkedArray: lambda one, other: one.type == other.type and [*map(len, one.chunks)] == [*map(len, other.chunks)],
     np.random.Generator: lambda one, other: one.bit_generator.state == other.bit_generator.state,
 }
 
@@ -94,6 +95,7 @@ PLAIN = {
     "numbers": [0, -1, 2**53, -(2**63), 10**5000, 0.1, -0.0, 5e-324, math.inf, -math.inf, math.nan, -math.nan],
     "long_number": 7**9000,
     "text": "é\0\n\ud800 𝄞" * 3,
+    "alone": ["\ud83d\ude00", {"\ud83d\ude00": 1}, "\ud83d\ude00" * 5000, "\U0001f600"],
     "long_text": "ü" * 10_000,
     "content": [b"", b"\0\xff", bytes(range(256)) * 9, bytearray(b"ab"), bytearray(999)],
     "complexes": [complex(math.nan, -0.0), 1j],
@@ -261,6 +263,8 @@ TABLES = {
     "batch": pa.record_batch({"a": [[1], None]}),
     "array": pa.array([1, 2, 3])[1:],
     "chunks": pa.chunked_array([[1], [2, 3]]),
+    "empty_chunks": pa.chunked_array([[], ["a"], [], ["b"], []], pa.string()).dictionary_encode(),
+    "no_chunks": pa.chunked_array([], pa.int8()),
     "no_rows": pa.table({"a": pa.array([], pa.int8())}),
 }
 

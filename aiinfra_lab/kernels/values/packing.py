@@ -122,7 +122,7 @@ class ValueWriter:
             "parts": [size_of(part) for part in self.parts],
             "values": nodes,
         }
-        text = f'{to_json(head)[:-1]},"objects":[{",".join(self.objects)}]}}'.encode()
+        text = f'{to_json(head)[:-1]},"objects":[{",".join(self.objects)}]}}'.encode("utf-8", "surrogatepass")
         start = MAGIC + struct.pack("<Q", len(text)) + text
         packed = Packed(start + bytes(-len(start) % ALIGNED), self.parts, needs, sizes, sorted(self.changes))
         # The pickler is in a cycle with this: the values would live until the next collection.

@@ -23,7 +23,8 @@ if TYPE_CHECKING:
 _SHORT = 64  # bytes that stand in the head
 
 JSON_TYPES = {type(None), bool, str, float}
-to_json = json.JSONEncoder(separators=(",", ":")).encode
+# As they are: written by number, two surrogates that stand alone side by side would be read as one letter.
+to_json = json.JSONEncoder(separators=(",", ":"), ensure_ascii=False).encode
 
 
 _HOLDING = ("tuple", "frozenset", "slice")

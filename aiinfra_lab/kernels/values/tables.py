@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib.util
 import io
 import re
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from .form import Node
@@ -47,7 +48,8 @@ def of_pyarrow(writer: ValueWriter, value: Any) -> Node | None:
         if isinstance(value, pa.Table | pa.RecordBatch):
             return ["pyarrow", type(value).__name__, _stream_of(writer, value)]
         if isinstance(value, pa.ChunkedArray):
-            return ["pyarrow", "ChunkedArray", _stream_of(writer, pa.table([value], ["0"]))]
+            part = _stream_of(writer, pa.table([value], ["0"]))  # which leaves out chunks that are empty
+            return ["pyarrow", "ChunkedArray", part, [len(chunk) > 0 for chunk in value.chunks]]
         if isinstance(value, pa.Array):
             return ["pyarrow", "Array", _stream_of(writer, pa.record_batch([value], ["0"]))]
     except pa.ArrowException:
@@ -55,12 +57,19 @@ def of_pyarrow(writer: ValueWriter, value: Any) -> Node | None:
     return None
 
 
-def to_pyarrow(reader: ValueReader, kind: str, part: int) -> Any:
+def to_pyarrow(reader: ValueReader, kind: str, part: int, filled: Sequence[bool] = ()) -> Any:
     import pyarrow as pa
 
     stream = pa.ipc.open_stream(pa.py_buffer(reader.parts[part]))
     found = stream.read_all() if kind in ("Table", "ChunkedArray") else stream.read_next_batch()
-    return found if kind in ("Table", "RecordBatch") else found.column(0)
+    if kind in ("Table", "RecordBatch"):
+        return found
+    column = found.column(0)
+    if kind == "Array" or (filled and all(filled)):
+        return column
+    chunks = (chunk for chunk in column.chunks if len(chunk))
+    empty = pa.nulls(0, column.type)
+    return pa.chunked_array([next(chunks) if is_filled else empty for is_filled in filled], column.type)
 
 
 def of_polars(writer: ValueWriter, value: Any) -> Node | None:

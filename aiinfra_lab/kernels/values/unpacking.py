@@ -84,7 +84,7 @@ def _head(data: memoryview) -> tuple[dict[str, Any], int]:
         raise problem_of("Damaged", what, "pack them again, with the version that is here")
     if data[:8] != MAGIC or length > data.nbytes - 16:
         raise problem_of("Damaged", "these bytes are no packed values", "hand over all of what `pack` gave")
-    head: dict[str, Any] = json.loads(bytes(data[16 : 16 + length]))
+    head: dict[str, Any] = json.loads(str(data[16 : 16 + length], "utf-8", "surrogatepass"))
     start = aligned(16 + length)
     if data.nbytes < start + sum(map(aligned, head["parts"])):
         raise problem_of("Damaged", "the end of these packed values is missing", "send them again")
