@@ -7,7 +7,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from .form import Node
-from .memory import Span, span_of
+from .memory import MemorySpan, span_of
 
 if TYPE_CHECKING:
     from .packing import ValueWriter
@@ -107,7 +107,7 @@ def of_torch(writer: ValueWriter, value: Any) -> Node | None:
     return ["torch", kind, list(value.shape), value.requires_grad, is_parameter, look, gradient]
 
 
-def _span_of(tensor: Any, compact: Callable[[], Any]) -> Span:
+def _span_of(tensor: Any, compact: Callable[[], Any]) -> MemorySpan:
     strides = [each * tensor.itemsize for each in tensor.stride()]
     return span_of(tensor, tensor.data_ptr(), tensor.shape, strides, tensor.itemsize, compact)
 

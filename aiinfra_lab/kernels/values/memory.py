@@ -11,7 +11,7 @@ from .form import ALIGNED, Node
 _MOST_TIMES = 2  # what is sent of memory with gaps, by what is looked at
 
 
-class Span(NamedTuple):
+class MemorySpan(NamedTuple):
     """What an array looks at. item, size: bytes of an element, and of all; low, high: where these lie, with gaps or
     more than one in the same place; at: where the first one is; strides: in bytes; compact: makes a copy without gaps,
     in C's order."""
@@ -28,15 +28,15 @@ class Span(NamedTuple):
 
 def span_of(
     owner: object, at: int, shape: Sequence[int], strides: Sequence[int], itemsize: int, compact: Callable[[], Any]
-) -> Span:
+) -> MemorySpan:
     size, low, high = itemsize, at, at + itemsize
     for count, stride in zip(shape, strides, strict=True):
         size *= count
         low, high = low + min(0, (count - 1) * stride), high + max(0, (count - 1) * stride)
-    return Span(owner, itemsize, size, low, high if size else low, at, [*strides], compact)
+    return MemorySpan(owner, itemsize, size, low, high if size else low, at, [*strides], compact)
 
 
-def places_of(spans: list[Span], part: Callable[..., int]) -> tuple[list[Node], list[object]]:
+def places_of(spans: list[MemorySpan], part: Callable[..., int]) -> tuple[list[Node], list[object]]:
     """Where each is found over there, as the part, the first byte and the strides, None for those of C's order; and
     whoever shares memory that is not sent as one, since most of it is looked at by none of them."""
     places: list[Node] = [None] * len(spans)
@@ -57,7 +57,7 @@ def places_of(spans: list[Span], part: Callable[..., int]) -> tuple[list[Node], 
     return places, apart
 
 
-def _overlapping(spans: list[Span]) -> Iterator[list[int]]:
+def _overlapping(spans: list[MemorySpan]) -> Iterator[list[int]]:
     """Their numbers, in groups whose memory overlaps: all of them live, so that it is the same memory."""
     group: list[int] = []
     end = 0
@@ -74,7 +74,7 @@ def _overlapping(spans: list[Span]) -> Iterator[list[int]]:
         yield group
 
 
-def _raw(group: list[Span], low: int, high: int) -> memoryview:
+def _raw(group: list[MemorySpan], low: int, high: int) -> memoryview:
     """The memory itself, which lives as long as this."""
     found = (ctypes.c_char * (high - low)).from_address(low)
     found.owners = [span.owner for span in group]  # type: ignore[attr-defined]

@@ -12,7 +12,7 @@ from typing import Any
 
 from .arrays import of_numpy, of_torch
 from .form import ALIGNED, MAGIC, Node, aligned, size_of
-from .memory import Span, places_of
+from .memory import MemorySpan, places_of
 from .needs import PackageNeeds, python_version
 from .plain import INLINE, JSON_TYPES, SHARED, is_nested, to_json
 from .problems import problem_of
@@ -86,7 +86,7 @@ class ValueWriter:
         self.known: dict[int, tuple[int, object]] = {}
         self.pickled: dict[int, tuple[int, object]] = {}
         self.pickled_in: list[str] = []
-        self.spans: list[Span] = []
+        self.spans: list[MemorySpan] = []
         self.touched: list[tuple[int, int]] = []  # the memory of arrays, from which address to which
         self.copies: dict[Any, tuple[Any, Any]] = {}  # of accelerators' memory, with what was copied
         self.changes: set[str] = set()
@@ -163,7 +163,7 @@ class ValueWriter:
         self.size += size_of(views)
         return len(self.parts) - 1
 
-    def look(self, span: Span, source: Span | None = None) -> int:
+    def look(self, span: MemorySpan, source: MemorySpan | None = None) -> int:
         """Send what an array looks at, with what others look at of it; its number. source: where it was copied from"""
         self.touched.append(((source or span).low, (source or span).high))
         self.spans.append(span)
