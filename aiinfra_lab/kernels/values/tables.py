@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import importlib.util
 import io
 import re
@@ -152,7 +153,7 @@ def _zone(kind: Any) -> Node:
 def _to_zone(node: Node) -> Any:
     if not isinstance(node, list) or node[0] != "pytz":
         return to_zone(node)
-    import pytz  # type: ignore[import-untyped]
+    pytz = importlib.import_module("pytz")  # only who has zones of it needs it
 
     return pytz.timezone(node[1]) if isinstance(node[1], str) else pytz.FixedOffset(node[1])
 
