@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from aiinfra_lab.host import idle
-from aiinfra_lab.host.idle import IdleWatch, others
+from aiinfra_lab.host.idle import CpuTime, IdleWatch, others
 from tests.conftest import PATIENCE_S
 
 # Of a process of its own: what is below it are the kernel's processes, for it.
@@ -21,10 +21,13 @@ sys.path.insert(0, sys.argv[1])
 from aiinfra_lab.host import idle
 idle._GPU_S = 0.1
 watch = idle.IdleWatch(1000.0, whole=sys.argv[2] == "whole", clock=time.monotonic)
+from aiinfra_lab.host import processes
+processes.adopt_orphans()
 import subprocess
 children = [subprocess.Popen([sys.executable, "-c", code]) for code in sys.argv[3:]]
 print("begun", flush=True)
 for line in sys.stdin:
+    processes.reap()
     watch.look(line.strip())
     print(watch.use, flush=True)
 for child in children:
@@ -110,6 +113,38 @@ def test_a_kernel_that_waits_is_not_used(looking, driver):
 
 def test_a_thread_in_the_background_is_use(looking):
     assert looking("while True: pass").use().startswith("its processes compute, at ")
+
+
+SHORT = "import subprocess, sys\nwhile True: subprocess.run([sys.executable, '-ISc', 'sum(range(10**6))'])"
+ORPHANS = """
+import subprocess, sys, time
+while True:
+    subprocess.run(["sh", "-c", 'setsid "$0" -ISc "sum(range(10**6))" &', sys.executable])
+    time.sleep(0.05)
+"""
+
+
+@pytest.mark.parametrize("commands", [SHORT, ORPHANS], ids=["waited_for", "orphans"])
+def test_commands_that_each_end_soon_are_use(looking, commands):
+    assert looking(commands).use().startswith("its processes compute, at ")
+
+
+def test_what_a_command_took_counts_once_for_it_and_whoever_collects_it():
+    loop, command, next_one = (1, b"0"), (2, b"7"), (3, b"9")
+    before = {loop: CpuTime(1.0, 50.0), command: CpuTime(0.4, 0.0)}
+    now = {loop: CpuTime(1.1, 50.7), next_one: CpuTime(0.2, 0.0)}
+    assert idle.used_s(before, now) == pytest.approx(0.1 + 0.3 + 0.2)
+    nobody_collected = {loop: CpuTime(1.1, 50.0)}
+    assert idle.used_s(before, nobody_collected) == pytest.approx(0.1)
+    assert idle.used_s(now, now) == 0.0
+
+
+def test_what_the_driver_takes_to_answer_is_no_use(looking, driver, tmp_path):
+    (tmp_path / "bin" / "nvidia-smi").write_text(
+        "#!/bin/sh\ni=0; while [ $i -lt 90000 ]; do i=$((i+1)); done\necho 0\n"
+    )
+    assert looking(**driver).use() == ""
+    assert looking(**driver).use() == ""
 
 
 def test_a_busy_accelerator_is_use(looking, driver, tmp_path):

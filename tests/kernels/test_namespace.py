@@ -82,6 +82,18 @@ def test_what_two_names_share_they_share_afterwards(both):
     assert both.printed == "{'a': [1]} True 5.0 True 1\n"
 
 
+def test_views_in_several_names_stay_views(both):
+    both.save("import numpy as np; a = np.zeros(4); b = a[1:]; c = np.ones(2)")
+    assert both.restore("a[1] = 7; print(b[0], c)") == "4 of 4 names are back"
+    assert both.printed == "7.0 [1. 1.]\n"
+
+
+def test_what_is_not_as_before_is_named(both):
+    both.save("import torch; x = torch.ones(2, requires_grad=True); x.register_hook(lambda g: 2 * g); y = x * 2")
+    line = "3 of 3 names are back; not as before: `x` (its hooks are gone), `y` (its tensors have no history)"
+    assert both.restore("") == line
+
+
 def test_generators_of_random_numbers_go_on(both):
     draw = "print(random.random(), np.random.rand(), torch.rand(1).item())"
     both.save("import random, torch\nimport numpy as np\nrandom.random(); np.random.rand(); x = torch.rand(1)", draw)

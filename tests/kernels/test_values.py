@@ -133,6 +133,73 @@ def test_what_variables_share_they_share_over_there() -> None:
     assert back["tensors"][1].tolist() == [7, 0]
 
 
+def test_what_stands_behind_the_object_that_holds_it_is_the_same_one_over_there() -> None:
+    class Tree:
+        def __init__(self, parent):
+            self.parent, self.children, self.by_name, self.content = parent, [], {}, bytearray(3)
+
+    top = Tree(None)
+    leaf = Tree(top)
+    top.children.append(leaf)
+    box = [leaf, top, top.children, {"names": leaf.by_name, "content": leaf.content}]
+    back = there_and_back({"box": box, "again": leaf.by_name}, "box[0].by_name['new'] = 1")
+    got, above, children, more = back["box"]
+    assert (got.parent is above, above.children is children, children[0] is got) == (True, True, True)
+    assert more == {"names": {"new": 1}, "content": bytearray(3)}
+    assert (more["names"] is got.by_name, more["content"] is got.content, back["again"] is got.by_name) == (True,) * 3
+
+
+def test_views_of_the_same_memory_are_views_of_the_same_memory_over_there() -> None:
+    array, tensor = np.zeros(4), torch.zeros(2, 3)
+    box = CELL["Point"](array[::-1], [torch.from_numpy(array)[1:], tensor.T])
+    given = {"array": array, "bits": array[2:].view("u1"), "box": box, "tensor": tensor, "row": tensor[1]}
+    packed = pack(given)
+    assert packed.size < 4000
+    back = there_and_back(given, "array[2] = 1; row[0] = 5; array[1] = 7")
+    assert back["array"].tolist() == [0, 7, 1, 0]
+    back["array"][3] = 2
+    assert back["box"].x.tolist() == [2, 1, 7, 0]
+    assert back["box"].y[0].tolist() == [7, 1, 2]
+    assert back["bits"].view("f8").tolist() == [1, 2]
+    assert back["tensor"].tolist() == [[0, 0, 0], [5, 0, 0]]
+    back["box"].y[1][2, 0] = 3
+    assert back["tensor"].tolist() == [[0, 0, 3], [5, 0, 0]]
+    assert back["row"].untyped_storage().data_ptr() == back["tensor"].untyped_storage().data_ptr()
+
+
+def test_a_small_view_does_not_take_all_of_a_large_array_along() -> None:
+    large = np.zeros((1000, 1000))
+    packed = pack({"row": large[5], "column": large[:, 5], "columns": large[:, 5:7]})
+    assert packed.size < 40_000
+    assert packed.changes == ["it shares no memory with its views"]
+    assert pack({"row": large[5], "other": large[6]}).changes == []
+
+
+def test_a_network_keeps_its_gradients_and_shares_with_its_state() -> None:
+    net = torch.nn.Linear(2, 2)
+    net(torch.ones(2)).sum().backward()
+    optimizer = torch.optim.SGD(net.parameters(), lr=1.0)
+    back = there_and_back({"state": net.state_dict(), "net": net, "optimizer": optimizer}, "optimizer.step()")
+    assert torch.equal(back["net"].weight, net.weight - 1)
+    assert torch.equal(back["net"].weight.grad, net.weight.grad)
+    assert torch.equal(back["state"]["weight"], back["net"].weight)
+    with torch.no_grad():
+        back["net"].weight.fill_(5)
+    assert back["state"]["weight"].tolist() == [[5, 5]] * 2
+
+
+def test_strides_and_what_may_be_written_stay() -> None:
+    image = torch.zeros(2, 3, 4, 4).to(memory_format=torch.channels_last)
+    fixed = np.arange(3)
+    fixed.flags.writeable = False
+    given = {"image": image, "wide": torch.ones(3, 1).expand(3, 1000), "fixed": fixed, "moved": np.zeros((2, 3, 4)).T}
+    packed = pack(given)
+    assert packed.size < 3000
+    back = refuse_pickles(given)
+    assert (back["image"].stride(), back["wide"].stride()) == (image.stride(), (1, 0))
+    assert (back["fixed"].flags.writeable, back["moved"].strides) == (False, given["moved"].strides)
+
+
 def test_an_optimizer_stays_tied_to_its_network() -> None:
     net = torch.nn.Sequential(torch.nn.Linear(2, 2), torch.nn.Linear(2, 2))
     net[1].weight = net[0].weight
@@ -148,6 +215,28 @@ def test_a_container_may_hold_itself() -> None:
     ring.append({"ring": ring})
     back = refuse_pickles({"ring": ring})["ring"]
     assert back[1]["ring"] is back
+
+
+def test_a_tuple_that_is_in_many_places_is_sent_once() -> None:
+    nested, rows = (1.5, frozenset({2})), tuple(range(1000))
+    for _ in range(60):
+        nested = (nested, nested)
+    packed = pack({"nested": nested, "rows": [rows] * 50})
+    assert packed.size < 12_000
+    back = refuse_pickles({"nested": nested, "rows": [rows] * 50})
+    assert back["rows"] == [rows] * 50
+    first = back["nested"]
+    for _ in range(60):
+        assert type(first) is tuple
+        first = first[0]
+    assert first == (1.5, frozenset({2}))
+
+
+def test_a_tuple_may_hold_a_list_that_holds_it() -> None:
+    within: tuple = ([], 1)
+    within[0].append((within, within))
+    back = refuse_pickles({"within": within})["within"]
+    assert back[0][0][0][0] is back[0]
 
 
 # ---- a bare machine ----
@@ -288,6 +377,22 @@ def test_nothing_is_unpickled_by_other_versions(monkeypatch) -> None:
 # ---- what cannot go ----
 
 
+@pytest.mark.filterwarnings("ignore:ComplexHalf", "ignore:The PyTorch API of nested tensors")
+def test_tensors_that_torch_itself_does_not_bring_back_go_or_are_refused_before_the_cell() -> None:
+    kinds = ("complex32", "float8_e4m3fnuz", "float8_e8m0fnu")
+    rare = {kind: torch.arange(8, dtype=torch.uint8).view(getattr(torch, kind)) for kind in kinds}
+    packed = pack({"box": CELL["Point"](rare)})
+    assert requirements(packed)["torch"] == torch.__version__
+    back = unpack(bytes(packed), pickles=True)["box"].x
+    assert [(kind, back[kind].view(torch.uint8).tolist()) for kind in kinds] == [(kind, [*range(8)]) for kind in kinds]
+    nested = torch.nested.nested_tensor([torch.ones(2), torch.ones(3)])
+    assert [each.tolist() for each in there_and_back({"n": nested})["n"].unbind()] == [[1, 1], [1, 1, 1]]
+    with pytest.raises(
+        UsageProblem, match=r"`odd` .* cannot go to another machine: torch brings no tensor of bits8 back"
+    ):
+        pack({"odd": [torch.empty(2, dtype=torch.bits8)]})
+
+
 def test_what_cannot_go_is_named_with_its_type_and_a_fix(tmp_path) -> None:
     opened = (tmp_path / "a.txt").open("w")
     cannot = {
@@ -325,7 +430,7 @@ def test_a_pickle_that_is_not_declared_is_not_loaded_either() -> None:
         unpack(packed)
 
 
-@pytest.mark.parametrize("node", ['["numpy.generic","\'|O\'","0000000000000000"]', '["numpy","\'|O\'",[1],"C",0]'])
+@pytest.mark.parametrize("node", ['["numpy.generic","\'|O\'","0000000000000000"]', '["numpy","\'|O\'",[1],0,true]'])
 def test_memory_is_never_taken_for_pointers(node) -> None:
     packed = bytes(pack({"a": [np.int64(1)], "filling": "x" * 100}))
     old = packed[packed.index(b'["numpy.generic"') :].partition(b"]")[0] + b"]"
@@ -343,7 +448,12 @@ def test_asking_what_is_installed_imports_nothing(tmp_path, monkeypatch) -> None
     assert installed(["loud", "loud.part", "", "../loud", "-"]) == {"loud": ""}
 
 
-@pytest.mark.parametrize("broken", [b"", b"x" * 100, b"aiinfra1" + b"\xff" * 8, bytes(pack(ARRAYS))[:-200]])
+def test_what_another_version_packed_is_refused() -> None:
+    with pytest.raises(Damaged, match="packed by another version"):
+        unpack(bytes(pack({"a": 1})).replace(b"aiinfra2", b"aiinfra1"))
+
+
+@pytest.mark.parametrize("broken", [b"", b"x" * 100, b"aiinfra2" + b"\xff" * 8, bytes(pack(ARRAYS))[:-200]])
 def test_what_did_not_arrive_whole_is_refused(broken) -> None:
     with pytest.raises(Damaged, match="fix:"):
         unpack(broken)

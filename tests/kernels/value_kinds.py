@@ -6,6 +6,7 @@ import decimal
 import enum
 import fractions
 import functools
+import importlib
 import math
 import pathlib
 import struct
@@ -30,9 +31,25 @@ def same(one: object, other: object) -> bool:
 def frames(one, other) -> bool:
     check = pd.testing.assert_frame_equal if isinstance(one, pd.DataFrame) else pd.testing.assert_series_equal
     check(one, other, check_exact=True, check_freq=True, check_flags=True)
+    zones = [[type(column.dtype.tz) for column in columns_of(rows, pd.DatetimeTZDtype)] for rows in (one, other)]
     missing = [[type(value) for value in column] for column in (one.to_numpy().ravel(), other.to_numpy().ravel())]
     columns = [*map(type, (one.columns, other.columns))] if isinstance(one, pd.DataFrame) else [0, 0]
-    return missing[0] == missing[1] and type(one.index) is type(other.index) and columns[0] == columns[1]
+    if any(
+        repr(list(a.cat.categories)) != repr(list(b.cat.categories))
+        for a, b in zip(*(columns_of(rows, pd.CategoricalDtype) for rows in (one, other)), strict=True)
+    ):
+        return False
+    return (
+        zones[0] == zones[1]
+        and missing[0] == missing[1]
+        and type(one.index) is type(other.index)
+        and columns[0] == columns[1]
+    )
+
+
+def columns_of(rows, kind: type) -> list:
+    columns = [rows.iloc[:, n] for n in range(rows.shape[1])] if isinstance(rows, pd.DataFrame) else [rows]
+    return [column for column in columns if isinstance(column.dtype, kind)]
 
 
 def arrays(one, other) -> bool:
@@ -41,7 +58,8 @@ def arrays(one, other) -> bool:
 
 
 def tensor_bits(one: torch.Tensor) -> tuple:
-    bits = one.detach().resolve_conj().contiguous().reshape(-1).view(torch.uint8).tolist()
+    flat = one.detach().resolve_conj().contiguous().reshape(-1)
+    bits = flat.as_strided(flat.shape, (1,)).view(torch.uint8).tolist()
     return one.dtype, one.shape, one.requires_grad, bits
 
 
@@ -66,9 +84,11 @@ COMPARE = {
     pl.DataFrame: lambda one, other: one.schema == other.schema and one.equals(other, null_equal=True),
     pl.Series: lambda one, other: one.dtype == other.dtype and one.name == other.name and one.equals(other),
     (pa.Table, pa.RecordBatch): lambda one, other: one.equals(other, check_metadata=True),
+    pa.ChunkedArray: lambda one, other: one.type == other.type and [*map(len, one.chunks)] == [*map(len, other.chunks)],
     np.random.Generator: lambda one, other: one.bit_generator.state == other.bit_generator.state,
 }
 
+pytz = importlib.import_module("pytz")  # as pandas brings it
 BERLIN = zoneinfo.ZoneInfo("Europe/Berlin")
 PLAIN = {
     "nothing": None,
@@ -76,6 +96,7 @@ PLAIN = {
     "numbers": [0, -1, 2**53, -(2**63), 10**5000, 0.1, -0.0, 5e-324, math.inf, -math.inf, math.nan, -math.nan],
     "long_number": 7**9000,
     "text": "é\0\n\ud800 𝄞" * 3,
+    "alone": ["\ud83d\ude00", {"\ud83d\ude00": 1}, "\ud83d\ude00" * 5000, "\U0001f600"],
     "long_text": "ü" * 10_000,
     "content": [b"", b"\0\xff", bytes(range(256)) * 9, bytearray(b"ab"), bytearray(999)],
     "complexes": [complex(math.nan, -0.0), 1j],
@@ -133,6 +154,7 @@ TENSORS = {
         for kind in ("float64", "float32", "float16", "bfloat16", "complex64", "int64", "int8", "bool", "float8_e5m2")
     ],
     "shapes": [torch.tensor(1.5), torch.empty(0, 4), torch.arange(12).reshape(3, 4).T, torch.ones(2).expand(3, 2)],
+    "one_of_many": torch.arange(4.0)[::4],
     "conjugated": torch.tensor([1 + 2j]).conj(),
     "learned": torch.nn.Parameter(torch.ones(2)),
     "frozen": torch.nn.Parameter(torch.ones(2), requires_grad=False),
@@ -153,6 +175,18 @@ ROWS = {
             "span": pd.to_timedelta([1, None], unit="ms"),
         }
     ),
+    "zones": pd.DataFrame(
+        {
+            str(number): pd.to_datetime(["2026-10-25T00:30Z", None]).tz_convert(zone)
+            for number, zone in enumerate(
+                [
+                    *(BERLIN, dt.UTC, dt.timezone(dt.timedelta(hours=5)), "+02:00"),
+                    *(pytz.UTC, pytz.timezone("Europe/Berlin"), pytz.FixedOffset(90)),
+                ]
+            )
+        },
+        index=pd.to_datetime(["2026-10-25T00:30Z", None]).tz_convert(BERLIN),
+    ),
     "nullable": pd.DataFrame(
         {
             "i": pd.array([1, None], "Int64"),
@@ -163,6 +197,7 @@ ROWS = {
     "kinds": pd.DataFrame(
         {"o": pd.Categorical(["b", "a", None], ["b", "a", "z"], ordered=True), "n": pd.Categorical([3, 1, 3])}
     ),
+    "kinds_by_time": pd.Series(pd.Categorical([np.datetime64("2020-01-01", "s"), np.datetime64("NaT")])),
     "by_name": pd.DataFrame({"a": [1, 2]}, index=pd.Index(["x", "y"], name="key")),
     "by_time": pd.DataFrame({"a": [1, 2]}, index=pd.DatetimeIndex(["2020-01-01", "2020-01-05"], name="at")),
     "by_number": pd.DataFrame({"a": [1, 2]}, index=[7, 3]),
@@ -172,6 +207,20 @@ ROWS = {
     "no_rows": pd.DataFrame({"a": pd.Series([], dtype="f8"), "b": pd.Series([], dtype=object)}),
     "column": pd.Series([1.5, 2.5], name="y", index=["a", "b"]),
     "nameless": pd.Series(["a", None]),
+}
+IN_BERLIN = pd.Series(pd.to_datetime(["2026-10-25T00:30Z", "2026-10-25T01:30Z"]).tz_convert("Europe/Berlin"))
+HARD_KINDS = {
+    "zoned": IN_BERLIN,
+    "nullable": pd.Series([1, 3], dtype="Int64"),
+    "truth": pd.Series([True], dtype="boolean"),
+    "text": pd.Series(["a"], dtype="string"),
+    "objects": pd.Series([1, 2], dtype=object),
+    "decimals": pd.Series([decimal.Decimal("1.10"), decimal.Decimal(2)]),
+    "spans": pd.Series([pd.Timedelta("1us")], dtype=object),
+    "moments": pd.Series([*IN_BERLIN], dtype=object),
+    "tuples": pd.Series([(1, 2), (3, 4)]),
+    "uuids": pd.Series([uuid.UUID(int=5)]),
+    "named": pd.Series(["a"], name="n"),
 }
 HARD_ROWS = {
     "objects": pd.DataFrame({"a": [1, "x", None, (2,)]}),
@@ -188,6 +237,12 @@ HARD_ROWS = {
     "rows_only": pd.DataFrame(index=[1, 2]),
     "periods": pd.DataFrame({"a": pd.period_range("2020", periods=2, freq="M")}),
     "index": pd.Index(["a", "b"], name="i"),
+    "by_object": pd.Series([1, 2], index=pd.Index([*IN_BERLIN], dtype=object)),
+    "dateutil": pd.Series(pd.to_datetime(["2026-10-25T00:30Z"]).tz_convert("dateutil/Europe/Berlin")),
+    **{
+        f"kinds_{name}": pd.DataFrame({"k": pd.Categorical.from_codes([0, -1], pd.Index(values, dtype=values.dtype))})
+        for name, values in HARD_KINDS.items()
+    },
 }
 TABLES = {
     "frame": pl.DataFrame(
@@ -209,6 +264,8 @@ TABLES = {
     "batch": pa.record_batch({"a": [[1], None]}),
     "array": pa.array([1, 2, 3])[1:],
     "chunks": pa.chunked_array([[1], [2, 3]]),
+    "empty_chunks": pa.chunked_array([[], ["a"], [], ["b"], []], pa.string()).dictionary_encode(),
+    "no_chunks": pa.chunked_array([], pa.int8()),
     "no_rows": pa.table({"a": pa.array([], pa.int8())}),
 }
 

@@ -1,11 +1,13 @@
-"""Arrays of numpy and tensors of torch: their type, their shape and their memory."""
+"""Arrays of numpy and tensors of torch: their type, their shape, their memory and what they share of it."""
 
 from __future__ import annotations
 
 import ast
-from typing import TYPE_CHECKING, Any, Literal
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
 
 from .form import Node
+from .memory import MemorySpan, span_of
 
 if TYPE_CHECKING:
     from .packing import ValueWriter
@@ -15,6 +17,8 @@ _TENSORS = (
     *("float64", "float32", "float16", "bfloat16", "float8_e4m3fn", "float8_e5m2", "complex64", "complex128", "bool"),
     *("int64", "int32", "int16", "int8", "uint64", "uint32", "uint16", "uint8"),
 )
+# Those that not every torch has, and that its own pickle cannot bring back.
+_RARE = ("complex32", "float8_e4m3fnuz", "float8_e5m2fnuz", "float8_e8m0fnu", "float4_e2m1fn_x2")
 
 
 def of_numpy(writer: ValueWriter, value: Any) -> Node | None:
@@ -29,10 +33,10 @@ def of_numpy(writer: ValueWriter, value: Any) -> Node | None:
     writer.needs.form("numpy")
     if is_scalar:
         return ["numpy.generic", description, array.tobytes().hex()]
-    is_fortran = array.flags.f_contiguous and not array.flags.c_contiguous
-    flat = (array.T if is_fortran else np.ascontiguousarray(array)).reshape(-1)
-    part = writer.part(flat.view(np.uint8) if flat.nbytes else b"")
-    return ["numpy", description, array.shape, "F" if is_fortran else "C", part]
+    span = span_of(
+        array, array.ctypes.data, array.shape, array.strides, array.itemsize, lambda: np.ascontiguousarray(array)
+    )
+    return ["numpy", description, array.shape, writer.look(span), array.flags.writeable]
 
 
 def _description(kind: Any) -> str | None:
@@ -57,14 +61,18 @@ def _dtype(description: str) -> Any:
     return kind
 
 
-def to_numpy(reader: ValueReader, description: str, shape: list[int], order: Literal["C", "F"], part: int) -> Any:
+def to_numpy(reader: ValueReader, description: str, shape: list[int], look: int, is_writable: bool) -> Any:
     import numpy as np
 
-    memory, kind = reader.memory(part), _dtype(description)
-    if not memory.nbytes:
-        return np.ndarray(shape, kind, order=order)
-    # It holds on to the memory, so that nobody can resize it, as `ndarray(buffer=…)` does not.
-    return np.frombuffer(memory, kind).reshape(shape, order=order)
+    kind = _dtype(description)
+    memory, offset, strides = reader.look(look)
+    if memory.nbytes:
+        # What holds on to the memory, so that nobody can resize it, is this flat array and not its view.
+        made = np.ndarray(shape, kind, np.frombuffer(memory, np.uint8), offset, strides)
+    else:
+        made = np.ndarray(shape, kind)
+    made.flags.writeable = is_writable
+    return made
 
 
 def to_numpy_scalar(_: ValueReader, description: str, content: str) -> Any:
@@ -78,26 +86,86 @@ def of_torch(writer: ValueWriter, value: Any) -> Node | None:
     import torch
 
     is_parameter = type(value) is torch.nn.Parameter
-    if not is_parameter and type(value) is not torch.Tensor:
+    if not _is_dense(value):
         return None
     kind = str(value.dtype).removeprefix("torch.")
-    is_dense = value.layout is torch.strided and value.device.type != "meta" and kind in _TENSORS
-    if not is_dense or getattr(value, "__dict__", None):
-        return None
-    writer.needs.form("torch")
-    flat = value.detach().resolve_conj().resolve_neg().cpu().contiguous().reshape(-1)
-    part = writer.part(flat.view(torch.uint8).numpy() if flat.numel() else b"")
-    return ["torch", kind, list(value.shape), value.requires_grad, is_parameter, part]
+    if kind not in (*_TENSORS, *_RARE):
+        raise TypeError(f"torch brings no tensor of {kind} back")
+    writer.needs.form("torch") if kind in _TENSORS else writer.needs.same("torch")
+    flat = value.detach().resolve_conj().resolve_neg()
+    here = flat if flat.device.type == "cpu" else _in_memory(writer, flat)
+    grad = value.grad if value.is_leaf else None
+    if value._backward_hooks or getattr(value, "_post_accumulate_grad_hooks", None):
+        writer.changes.add("its hooks are gone")
+    if not value.is_leaf:
+        writer.changes.add("its tensors have no history")
+    if grad is not None and not (_is_dense(grad) and str(grad.dtype) == str(value.dtype)):
+        writer.changes.add("its sparse gradient is gone")
+        grad = None
+    look = writer.look(_span_of(here, lambda: _compact(here)), _span_of(value, lambda: b""))
+    gradient = None if grad is None else writer.node(grad)
+    return ["torch", kind, list(value.shape), value.requires_grad, is_parameter, look, gradient]
+
+
+def _span_of(tensor: Any, compact: Callable[[], Any]) -> MemorySpan:
+    strides = [each * tensor.itemsize for each in tensor.stride()]
+    return span_of(tensor, tensor.data_ptr(), tensor.shape, strides, tensor.itemsize, compact)
+
+
+def _is_dense(tensor: Any) -> bool:
+    import torch
+
+    is_plain = type(tensor) is torch.Tensor or type(tensor) is torch.nn.Parameter
+    is_strided = is_plain and tensor.layout is torch.strided and tensor.device.type != "meta"
+    return bool(is_strided and not (tensor.is_nested or tensor.is_quantized or getattr(tensor, "__dict__", None)))
+
+
+def _in_memory(writer: ValueWriter, tensor: Any) -> Any:
+    """A tensor of an accelerator; what shares its memory there shares it here."""
+    import torch
+
+    storage = tensor.untyped_storage()
+    key = (str(tensor.device), storage.data_ptr())
+    if key not in writer.copies:
+        if storage.nbytes() > 2 * tensor.nbytes:  # too much for one that may be alone
+            return tensor.cpu()
+        writer.copies[key] = (storage.cpu(), storage)
+    made = torch.empty(0, dtype=tensor.dtype)
+    return made.set_(writer.copies[key][0], tensor.storage_offset(), tensor.shape, tensor.stride())
+
+
+def _compact(tensor: Any) -> Any:
+    import torch
+
+    flat = tensor.contiguous().reshape(-1)
+    # A single element may have any stride.
+    return flat.as_strided(flat.shape, (1,)).view(torch.uint8).numpy()
 
 
 def to_torch(
-    reader: ValueReader, kind: str, shape: list[int], requires_grad: bool, is_parameter: bool, part: int
+    reader: ValueReader,
+    kind: str,
+    shape: list[int],
+    requires_grad: bool,
+    is_parameter: bool,
+    look: int,
+    gradient: Node,
 ) -> Any:
     import torch
 
-    if kind not in _TENSORS:
+    if kind not in (*_TENSORS, *_RARE):
         raise ValueError(f"a tensor has no type {kind}")
-    memory = reader.memory(part)
-    flat = torch.frombuffer(memory, dtype=torch.uint8) if memory.nbytes else torch.empty(0, dtype=torch.uint8)
-    tensor = flat.view(getattr(torch, kind)).reshape(shape)
-    return torch.nn.Parameter(tensor, requires_grad) if is_parameter else tensor.requires_grad_(requires_grad)
+    dtype = getattr(torch, kind)
+    memory, offset, strides = reader.look(look)
+    if memory.nbytes:
+        if strides is None:
+            strides = [each * dtype.itemsize for each in torch.empty(shape, dtype=dtype, device="meta").stride()]
+        steps = [each // dtype.itemsize for each in strides]
+        storage = reader.once(look, lambda: torch.frombuffer(memory, dtype=torch.uint8).untyped_storage())
+        tensor = torch.empty(0, dtype=dtype).set_(storage, offset // dtype.itemsize, shape, steps)
+    else:
+        tensor = torch.empty(shape, dtype=dtype)
+    tensor = torch.nn.Parameter(tensor, requires_grad) if is_parameter else tensor.requires_grad_(requires_grad)
+    if gradient is not None:
+        tensor.grad = reader.value(gradient)
+    return tensor

@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 from .cell import shell, write
-from .packing import Packed, ValueWriter, kind_of, pack
+from .packing import APART, Packed, ValueWriter, kind_of, pack
 from .unpacking import unpack
 
 _LOOK_S = 0.05
@@ -37,7 +37,10 @@ def save(path: str, most_bytes: int, until: float) -> str:
     try:
         found = _Found(namespace, until)
         packed = [*found.groups(most_bytes)]
-        head = {"groups": [[[*each.sizes], each.size] for each in packed], "modules": found.modules, "lost": found.lost}
+        head = {"groups": [[[*each.sizes], each.size] for each in packed], "modules": found.modules}
+        head.update(
+            lost=found.lost, changed={name: why for name, why in found.changed.items() if name not in found.lost}
+        )
         size = write(Path(path), _file(json.dumps(head).encode(), packed))
     except Exception as problem:  # noqa: BLE001
         return json.dumps({"problem": f"{type(problem).__name__}: {problem}", "size": 0})
@@ -52,12 +55,14 @@ def _file(head: bytes, groups: Sequence[Packed]) -> Iterator[bytes | memoryview]
 
 @dataclass
 class _Found:
-    """What there is to save. modules: the imports, by name. lost: why a name is not among the groups."""
+    """What there is to save. modules: the imports, by name. lost: why a name is not among the groups. changed: what of
+    one that is does not come back."""
 
     namespace: dict[str, Any]
     until: float
     modules: dict[str, str] = field(default_factory=dict)
     lost: dict[str, str] = field(default_factory=dict)
+    changed: dict[str, str] = field(default_factory=dict)
 
     def groups(self, most_bytes: int) -> Iterator[Packed]:
         """Each is packed again with what it shares: nothing may run in between."""
@@ -70,7 +75,8 @@ class _Found:
             try:
                 writer.variable(name, value, may_pickle=True)
                 sizes[name] = writer.size
-                shared.add(name, writer.reached())
+                shared.add(name, writer.reached(), writer.touched)
+                self._changed([name], writer.changes)
             except Exception:  # noqa: BLE001
                 self.lost[name] = kind_of(value)
             finally:
@@ -87,9 +93,15 @@ class _Found:
                 continue
             left -= packed.size
             if left >= 0:
+                if APART in packed.changes:
+                    self._changed(names, [APART])
                 yield packed
             else:
                 self.lost.update((name, f"{_in_words(sizes[name])}, for which there is no room") for name in names)
+
+    def _changed(self, names: Sequence[str], changes: Collection[str]) -> None:
+        for name in names if changes else ():
+            self.changed[name] = " and ".join([*filter(None, [self.changed.get(name)]), *sorted(changes)])
 
     def _values(self) -> dict[str, Any]:
         """What somebody has set, but for the imports."""
@@ -109,22 +121,32 @@ class _Shared:
     """Which names share something."""
 
     def __init__(self) -> None:
-        self._of: dict[int, list[str]] = {}
+        self._of: dict[int, str] = {}
         self._group: dict[str, list[str]] = {}
         self._alive: list[object] = []  # an id is another object's once its own is gone
+        self._touched: list[tuple[int, int, str]] = []
 
-    def add(self, name: str, reached: Mapping[int, object]) -> None:
-        self._group[name] = group = [name]
+    def add(self, name: str, reached: Mapping[int, object], touched: Sequence[tuple[int, int]]) -> None:
+        """reached: objects by id. touched: the memory of its arrays, which others may look at too."""
+        self._group[name] = [name]
         for id_ in reached:
-            other = self._group[self._of[id_][0]] if id_ in self._of else group
-            if other is not group:
-                other += group
-                self._group.update(dict.fromkeys(group, other))
-                group = other
-            self._of.setdefault(id_, group)
+            self._join(self._of.setdefault(id_, name), name)
         self._alive.append(reached)
+        self._touched += [(low, high, name) for low, high in touched if low < high]
+
+    def _join(self, one: str, other: str) -> None:
+        group, more = self._group[one], self._group[other]
+        if group is not more:
+            group += more
+            self._group.update(dict.fromkeys(more, group))
 
     def groups(self) -> list[list[str]]:
+        end, last = 0, ""
+        for low, high, name in sorted(self._touched):
+            if low < end:
+                self._join(last, name)
+            if high > end:
+                end, last = high, name
         return [*{id(group): group for group in self._group.values()}.values()]
 
 
@@ -171,11 +193,13 @@ def restore(path: str, size: int, where: str) -> None:
 
 @dataclass
 class _Restored:
-    """How far it went. lost: why a name was not saved; kept: why one that was saved could not be put back."""
+    """How far it went. lost: why a name was not saved; kept: why one that was saved could not be put back.
+    changed: what is not as it was of one that is back."""
 
     back: list[str] = field(default_factory=list)
     lost: dict[str, str] = field(default_factory=dict)
     kept: dict[str, str] = field(default_factory=dict)
+    changed: dict[str, str] = field(default_factory=dict)
     problem: str = ""
 
     def read(self, path: Path, size: int) -> None:
@@ -183,7 +207,7 @@ class _Restored:
         with path.open("rb") as file:
             path.unlink()
             head = json.loads(file.read(*struct.unpack("<Q", file.read(8))))
-            self.lost = head["lost"]
+            self.lost, changed = head["lost"], head["changed"]
             for name, module in head["modules"].items():
                 with self._noting([name]):
                     self._set({name: importlib.import_module(module)})
@@ -194,6 +218,7 @@ class _Restored:
                     continue
                 with self._noting(names):
                     self._set(unpack(_part(file, length), pickles=True))
+            self.changed = {name: why for name, why in changed.items() if name in self.back}
             for name, state in states.items():  # last: to make the values may have drawn
                 with contextlib.suppress(Exception):
                     _set_random(name.removeprefix(_STATE), state)
@@ -208,7 +233,8 @@ class _Restored:
             [(name, why)] = self.lost.items()
             saved = f"; `{name}` could not be saved ({why})"
         kept = f"; could not be put back: {_listed(self.kept)}" if self.kept else ""
-        return f"{back}{saved}{kept}{f'; {self.problem}' if self.problem else ''}"
+        changed = f"; not as before: {_listed(self.changed)}" if self.changed else ""
+        return f"{back}{saved}{kept}{changed}{f'; {self.problem}' if self.problem else ''}"
 
     def _set(self, values: dict[str, Any]) -> None:
         shell().push(values)

@@ -12,12 +12,14 @@ from typing import Any
 
 from .arrays import of_numpy, of_torch
 from .form import ALIGNED, MAGIC, Node, aligned, size_of
+from .memory import MemorySpan, places_of
 from .needs import PackageNeeds, python_version
-from .plain import INLINE, JSON_TYPES, SHARED, to_json
+from .plain import INLINE, JSON_TYPES, SHARED, is_nested, to_json
 from .problems import problem_of
 from .tables import of_pandas, of_polars, of_pyarrow
 
 _LONG = 4096  # letters that do not stand in the head
+APART = "it shares no memory with its views"
 _MOST = 2**53  # below it, JSON's whole numbers are those of any reader
 
 
@@ -25,13 +27,18 @@ class Packed:
     """Values on their way. `bytes()` of it is what is sent; iterated, it is the same in pieces, none of them copied.
 
     It shows the memory of the values, which must not change before it is sent. needs: see `requirements`. sizes: bytes
-    by variable; what several share counts for the first.
+    by variable; what several share counts for the first. changes: what differs over there, in words.
     """
 
     def __init__(
-        self, start: bytes, parts: list[list[memoryview]], needs: dict[str, str], sizes: dict[str, int]
+        self,
+        start: bytes,
+        parts: list[list[memoryview]],
+        needs: dict[str, str],
+        sizes: dict[str, int],
+        changes: list[str],
     ) -> None:
-        self.start, self.parts, self.needs, self.sizes = start, parts, needs, sizes
+        self.start, self.parts, self.needs, self.sizes, self.changes = start, parts, needs, sizes, changes
 
     def __iter__(self) -> Iterator[bytes | memoryview]:
         yield self.start
@@ -79,6 +86,11 @@ class ValueWriter:
         self.known: dict[int, tuple[int, object]] = {}
         self.pickled: dict[int, tuple[int, object]] = {}
         self.pickled_in: list[str] = []
+        self.spans: list[MemorySpan] = []
+        self.touched: list[tuple[int, int]] = []  # the memory of arrays, from which address to which
+        self.copies: dict[Any, tuple[Any, Any]] = {}  # of accelerators' memory, with what was copied
+        self.changes: set[str] = set()
+        self.inside: dict[int, object] = {}  # containers that the pickler has met
         self.may_pickle = True
         self.needs = PackageNeeds()
         self.stream = io.BytesIO()
@@ -100,15 +112,19 @@ class ValueWriter:
             self.needs.packages["python"] = python_version()
         needs = self.needs.all()
         stream = self.part(self.stream.getbuffer())
+        looks, apart = places_of(self.spans, self.part)
+        if apart:
+            self.changes.add(APART)
         head = {
             "needs": needs,
             "pickle": {"stream": stream, "buffers": self.buffers, "variables": self.pickled_in},
+            "looks": looks,
             "parts": [size_of(part) for part in self.parts],
             "values": nodes,
         }
-        text = f'{to_json(head)[:-1]},"objects":[{",".join(self.objects)}]}}'.encode()
+        text = f'{to_json(head)[:-1]},"objects":[{",".join(self.objects)}]}}'.encode("utf-8", "surrogatepass")
         start = MAGIC + struct.pack("<Q", len(text)) + text
-        packed = Packed(start + bytes(-len(start) % ALIGNED), self.parts, needs, sizes)
+        packed = Packed(start + bytes(-len(start) % ALIGNED), self.parts, needs, sizes, sorted(self.changes))
         # The pickler is in a cycle with this: the values would live until the next collection.
         vars(self).clear()
         return packed
@@ -116,7 +132,10 @@ class ValueWriter:
     def variable(self, name: str, value: object, *, may_pickle: bool) -> Node:
         """Its node; _NeedsPickle, and nothing has changed, where it cannot be without a pickle that it may not be."""
         self.may_pickle = may_pickle
-        before, *counts = len(self.pickled), len(self.objects), len(self.parts), len(self.known), self.size
+        before, *counts = (
+            *(len(self.pickled), len(self.objects), len(self.parts), len(self.known)),
+            *(self.size, len(self.spans)),
+        )
         try:
             node = self.node(value)
         except _NeedsPickle:
@@ -132,8 +151,8 @@ class ValueWriter:
         self.size += len(to_json(node))
         return node
 
-    def _take_back(self, objects: int, parts: int, known: int, size: int) -> None:
-        del self.objects[objects:], self.parts[parts:]
+    def _take_back(self, objects: int, parts: int, known: int, size: int, spans: int) -> None:
+        del self.objects[objects:], self.parts[parts:], self.spans[spans:]
         self.known, self.size = dict([*self.known.items()][:known]), size
 
     def part(self, *pieces: Any) -> int:
@@ -144,6 +163,13 @@ class ValueWriter:
         self.size += size_of(views)
         return len(self.parts) - 1
 
+    def look(self, span: MemorySpan, source: MemorySpan | None = None) -> int:
+        """Send what an array looks at, with what others look at of it; its number. source: where it was copied from"""
+        self.touched.append(((source or span).low, (source or span).high))
+        self.spans.append(span)
+        self.size += span.size
+        return len(self.spans) - 1
+
     def node(self, value: Any) -> Node:
         kind = type(value)
         if kind in JSON_TYPES and value == value and not (kind is str and len(value) > _LONG):  # noqa: PLR0124
@@ -153,14 +179,24 @@ class ValueWriter:
         if known := self.known.get(id(value)) or self.pickled.get(id(value)):
             return ["ref", known[0]]
         if kind in INLINE and (node := INLINE[kind](self, value)) is not None:
-            return node
+            return self.once(value, node) if is_nested(node) else node
         number = len(self.objects)
         self.objects.append("null")
-        if kind in SHARED:
+        if id(value) in self.inside:
+            self.add(number, self.by_pickle(value, number))  # which only names what it has pickled before
+        elif kind in SHARED:
             self.known[id(value)] = (number, value)
             self.add(number, SHARED[kind](self, value))
         else:
             self.add(number, self.formed(value, number) or self.by_pickle(value, number))
+        return ["ref", number]
+
+    def once(self, value: Any, node: Node) -> Node:
+        """Of what has no identity that matters, but may be in many places: each would double what holds it twice."""
+        number = len(self.objects)
+        self.objects.append("null")
+        self.add(number, node)
+        self.known[id(value)] = (number, value)  # only now: one that holds itself cannot be built
         return ["ref", number]
 
     def nodes(self, values: Collection[Any]) -> list[Node]:
@@ -177,7 +213,12 @@ class ValueWriter:
     def formed(self, value: Any, number: int) -> Node | None:
         """By the form of its library; None for what has none."""
         form = FORMS.get(_library(value))
-        node = form(self, value) if form else None
+        try:
+            node = form(self, value) if form else None
+        except Exception as problem:  # whatever a library's own code raises
+            raise (
+                problem if isinstance(problem, RecursionError | _NotPickled) else _NotPickled(value, problem)
+            ) from problem
         if node is not None:
             self.known[id(value)] = (number, value)
         return node
@@ -192,7 +233,7 @@ class ValueWriter:
         try:
             self._pickler = self._pickler or self._make_pickler()
             self._pickler.dump(value)
-        except RecursionError:
+        except (RecursionError, _NotPickled):
             raise
         except Exception as problem:  # whatever an object's own code raises
             raise _NotPickled(value, problem) from problem
@@ -209,12 +250,15 @@ class ValueWriter:
             def persistent_id(self, value: Any) -> int | None:
                 if known := writer.known.get(id(value)):
                     return known[0]
+                if type(value) in SHARED:
+                    writer.inside[id(value)] = value
                 if _library(value) not in FORMS or id(value) in writer.pickled:
                     return None
                 number = len(writer.objects)
-                if (node := writer.formed(value, number)) is None:
-                    return None
                 writer.objects.append("null")
+                if (node := writer.formed(value, number)) is None:
+                    writer.objects.pop()
+                    return None
                 writer.add(number, node)
                 return number
 

@@ -23,7 +23,20 @@ if TYPE_CHECKING:
 _SHORT = 64  # bytes that stand in the head
 
 JSON_TYPES = {type(None), bool, str, float}
-to_json = json.JSONEncoder(separators=(",", ":")).encode
+# As they are: written by number, two surrogates that stand alone side by side would be read as one letter.
+to_json = json.JSONEncoder(separators=(",", ":"), ensure_ascii=False).encode
+
+
+_HOLDING = ("tuple", "frozenset", "slice")
+_FEW = 8
+
+
+def is_nested(node: Node) -> bool:
+    """Whether a value that cannot change holds another such one, or much: it is then sent once, wherever it is."""
+    if node[0] not in _HOLDING:
+        return False
+    items = node[1:] if node[0] == "slice" else node[1]
+    return len(items) > _FEW or any(isinstance(item, list) and item[0] in _HOLDING for item in items)
 
 
 def _of_bytes(writer: ValueWriter, value: bytes | bytearray) -> Node:
@@ -34,7 +47,7 @@ def _to_bytes(reader: ValueReader, content: str | int) -> bytes | memoryview:
     return bytes.fromhex(content) if isinstance(content, str) else reader.parts[content]
 
 
-def _of_zone(zone: dt.tzinfo | None) -> Node:
+def of_zone(zone: dt.tzinfo | None) -> Node:
     """The node of a time zone; `False` for one that has none."""
     if zone is None:
         return None
@@ -44,7 +57,7 @@ def _of_zone(zone: dt.tzinfo | None) -> Node:
     return zone.key or False if type(zone) is zoneinfo.ZoneInfo else False
 
 
-def _to_zone(node: Node) -> dt.tzinfo | None:
+def to_zone(node: Node) -> dt.tzinfo | None:
     if isinstance(node, list):
         return dt.timezone(dt.timedelta(*node[0]), *node[1:])
     return zoneinfo.ZoneInfo(node) if node else None
@@ -53,12 +66,12 @@ def _to_zone(node: Node) -> dt.tzinfo | None:
 def _of_time(_: ValueWriter, value: dt.datetime | dt.time) -> Node | None:
     names = ("year", "month", "day") if isinstance(value, dt.datetime) else ()
     fields = [getattr(value, name) for name in (*names, "hour", "minute", "second", "microsecond")]
-    zone = _of_zone(value.tzinfo)
+    zone = of_zone(value.tzinfo)
     return None if zone is False else [type(value).__name__, fields, zone, value.fold]
 
 
 def _to_time(kind: Any, fields: list[int], zone: Node, fold: int) -> Any:
-    return kind(*fields, tzinfo=_to_zone(zone), fold=fold)
+    return kind(*fields, tzinfo=to_zone(zone), fold=fold)
 
 
 def _of_ordered(writer: ValueWriter, value: collections.OrderedDict[Any, Any]) -> Node:
@@ -89,8 +102,8 @@ INLINE: dict[type, Callable[[ValueWriter, Any], Node | None]] = {
     dt.time: _of_time,
     dt.date: lambda _, value: ["date", value.toordinal()],
     dt.timedelta: lambda _, value: ["timedelta", value.days, value.seconds, value.microseconds],
-    dt.timezone: lambda _, value: ["zone", _of_zone(value)],
-    zoneinfo.ZoneInfo: lambda _, value: ["zone", _of_zone(value)] if value.key else None,
+    dt.timezone: lambda _, value: ["zone", of_zone(value)],
+    zoneinfo.ZoneInfo: lambda _, value: ["zone", of_zone(value)] if value.key else None,
     decimal.Decimal: lambda _, value: ["Decimal", str(value)],
     fractions.Fraction: lambda writer, value: ["Fraction", *writer.nodes([value.numerator, value.denominator])],
     uuid.UUID: lambda _, value: ["UUID", value.hex],
@@ -131,7 +144,7 @@ READ: dict[str, Callable[..., Any]] = {
     "time": lambda _, *fields: _to_time(dt.time, *fields),
     "date": lambda _, days: dt.date.fromordinal(days),
     "timedelta": lambda _, *fields: dt.timedelta(*fields),
-    "zone": lambda _, zone: _to_zone(zone),
+    "zone": lambda _, zone: to_zone(zone),
     "Decimal": lambda _, text: decimal.Decimal(text),
     "Fraction": lambda reader, *nodes: fractions.Fraction(*reader.values([*nodes])),
     "UUID": lambda _, text: uuid.UUID(text),

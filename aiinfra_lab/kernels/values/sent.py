@@ -11,6 +11,7 @@ NAME = "aiinfra_values"
 _MODULES = (
     "problems",
     "form",
+    "memory",
     "needs",
     "plain",
     "arrays",

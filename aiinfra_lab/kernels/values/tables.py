@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import importlib
 import importlib.util
 import io
 import re
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from .form import Node
+from .plain import of_zone, to_zone
 
 if TYPE_CHECKING:
     from .packing import ValueWriter
@@ -46,7 +49,8 @@ def of_pyarrow(writer: ValueWriter, value: Any) -> Node | None:
         if isinstance(value, pa.Table | pa.RecordBatch):
             return ["pyarrow", type(value).__name__, _stream_of(writer, value)]
         if isinstance(value, pa.ChunkedArray):
-            return ["pyarrow", "ChunkedArray", _stream_of(writer, pa.table([value], ["0"]))]
+            part = _stream_of(writer, pa.table([value], ["0"]))  # which leaves out chunks that are empty
+            return ["pyarrow", "ChunkedArray", part, [len(chunk) > 0 for chunk in value.chunks]]
         if isinstance(value, pa.Array):
             return ["pyarrow", "Array", _stream_of(writer, pa.record_batch([value], ["0"]))]
     except pa.ArrowException:
@@ -54,12 +58,19 @@ def of_pyarrow(writer: ValueWriter, value: Any) -> Node | None:
     return None
 
 
-def to_pyarrow(reader: ValueReader, kind: str, part: int) -> Any:
+def to_pyarrow(reader: ValueReader, kind: str, part: int, filled: Sequence[bool] = ()) -> Any:
     import pyarrow as pa
 
     stream = pa.ipc.open_stream(pa.py_buffer(reader.parts[part]))
     found = stream.read_all() if kind in ("Table", "ChunkedArray") else stream.read_next_batch()
-    return found if kind in ("Table", "RecordBatch") else found.column(0)
+    if kind in ("Table", "RecordBatch"):
+        return found
+    column = found.column(0)
+    if kind == "Array" or (filled and all(filled)):
+        return column
+    chunks = (chunk for chunk in column.chunks if len(chunk))
+    empty = pa.nulls(0, column.type)
+    return pa.chunked_array([next(chunks) if is_filled else empty for is_filled in filled], column.type)
 
 
 def of_polars(writer: ValueWriter, value: Any) -> Node | None:
@@ -106,13 +117,18 @@ def of_pandas(writer: ValueWriter, value: Any) -> Node | None:
     if rows is None:
         if type(index) not in (pd.Index, pd.DatetimeIndex, pd.TimedeltaIndex) or getattr(index, "freq", None):
             return None
-        frame.insert(len(frame.columns), "rows", index)
+        # With its type, or pandas makes a column of moments out of an index of objects.
+        frame.insert(len(frame.columns), "rows", pd.Series(index, dtype=index.dtype))
     missing = {name: _missing(frame[name]) for name in frame.columns}
     if None in missing.values():
         return None
-    part = _frame_stream(writer, frame)
+    zones = {name: zone for name in frame.columns if (zone := _zone(frame[name].dtype)) is not None}
+    if False in zones.values() or (part := _frame_stream(writer, frame)) is None:
+        return None
     writer.needs.form("pandas")
-    return None if part is None else ["pandas", is_series, labels, rows, names, missing, part]
+    if any(isinstance(zone, list) and zone[0] == "pytz" for zone in zones.values()):
+        writer.needs.form("pytz")
+    return ["pandas", is_series, labels, rows, names, missing, part, zones]
 
 
 def _frame_stream(writer: ValueWriter, frame: Any) -> int | None:
@@ -122,6 +138,24 @@ def _frame_stream(writer: ValueWriter, frame: Any) -> int | None:
         return _stream_of(writer, pa.Table.from_pandas(frame, preserve_index=False))
     except (pa.ArrowException, TypeError, ValueError, OverflowError):
         return None
+
+
+def _zone(kind: Any) -> Node:
+    """The time zone of a column, which Arrow knows by its name only; None for none, `False` for one without a form."""
+    import pandas as pd
+
+    zone = kind.tz if isinstance(kind, pd.DatetimeTZDtype) else None
+    if type(zone).__module__.partition(".")[0] == "pytz":
+        return ["pytz", getattr(zone, "zone", None) or getattr(zone, "_minutes", 0)]
+    return of_zone(zone)
+
+
+def _to_zone(node: Node) -> Any:
+    if not isinstance(node, list) or node[0] != "pytz":
+        return to_zone(node)
+    pytz = importlib.import_module("pytz")  # only who has zones of it needs it
+
+    return pytz.timezone(node[1]) if isinstance(node[1], str) else pytz.FixedOffset(node[1])
 
 
 def _range(index: Any) -> list[int] | None:
@@ -143,7 +177,7 @@ def _missing(column: Any) -> str | None:
 
     kind = column.dtype
     if isinstance(kind, pd.CategoricalDtype):
-        return "" if _missing(kind.categories.to_series()) == "" or kind.categories.dtype == object else None
+        return "" if _is_exact(kind.categories) else None
     if kind.kind == "O" and isinstance(kind, np.dtype):
         others = [value for value in column if type(value) is not str]
         if all(value is None for value in others):
@@ -155,6 +189,15 @@ def _missing(column: Any) -> str | None:
     return "" if is_number or is_time or is_nullable else None
 
 
+def _is_exact(categories: Any) -> bool:
+    """Whether an Arrow dictionary keeps them: it has no time zone, no nullable type, and objects of one kind only."""
+    import numpy as np
+
+    if categories.name is not None or not isinstance(kind := categories.dtype, np.dtype):
+        return False
+    return kind.kind != "O" or {*map(type, categories)} <= {str}
+
+
 def to_pandas(
     reader: ValueReader,
     is_series: bool,
@@ -163,10 +206,13 @@ def to_pandas(
     names: list[Node],
     missing: dict[str, str],
     part: int,
+    zones: dict[str, Node],
 ) -> Any:
     import pandas as pd
 
     frame = to_pyarrow(reader, "Table", part).to_pandas()
+    for name, zone in zones.items():
+        frame[name] = frame[name].dt.tz_convert(_to_zone(zone))
     for name, text in missing.items():
         if text:
             frame[name] = frame[name].astype(object)

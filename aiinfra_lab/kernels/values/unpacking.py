@@ -79,9 +79,12 @@ def _denied(names: str) -> Exception:
 def _head(data: memoryview) -> tuple[dict[str, Any], int]:
     """What stands before the parts, and where they begin."""
     length = struct.unpack_from("<Q", data, 8)[0] if data.nbytes >= 16 else 0
+    if data[:8] != MAGIC and data[:7] == MAGIC[:7]:
+        what = "these values were packed by another version of aiinfra-lab"
+        raise problem_of("Damaged", what, "pack them again, with the version that is here")
     if data[:8] != MAGIC or length > data.nbytes - 16:
         raise problem_of("Damaged", "these bytes are no packed values", "hand over all of what `pack` gave")
-    head: dict[str, Any] = json.loads(bytes(data[16 : 16 + length]))
+    head: dict[str, Any] = json.loads(str(data[16 : 16 + length], "utf-8", "surrogatepass"))
     start = aligned(16 + length)
     if data.nbytes < start + sum(map(aligned, head["parts"])):
         raise problem_of("Damaged", "the end of these packed values is missing", "send them again")
@@ -94,7 +97,9 @@ class ValueReader:
     def __init__(self, head: dict[str, Any], data: memoryview, start: int, *, pickles: bool) -> None:
         self.pickles = pickles
         self.nodes, self.built = head["objects"], [_NOT_YET] * len(head["objects"])
-        self.parts = []
+        self.parts, self.looks = [], head["looks"]
+        self._shared: dict[int, memoryview] = {}
+        self._made: dict[int, Any] = {}
         for size in head["parts"]:
             self.parts.append(data[start : start + size])
             start += aligned(size)
@@ -108,6 +113,20 @@ class ValueReader:
         """A part that can be written to, and that nobody else has."""
         view = self.parts[part]
         return memoryview(bytearray(view)) if view.readonly else view
+
+    def look(self, number: int) -> tuple[memoryview, int, list[int] | None]:
+        """Memory that others may look at too, where it begins there and by which strides it goes on."""
+        part, offset, strides = self.looks[number]
+        if part not in self._shared:
+            self._shared[part] = self.memory(part)
+        return self._shared[part], offset, strides
+
+    def once(self, look: int, make: Callable[[], Any]) -> Any:
+        """What is made of its memory for all that look at it."""
+        part = self.looks[look][0]
+        if part not in self._made:
+            self._made[part] = make()
+        return self._made[part]
 
     def value(self, node: Node) -> Any:
         if not isinstance(node, list):
