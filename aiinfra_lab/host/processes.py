@@ -14,6 +14,7 @@ from pathlib import Path
 _PR_SET_CHILD_SUBREAPER = 36
 _KILL_S = 2.0  # killed processes vanish at once, unless the kernel holds one in a system call
 _LOOK_S = 0.02
+_EMPTY_LOOKS = 2
 
 
 def adopt_orphans() -> None:
@@ -30,27 +31,32 @@ def end_descendants(spare: str = "") -> None:
 
     spare: words of a command whose process stays, and what is below it; none when empty
     """
-    until_at = time.monotonic() + _KILL_S
-    while (left := list(descendants(spare))) and time.monotonic() < until_at:
+    until_at, empty = time.monotonic() + _KILL_S, 0
+    while empty < _EMPTY_LOOKS and time.monotonic() < until_at:
+        left = list(descendants(spare))
         for pid in left:
             with contextlib.suppress(ProcessLookupError, PermissionError):
                 os.kill(pid, signal.SIGKILL)
-        time.sleep(_LOOK_S)  # what was found may have started others meanwhile
+        # What was found may have started others meanwhile, and what changed its parent while /proc was read was missed.
+        empty = 0 if left else empty + 1
+        time.sleep(_LOOK_S)
 
 
 def descendants(spare: str = "") -> Iterator[int]:
     """The living processes below this one; ended children that nobody has collected yet are none."""
-    children: dict[int, list[int]] = {}
+    children: dict[int, list[tuple[int, bool]]] = {}
     for entry in os.scandir("/proc"):
-        if entry.name.isdigit() and (parent := _living_parent(int(entry.name))):
-            children.setdefault(parent, []).append(int(entry.name))
+        if entry.name.isdigit() and (found := _parent(int(entry.name))):
+            parent, lives = found
+            children.setdefault(parent, []).append((int(entry.name), lives))
     waiting = list(children.get(os.getpid(), ()))
     while waiting:
-        pid = waiting.pop()
+        pid, lives = waiting.pop()
         if spare and spare in _command(pid):
             continue
-        yield pid
-        waiting += children.get(pid, ())
+        if lives:
+            yield pid
+        waiting += children.get(pid, ())  # of one that has ended, too: until its last thread has, it keeps them
 
 
 def signal_process(pid: int, number: int) -> None:
@@ -83,14 +89,14 @@ def reap(spare: int = 0) -> None:
             os.waitpid(found.si_pid, 0)
 
 
-def _living_parent(pid: int) -> int:
-    """Its parent; 0 for a process that has ended. A zombie leader may have threads, and children, that go on."""
+def _parent(pid: int) -> tuple[int, bool] | None:
+    """Its parent, and whether it lives still; None where there is none any more."""
     try:
         # The command's name, in parentheses, may hold spaces and parentheses: see proc(5).
         state, parent = Path(f"/proc/{pid}/stat").read_bytes().rpartition(b")")[2].split()[:2]
     except OSError:
-        return 0
-    return 0 if state in b"ZX" else int(parent)
+        return None
+    return int(parent), state not in b"ZX"
 
 
 def _command(pid: int) -> str:
