@@ -31,7 +31,7 @@ class _Machines:
 
     @pytest.fixture(autouse=True)
     def _ends_what_it_made(self, machines: Machines) -> Iterator[None]:
-        """What a test has made costs money where the provider is a real one: its end is asked for, and not waited for."""
+        """What a test has made costs money where the provider is a real one. Its end is not waited for."""
         yield
         for handle in [*machines.list_owned()]:
             machines.terminate(handle)
