@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from .. import files
 from ..config import settings
 from ..errors import LabError, UsageProblem
-from ..providers import make
+from ..providers import chosen, make
 from ..units import counted
 from .base import PricesSource
 from .prices import Price, fetched_path, read, written
@@ -21,7 +21,8 @@ def refresh(provider: str | None, regions: Sequence[str]) -> tuple[str, ...]:
 
     What a region had before is replaced. The error of the first region when none could be reached.
     """
-    source: PricesSource = make("cost.prices_source", provider)
+    name = provider or chosen("cost.prices_source")
+    source: PricesSource = make("cost.prices_source", name)
     asked = list(dict.fromkeys(regions or source.regions()))
     if len(asked) > MOST_REGIONS:
         fix = f"fetch them in turns: what was fetched stays, e.g. --region {','.join(asked[:MOST_REGIONS])}"
@@ -29,7 +30,7 @@ def refresh(provider: str | None, regions: Sequence[str]) -> tuple[str, ...]:
     fetched, problems = _fetch(source, asked)
     if not fetched:
         raise next(iter(problems.values()))
-    _keep(fetched)
+    _keep(name, fetched)
     return tuple(_notes(fetched, problems))
 
 
@@ -45,11 +46,12 @@ def _fetch(
     return fetched, problems
 
 
-def _keep(fetched: Mapping[str, Sequence[Price]]) -> None:
+def _keep(provider: str, fetched: Mapping[str, Sequence[Price]]) -> None:
     path = fetched_path()
     files.make_folder(path.parent)
     new = [price for prices in fetched.values() for price in prices]
-    replaced = {(price.provider, price.region) for price in new}
+    # Also where a region has none any more.
+    replaced = {(price.provider, price.region) for price in new} | {(provider, region) for region in fetched}
     # Two that fetch at once would each lose what the other has fetched.
     with files.lock(path.with_suffix(".lock")):
         old = read(path) if path.exists() else []

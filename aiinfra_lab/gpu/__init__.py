@@ -54,7 +54,8 @@ class Session(Result):
     that ends it; use: what it is used for now, empty while nobody does, and used_at: until when it was. ends_by:
     `budget` when that ends it before its time does. step: what it waits for while it starts. machine: which one was
     rented for it, as its provider calls it; type: of which kind, and where: in which zone, region or partition. count:
-    of accelerators, a share of one where it has less. accelerator: how much that is used, where it can be told.
+    of accelerators, a share of one where it has less. accelerator: how much that is used, where it can be told. files:
+    where on its host the project's files are, when they are kept the same.
     """
 
     kind = "Session"
@@ -83,6 +84,7 @@ class Session(Result):
     where: str = ""
     count: float = 1.0
     accelerator: AcceleratorUse | None = None
+    files: str = ""
 
     def card(self) -> Card:
         return cards.card(self)
@@ -532,6 +534,8 @@ def _session(
         problem = [*problem, taken]
     if kernel.crash and kernel.crashed == kernel.incarnation - 1 and found.state == "running":
         problem = [*problem, f"{kernel.crash}, and another one took its place: what it had in memory is lost"]
+    if kernel.project:
+        problem = [*problem, *running.conflicts_notes(KeptKernel.of(record.uri))]
     return Session(
         uri=record.uri,
         state=found.label,
@@ -557,6 +561,7 @@ def _session(
         where=body.where,
         count=body.count or 1.0,
         accelerator=accelerator,
+        files=kernel.project,
     )
 
 

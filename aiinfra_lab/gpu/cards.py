@@ -220,7 +220,8 @@ def _facts(session: Session) -> list[tuple[str, str]]:
     facts += [("in", session.where)] if session.where else []
     facts += [("called", session.machine)] if session.machine else []
     facts += [("spot", "it may be taken away")] if session.spot else []
-    return facts + ([("kernel", session.kernel)] if session.kernel else [])
+    facts += [("kernel", session.kernel)] if session.kernel else []
+    return facts + ([("files", f"synced with {session.files} there")] if session.files else [])
 
 
 def _machine(session: Session) -> str:

@@ -14,6 +14,7 @@ from ..config import settings
 from ..errors import LabError, Unavailable
 from ..files import until
 from ..kernels import CellFailed, KeptKernel, cells, project
+from ..kernels.sync import SyncReport
 from ..show import Card, Result, in_notebook, working
 from ..units import show_bytes, show_duration
 from . import metering, sessions
@@ -104,6 +105,12 @@ def synced(kernel: KeptKernel, note: Callable[[str], object]) -> list[str]:
     """The same, as a part of something that takes its time."""
     report = project.sync_project(kernel, note)
     return project.sentences(report) if report else []
+
+
+def conflicts_notes(kernel: KeptKernel) -> list[str]:
+    """What both sides had changed when the project's files were synced last."""
+    report = project.last_report(kernel)
+    return project.sentences(SyncReport(conflicts=report.conflicts)) if report else []
 
 
 def packages_notes(kernel: KeptKernel) -> list[str]:

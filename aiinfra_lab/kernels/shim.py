@@ -93,9 +93,9 @@ class Shim:
                     continue
                 if self._working_on and self._info and channel is MessageChannel.SHELL and self._known(parts):
                     continue
-                if channel is not MessageChannel.CONTROL:
+                if channel is not MessageChannel.CONTROL and not _may_end(channel, parts):
                     yield channel, parts
-                elif (meaning := self._meaning(parts)) is not None:
+                elif (meaning := self._meaning(channel, parts)) is not None:
                     yield meaning
 
     def deliver(self, message: Message) -> None:
@@ -176,19 +176,20 @@ class Shim:
             except self._zmq.Again:
                 return
 
-    def _meaning(self, parts: list[bytes]) -> tuple[MessageChannel, list[bytes]] | None:
-        """A message of the control channel; a request to shut down is answered here, and is a command or nothing."""
+    def _meaning(self, channel: MessageChannel, parts: list[bytes]) -> tuple[MessageChannel, list[bytes]] | None:
+        """A message of the control channel, or a request to shut down on the shell channel, where earlier clients send
+        it: that is answered here, and is a command or nothing."""
         if (kind := self._kind(parts)) is None:  # the kernel would not listen to it either
             return None
         if kind == LEASE_MOVED:
             self.is_asked_to_renew = True
             return None
         if kind != "shutdown_request":
-            return MessageChannel.CONTROL, parts
+            return channel, parts
         if (request := self._request(parts)) is None:
             return None
         restart = bool(request["content"].get("restart"))
-        self._reply(MessageChannel.CONTROL, parts, request, "shutdown_reply", {"status": "ok", "restart": restart})
+        self._reply(channel, parts, request, "shutdown_reply", {"status": "ok", "restart": restart})
         command = b"restart" if restart else self._on_shutdown
         return (MessageChannel.COMMAND, [command]) if command else None
 
@@ -255,6 +256,12 @@ class Shim:
 
     def _announce_state(self, state: str, parent: dict[str, Any]) -> None:
         self.announce("status", {"execution_state": state}, parent)
+
+
+def _may_end(channel: MessageChannel, parts: list[bytes]) -> bool:
+    """Whether a message of the shell channel may ask the kernel to end, as far as shows without reading it."""
+    at = _start(parts)
+    return channel is MessageChannel.SHELL and 0 <= at < len(parts) - 2 and b"shutdown_request" in parts[at + 2]
 
 
 def _start(parts: list[bytes]) -> int:

@@ -172,6 +172,14 @@ def test_a_region_that_is_fetched_again_replaces_what_it_had_and_no_other(aws):
     assert len(mine) == len({price.uri for price in mine})
 
 
+def test_a_region_that_has_no_such_machine_any_more_has_no_price(aws):
+    cost.get(refresh=True, region=[EAST, WEST])
+    for machine in aws.machines:
+        machine.usd.pop(WEST, None)
+    assert "us-west-2 has no such machine" in cost.get(refresh=True, region=[WEST]).card().text().replace("Us-", "us-")
+    assert {price.region for price in prices.read(prices.fetched_path())} == {EAST}
+
+
 def test_a_region_that_cannot_be_reached_says_so_and_the_others_are_kept(aws):
     cost.get(refresh=True, region=[WEST])
     aws.failing[WEST] = ("RequestLimitExceeded", 503)

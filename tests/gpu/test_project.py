@@ -71,6 +71,9 @@ def test_of_what_changed_on_both_sides_both_are_kept_and_that_is_said(workspace,
     assert (workspace / "helpers.py").read_text() == "mine = 1\n"
     assert kept.read_text() == "theirs = 1\n"
     assert kept.name in str(done.card().lead)
+    shown = gpu.show("trainer").card()
+    assert kept.name in str(shown.lead)
+    assert ("files", f"synced with ~/aiinfra-lab/{there.name} there") in shown.facts
 
 
 def test_a_cell_that_fails_brings_its_files_too(workspace, there):

@@ -111,6 +111,12 @@ def test_a_request_to_shut_down_still_means_what_it_did(client):
     assert client.send(MessageChannel.CONTROL, restart) == []  # one that was recorded and comes again
 
 
+def test_a_request_to_shut_down_on_the_shell_channel_means_the_same(client):
+    assert client.send(MessageChannel.SHELL, message(header(), {})) == [(MessageChannel.COMMAND, [b"end"])]
+    code = message(header("execute_request"), {"code": "'shutdown_request'"})
+    assert client.send(MessageChannel.SHELL, code)[0][0] == MessageChannel.SHELL
+
+
 @pytest.mark.parametrize("is_there", [True, False])
 @pytest.mark.parametrize(
     "head", [header("kernel_info_request", version=5), {"msg_type": "kernel_info_request"}, DEEP, b"\xff", [1]]
