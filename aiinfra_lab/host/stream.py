@@ -49,7 +49,9 @@ class Stream:
         yield from self._decoder.feed(data)
 
     def put(self, data: bytes | memoryview) -> None:
-        """Have a frame sent that is not numbered."""
+        """Have a frame sent that is not numbered; nothing for none."""
+        if not data:  # it would stay in front for ever
+            return
         self._out.append(data)
         self._waits += len(data)
 

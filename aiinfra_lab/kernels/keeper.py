@@ -36,7 +36,7 @@ from .errand import send_off
 from .kept import KeptKernel, KernelState, StartStep
 from .link import Link, end_core
 from .namespace import SavedNamespace
-from .project import LAST_S, ProjectCopy, begin_anew
+from .project import NEAR_END_S, ProjectCopy, begin_anew
 from .reach import LocalReach
 from .shim import Shim
 from .specs import kernel_argv, remove_spec, write_spec
@@ -229,7 +229,8 @@ class _Keeper:
         until = self.renewed_at + LEASE_S - time.monotonic()
         if self.place is None or self.is_ending or not self.bridge.link.is_connected:
             until = min(until, _LOOK_S)
-        ahead = [each for each in (self._is_due_in(), self._last_sync_in(), self.project.due_in()) if each is not None]
+        near_in = self._near_end_in() or None  # once it is near, what is due then is the project's own
+        ahead = [each for each in (self._is_due_in(), near_in, self.project.due_in()) if each is not None]
         return max(0.0, min([until, *ahead]))
 
     def _reason_to_end(self) -> str:
@@ -264,15 +265,14 @@ class _Keeper:
 
     def _see_to_project(self) -> None:
         """Have them be the same on both sides; nothing of it is waited for."""
-        link = self.bridge.link
-        if self._last_sync_in() == 0.0 or self.state.notice_at:
-            self.project.bring_last()
+        link, near_in = self.bridge.link, self._near_end_in()
+        self.project.is_near_end = near_in == 0.0 or bool(self.state.notice_at)
         self.project.turn(self.place if link.is_connected else None, link.received.last, self.wake)
 
-    def _last_sync_in(self) -> float | None:
-        """Seconds until the deadline is so near that they are brought here a last time; None once they were."""
+    def _near_end_in(self) -> float | None:
+        """Seconds until the deadline is so near that they are brought here all the time."""
         due = self._is_due_in()
-        return None if due is None or self.project.is_last_done else max(0.0, due - LAST_S)
+        return None if due is None else max(0.0, due - NEAR_END_S)
 
     # ---- the machine ----
 
@@ -359,7 +359,6 @@ class _Keeper:
         if self.state.crashed < self.state.incarnation:
             self._note_loss(how, link.sent.last if link.is_connected else link.sent_before_break)
         link.go_by(None)
-        self.project.machine_lost()
         self.place, self.host, self.resume = None, None, False
         self.ask_at = self.going_since = 0.0
         self._write_state(crash=how, machine="", unreached_at=0.0)

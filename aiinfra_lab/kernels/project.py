@@ -43,7 +43,8 @@ _log = logging.getLogger(__name__)
 
 FOLDER = "sync"
 QUIET_S = 3.0  # after the last that a kernel has put out, what it wrote is brought here
-LAST_S = 20.0  # before the deadline
+NEAR_END_S = 20.0  # before the deadline
+_NEAR_EVERY_S = 5.0  # the machine will be gone soon: what is written until then is brought too
 _AT_MOST_EVERY_S = 60.0  # while a kernel puts something out all the time
 _AGAIN_S = 3.0  # a connection that was cut is tried once more
 _WAIT_S, _ASK_S = 0.02, 1.0
@@ -65,7 +66,7 @@ class ProjectCopy:
     has_files: bool
     has_packages: bool
     there: str = ""  # the project's folder on the host
-    is_last_done: bool = False
+    is_near_end: bool = False  # whether its machine will be gone soon
     _going: Future[SyncReport] | None = None
     _asked_by: tuple[str, ...] = ()
     _is_second_try: bool = False
@@ -126,21 +127,18 @@ class ProjectCopy:
         if self._going is None and self._try_at > now:
             return self._try_at - now
         is_even = self._seen == self._brought
-        if not self.has_files or not self._is_reached or self._going is not None or is_even:
+        if not self.has_files or not self._is_reached or self._going is not None:
+            return None
+        if self.is_near_end:
+            return max(0.05, self._synced_at + _NEAR_EVERY_S - now)
+        if is_even:
             return None
         quiet_at = min(self._seen_at + QUIET_S, max(self._synced_at + _AT_MOST_EVERY_S, self._seen_at))
         return max(0.05, quiet_at - now)
 
-    def bring_last(self) -> None:
-        """The machine will be gone soon: what is there is brought here now, and once."""
-        if not self.is_last_done:
-            self.is_last_done, self._seen_at, self._brought = True, -QUIET_S, -1
-
-    def machine_lost(self) -> None:
-        """There will be another one, which gets the files anew."""
-        self.is_last_done = False
-
     def _is_due(self, now: float) -> bool:
+        if self.is_near_end:
+            return now - self._synced_at >= _NEAR_EVERY_S
         is_quiet = now - self._seen_at >= QUIET_S
         return self._seen != self._brought and (is_quiet or now - self._synced_at >= _AT_MOST_EVERY_S)
 

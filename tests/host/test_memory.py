@@ -2,6 +2,7 @@
 
 import json
 import os
+import socket
 import subprocess
 import sys
 import tracemalloc
@@ -70,6 +71,21 @@ def test_a_flood_that_nobody_reads_waits_with_the_kernel(tmp_path):
     )
     assert done.returncode == 0, done.stderr
     assert json.loads(done.stdout) < 40  # MiB, of 200; all of it was read afterwards
+
+
+def test_what_is_empty_is_in_nobodys_way(tmp_path):
+    journal = Journal(tmp_path / "journal")
+    ours, theirs = socket.socketpair()
+    with ours, theirs:
+        stream = Stream(ours.fileno(), ours.fileno(), lambda: None)
+        stream.go_on_after(0)
+        stream.put_later(lambda: b"")  # a piece of a file that nobody wants any more
+        stream.send(journal)
+        parts = (b"", bytes(MEGABYTE >> 4), b"")  # of a message whose middle alone is large
+        stream.pass_on(journal.append(*parts), *parts)
+        stream.send(journal)
+        assert not stream.is_behind(journal)
+        assert theirs.recv(1 << 20)
 
 
 def test_a_record_is_passed_on_as_it_is_and_a_turn_ends_though_the_owner_takes_all(tmp_path):
