@@ -154,6 +154,7 @@ class ProjectCopy:
         except Unavailable as problem:
             if not self._is_second_try:
                 self._is_second_try, self._try_at = True, now + _AGAIN_S
+                self._brought = -1  # also where nobody has asked
                 return
             self._answer(_Answer(problem=(type(problem).__name__, problem.what, problem.fix)))
         except LabError as problem:
