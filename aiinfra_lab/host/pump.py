@@ -2,7 +2,7 @@
 
 A socket of zmq bounds what waits in it by messages, at this end and at the kernel's, and the kernel drops what finds no
 room: so this end has no bound, else a moment's work would cost small messages, and without one large ones fill the
-memory. Here the bytes are counted. What is not passed on yet waits in the kernel, which has room for 1,000 messages.
+memory. Here the bytes are counted. What is not passed on yet waits in the kernel, whose end has no bound either.
 """
 
 from __future__ import annotations

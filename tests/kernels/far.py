@@ -67,7 +67,7 @@ class Far:
     def until(self, ready: Callable[[], Any], most_s: float = PATIENCE_S) -> None:
         end_at = time.monotonic() + most_s
         while not ready():
-            assert time.monotonic() < end_at, (self.states[-1:], self.link.problem, self.printed[-500:])
+            assert time.monotonic() < end_at, (self.states[-1:], self.link.problem, str(self.outputs[-3:])[-500:])
             self.serve()
 
     @property
