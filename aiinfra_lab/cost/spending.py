@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -15,21 +16,51 @@ from ..store import open_store
 from .prices import machine_usd_per_hour
 
 
+class Rate(NamedTuple):
+    """What an hour costs from one moment until another, in epoch seconds. None where nobody knows it."""
+
+    usd_per_hour: float | None
+    started_at: float = -math.inf
+    ended_at: float = math.inf
+
+
 @dataclass(frozen=True, slots=True)
 class Spending:
     """A span of time with its price. `usd` is the money; of a run within a session it is paid by the session.
 
-    Both are None where nobody knows the price. machine: "" for the one that it is asked on, else the folder that shares
-    the store and began the work: each folder counts as a machine of its own, since a job names no other.
+    It is None where nobody knows the price. rates: what it costs when, and nothing outside of them: a session may have
+    had several machines in the time of a run, and none for a while. machine: "" for the one that it is asked on, else
+    the folder that shares the store and began the work: each folder counts as a machine of its own, since a job names
+    no other.
     """
 
     span: Span
-    usd_per_hour: float | None
+    rates: tuple[Rate, ...]
     machine: str = ""
 
     @property
+    def usd_per_hour(self) -> float | None:
+        """None where nobody knows it, and where it has changed meanwhile."""
+        found = {rate.usd_per_hour for rate in self.during()} or {0.0}
+        return found.pop() if len(found) == 1 else None
+
+    @property
     def usd(self) -> float | None:
-        return None if self.usd_per_hour is None else self.span.duration_s / 3600 * self.usd_per_hour
+        known = [
+            (rate.ended_at - rate.started_at) / 3600 * rate.usd_per_hour
+            for rate in self.during()
+            if rate.usd_per_hour is not None
+        ]
+        return sum(known) if len(known) == len(self.during()) else None
+
+    def during(self) -> list[Rate]:
+        """Its rates, within its span. One that took no time has that of its beginning."""
+        start, end = self.span.started_at, max(self.span.started_at, self.span.ended_at)
+        return [
+            rate._replace(started_at=max(start, rate.started_at), ended_at=min(end, rate.ended_at))
+            for rate in self.rates
+            if rate.started_at < end and rate.ended_at > start or rate.started_at <= start == end < rate.ended_at
+        ]
 
 
 def spendings() -> list[Spending]:
@@ -40,9 +71,7 @@ def spendings() -> list[Spending]:
     for span in sorted(spans, key=lambda span: span.started_at):
         starts[span.uri].append(span)
     begun = _jobs()
-    found = [
-        Spending(span, _rate(_payer(span, starts), here), _machine(span, begun.get(span.uri, ()))) for span in spans
-    ]
+    found = [Spending(span, _rates(span, starts, here), _machine(span, begun.get(span.uri, ()))) for span in spans]
     return sorted(found, key=lambda item: item.span.started_at, reverse=True)
 
 
@@ -80,7 +109,7 @@ def spent_usd() -> float:
 
 def unknown(found: Iterable[Spending]) -> str:
     """Of what nobody knows the price; nothing when all are known."""
-    uris = dict.fromkeys(item.span.uri for item in found if item.usd_per_hour is None)
+    uris = dict.fromkeys(item.span.uri for item in found if item.usd is None)
     return f"the price of {', '.join(uris)} is unknown: what it has cost is in no sum here" if uris else ""
 
 
@@ -124,31 +153,35 @@ def _machine(span: Span, begun: Sequence[tuple[float, str]]) -> str:
     return min(begun, key=lambda job: abs(job[0] - span.started_at), default=(0.0, ""))[1]
 
 
-def _payer(span: Span, starts: Mapping[str, Sequence[Span]]) -> Span | None:
-    """Whose price counts: its own or, of a run in a session, that of the start of the session that it began in."""
+def _rates(span: Span, starts: Mapping[str, Sequence[Span]], here: float) -> tuple[Rate, ...]:
+    """Its own or, of a run in a session, those of the machines that the session had, one at a time."""
     if not span.within:
-        return span
+        return (Rate(_usd_per_hour(span, here)),)
     sessions = starts.get(span.within, ())
-    # A run names its session, not the start of it. A clock that was set may have put the run before all starts.
-    before = [start for start in sessions if start.started_at <= span.started_at]
-    return before[-1] if before else next(iter(sessions), None)
+    if not sessions:
+        return (Rate(None),)
+    if span.started_at < sessions[0].started_at >= span.ended_at:  # by a clock that was set
+        return (Rate(_usd_per_hour(sessions[0], here)),)
+    ends = [*(after.started_at for after in sessions[1:]), math.inf]
+    return tuple(
+        # Of one that lives the end was read a moment before that of the run.
+        Rate(_usd_per_hour(each, here), each.started_at, min(end, math.inf if each.is_live else each.ended_at))
+        for each, end in zip(sessions, ends, strict=True)
+    )
 
 
-def _rate(span: Span | None, here: float) -> float | None:
-    """What an hour of it costs. None: nobody knows, as of a session that is not known any more."""
-    if span is None:
-        return None
+def _usd_per_hour(span: Span, here: float) -> float | None:
+    """None: nobody knows."""
     return here if span.usd_per_hour is None and span.on_machine else span.usd_per_hour
 
 
 def _machine_usd(found: Iterable[Spending]) -> float:
     """Sweep over time; at any moment the machine costs what the dearest span on it says."""
     edges: list[tuple[float, int, float]] = []
-    for item in found:
-        rate = item.usd_per_hour or 0.0
-        # Where a clock was set back, an end lies before its start: that took no time.
-        ended_at = max(item.span.started_at, item.span.ended_at)
-        edges += [(item.span.started_at, 1, rate), (ended_at, -1, rate)]
+    # Where a clock was set back, an end lies before its start: that took no time.
+    for each in (rate for item in found for rate in item.during()):
+        rate = each.usd_per_hour or 0.0
+        edges += [(each.started_at, 1, rate), (each.ended_at, -1, rate)]
     running: Counter[float] = Counter()
     spent, last = 0.0, 0.0
     for at, step, rate in sorted(edges):

@@ -117,9 +117,9 @@ def test_the_month_of_the_workspace_has_a_budget(monthly, monkeypatch):
 
 
 def spent(start: float, end: float):
-    from aiinfra_lab.cost.spending import Spending
+    from aiinfra_lab.cost.spending import Rate, Spending
 
-    return [Spending(nouns.Span("gpu:far", start, end, False, 1.0, on_machine=False), 1.0)]
+    return [Spending(nouns.Span("gpu:far", start, end, False, 1.0, on_machine=False), (Rate(1.0),))]
 
 
 def test_without_the_setting_there_is_none_and_a_wrong_one_is_refused(workspace, monkeypatch):

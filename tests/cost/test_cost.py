@@ -188,6 +188,27 @@ def test_a_run_costs_what_the_start_of_its_session_cost_that_it_ran_in(took):
     assert [cost.show(f"train:delay@{number}").spent_usd for number in (1, 2)] == [3.0, 300.0]
 
 
+@pytest.fixture
+def replaced(took):
+    """A run over two machines of its session, of another price each, with none between them and none in the end."""
+    took("gpu:trainer", 0.0, HOUR, usd_per_hour=1.0, on_machine=False)
+    took("gpu:trainer", 1.5 * HOUR, 3 * HOUR, usd_per_hour=3.0, on_machine=False)
+    took("train:delay@1", 0.5 * HOUR, 4 * HOUR, within="gpu:trainer")
+
+
+@pytest.mark.parametrize("asked", [{"uri": "train:delay@1"}, {"by": "run"}, {"uri": "train:delay", "by": "day"}])
+def test_a_run_costs_what_its_sessions_machines_cost_meanwhile(replaced, asked):
+    shown = cost.show(asked.get("uri"), by=asked.get("by"))
+    assert (shown.spent_usd, shown.usd_per_hour) == (pytest.approx(0.5 * 1.0 + 1.5 * 3.0), None)
+    assert shown.duration_s == 3.5 * HOUR
+
+
+def test_a_run_after_the_end_of_its_session_costs_nothing(took):
+    took("gpu:trainer", 0.0, HOUR, usd_per_hour=1.0, on_machine=False)
+    took("train:delay@1", 2 * HOUR, 3 * HOUR, within="gpu:trainer")
+    assert cost.show("train:delay@1").spent_usd == 0.0
+
+
 def test_what_a_run_cost_in_a_session_that_nobody_knows_any_more_is_unknown(took):
     took("train:delay@1", 0.0, HOUR, within="gpu:gone")
     took("train:delay@2", 0.0, HOUR, usd_per_hour=2.0)

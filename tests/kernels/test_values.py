@@ -1,7 +1,9 @@
 """Variables go to another Python process, which has nothing of ours, and come back as they were."""
 
 import ast
+import collections
 import datetime as dt
+import enum
 import gc
 import math
 import pathlib
@@ -86,6 +88,10 @@ def test_more_than_twenty_kinds_go() -> None:
     assert len(kinds([PLAIN, ARRAYS, TENSORS, ROWS, TABLES, PICKLED])) > 50
 
 
+class Kind(enum.Enum):
+    ONE, OTHER = 1, 2
+
+
 plain = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats() | st.text(st.characters()) | st.binary() | st.decimals()
     | st.datetimes(timezones=st.none() | st.timezones()) | st.dates() | st.times() | st.timedeltas()
@@ -99,6 +105,33 @@ plain = st.recursive(
 @given(plain)
 def test_any_plain_value_comes_back(value) -> None:
     assert same(refuse_pickles({"value": value})["value"], value)
+
+
+by_pickle = st.sampled_from([*Kind, int, pd.Timestamp("2026-01-31"), pd.Timestamp("2026-02-28"), pd.Period("2026-01")])
+mixed = st.recursive(
+    by_pickle | st.integers() | st.text(),
+    lambda inner: (
+        st.lists(inner)
+        | st.tuples(inner, inner)
+        | st.dictionaries(by_pickle | st.text() | st.tuples(by_pickle, by_pickle), inner)
+        | st.dictionaries(by_pickle, inner).map(collections.OrderedDict)
+        | inner.map(lambda value: types.SimpleNamespace(held=value))
+    ),
+    max_leaves=20,
+)
+
+
+@settings(max_examples=200, deadline=None)
+@given(mixed)
+def test_pickles_among_plain_values_come_back_each_in_its_place(value) -> None:
+    assert same(unpack(bytearray(bytes(pack({"value": value}))), pickles=True)["value"], value)
+
+
+def test_pickles_that_are_read_in_another_order_are_refused() -> None:
+    packed = bytes(pack({"value": [Kind.ONE, Kind.OTHER]}))
+    turned = packed.replace(b'["pickled",0]', b'["pickled",9]').replace(b'["pickled",1]', b'["pickled",0]')
+    with pytest.raises(Damaged, match="not in their order"):
+        unpack(turned, pickles=True)
 
 
 def test_functions_and_classes_of_a_cell_run_over_there() -> None:
@@ -450,10 +483,10 @@ def test_asking_what_is_installed_imports_nothing(tmp_path, monkeypatch) -> None
 
 def test_what_another_version_packed_is_refused() -> None:
     with pytest.raises(Damaged, match="packed by another version"):
-        unpack(bytes(pack({"a": 1})).replace(b"aiinfra2", b"aiinfra1"))
+        unpack(bytes(pack({"a": 1})).replace(b"aiinfra3", b"aiinfra1"))
 
 
-@pytest.mark.parametrize("broken", [b"", b"x" * 100, b"aiinfra2" + b"\xff" * 8, bytes(pack(ARRAYS))[:-200]])
+@pytest.mark.parametrize("broken", [b"", b"x" * 100, b"aiinfra3" + b"\xff" * 8, bytes(pack(ARRAYS))[:-200]])
 def test_what_did_not_arrive_whole_is_refused(broken) -> None:
     with pytest.raises(Damaged, match="fix:"):
         unpack(broken)

@@ -7,7 +7,7 @@ from typing import Any
 Node = Any
 """A value in the head: a plain one of JSON for itself, anything else a list whose first item says what it is."""
 
-MAGIC = b"aiinfra2"
+MAGIC = b"aiinfra3"
 ALIGNED = 64  # what Arrow asks for; all others are content with less
 
 

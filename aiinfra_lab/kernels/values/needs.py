@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import importlib.metadata
 import importlib.util
+import os
 import re
 import sys
 import types
@@ -92,11 +94,23 @@ class PackageNeeds:
 
     def all(self) -> dict[str, str]:
         tops = {name.partition(".")[0] for name in self.modules}
-        owners = importlib.metadata.packages_distributions() if tops else {}
+        owners = _owners(tuple((each, _changed_at(each)) for each in sys.path)) if tops else {}
         for name in sorted(self.modules):
             package = _owner(name, owners.get(name.partition(".")[0], []))
             self.packages[package] = _version(package) or ""
         return self.packages
+
+
+@functools.lru_cache(1)
+def _owners(_: tuple[tuple[str, float], ...]) -> Mapping[str, list[str]]:
+    """Module -> packages, for as long as these folders stay as they are: reading it takes a quarter of a second."""
+    return importlib.metadata.packages_distributions()
+
+
+def _changed_at(folder: str) -> float:
+    with contextlib.suppress(OSError):
+        return os.stat(folder or ".").st_mtime
+    return 0.0
 
 
 def _owner(module: str, packages: list[str]) -> str:

@@ -94,6 +94,7 @@ class ValueWriter:
         self.may_pickle = True
         self.needs = PackageNeeds()
         self.stream = io.BytesIO()
+        self.dumps = 0  # in it
         self.buffers: list[int] = []
         self._pickler: Any = None
         if namespace is not None:
@@ -229,7 +230,8 @@ class ValueWriter:
         if isinstance(value, memoryview):  # which cloudpickle makes bytes of
             raise _NotPickled(value, TypeError("it is a view of the memory of another value"))
         self.pickled[id(value)] = (number, value)
-        before = self.stream.tell()
+        before, dump = self.stream.tell(), self.dumps
+        self.dumps += 1
         try:
             self._pickler = self._pickler or self._make_pickler()
             self._pickler.dump(value)
@@ -238,7 +240,7 @@ class ValueWriter:
         except Exception as problem:  # whatever an object's own code raises
             raise _NotPickled(value, problem) from problem
         self.size += self.stream.tell() - before
-        return ["pickled"]
+        return ["pickled", dump]
 
     def _make_pickler(self) -> Any:
         """One for all of them: what pickled values share they share afterwards."""

@@ -81,8 +81,8 @@ def _of_ordered(writer: ValueWriter, value: collections.OrderedDict[Any, Any]) -
 def _fill_dict(
     reader: ValueReader, made: dict[Any, Any], keys: list[Node], values: list[Node], more: Node = None
 ) -> None:
-    for key, value in zip(keys, values, strict=True):
-        made[reader.value(key)] = reader.value(value)
+    found = [*reader.values(keys)]  # before the values, as they were written: pickles are read in their order
+    made.update(zip(found, reader.values(values), strict=True))
     if more:  # a state dict's `_metadata`
         vars(made).update(reader.value(more))
 

@@ -100,6 +100,7 @@ class ValueReader:
         self.parts, self.looks = [], head["looks"]
         self._shared: dict[int, memoryview] = {}
         self._made: dict[int, Any] = {}
+        self._loaded = 0
         for size in head["parts"]:
             self.parts.append(data[start : start + size])
             start += aligned(size)
@@ -144,10 +145,13 @@ class ValueReader:
                 self.built[number] = READ[tag](self, *rest)
         return self.built[number]
 
-    def load(self) -> Any:
-        """The next of the pickled values; whoever made the data may not have declared them."""
+    def load(self, dump: int) -> Any:
+        """The next of the pickled values, which this must be; whoever made the data may not have declared them."""
         if not self.pickles:
             raise _denied("a value")
+        if dump != self._loaded:
+            raise problem_of("Damaged", "its pickles are not in their order", "pack it again")
+        self._loaded += 1
         return self.unpickler.load()
 
     def values(self, nodes: list[Node]) -> Iterator[Any]:
