@@ -59,7 +59,7 @@ class Spending:
         return [
             rate._replace(started_at=max(start, rate.started_at), ended_at=min(end, rate.ended_at))
             for rate in self.rates
-            if rate.started_at < end and rate.ended_at > start or rate.started_at <= start == end < rate.ended_at
+            if (rate.started_at < end and rate.ended_at > start) or rate.started_at <= start == end < rate.ended_at
         ]
 
 

@@ -6,11 +6,11 @@ import contextlib
 import functools
 import importlib.metadata
 import importlib.util
-import os
 import re
 import sys
 import types
 from collections.abc import Iterable, Mapping
+from pathlib import Path
 from typing import Any
 
 
@@ -109,7 +109,7 @@ def _owners(_: tuple[tuple[str, float], ...]) -> Mapping[str, list[str]]:
 
 def _changed_at(folder: str) -> float:
     with contextlib.suppress(OSError):
-        return os.stat(folder or ".").st_mtime
+        return Path(folder or ".").stat().st_mtime
     return 0.0
 
 
