@@ -50,11 +50,12 @@ class Limits(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class EarlierStart(msgspec.Struct, frozen=True, kw_only=True):
-    """What an earlier start of the same name cost."""
+    """What an earlier start of the same name cost. provider: as of a session; an earlier version wrote none."""
 
     started_at: float
     ended_at: float | None
     usd_per_hour: float
+    provider: str | None = None
 
 
 class SessionRecord(Body, frozen=True, kw_only=True):
@@ -70,8 +71,8 @@ class SessionRecord(Body, frozen=True, kw_only=True):
 
     kind: ClassVar[str] = "gpu"
     # Version 1 lacked `context` and `stop_requested_at`, version 2 `idle_s`, version 3 `is_rented`, version 4 `count`,
-    # `type` and `where`, version 5 `sync` and `environment`.
-    schema_version: ClassVar[int] = 6
+    # `type` and `where`, version 5 `sync` and `environment`, version 6 the `provider` of earlier starts.
+    schema_version: ClassVar[int] = 7
 
     provider: str
     gpu: str
@@ -106,7 +107,11 @@ class SessionRecord(Body, frozen=True, kw_only=True):
     @property
     def is_on_this_machine(self) -> bool:
         """Whether its machine is the one that the workspace is on; then its handle is the id of a job."""
-        return self.provider == "local"
+        return self.was_on_this_machine(self)
+
+    def was_on_this_machine(self, start: EarlierStart | SessionRecord) -> bool:
+        """The same of an earlier start."""
+        return (self.provider if start.provider is None else start.provider) == "local"
 
     @property
     def limits(self) -> Limits:
@@ -128,7 +133,12 @@ class SessionRecord(Body, frozen=True, kw_only=True):
         """The earlier starts, to be kept by the next one: this one is the last of them, unless its machines tell."""
         if self.is_rented:
             return self.earlier_spans
-        span = EarlierStart(started_at=self.started_at, ended_at=self.ended_at, usd_per_hour=self.usd_per_hour)
+        span = EarlierStart(
+            started_at=self.started_at,
+            ended_at=self.ended_at,
+            usd_per_hour=self.usd_per_hour,
+            provider=self.provider,
+        )
         return (*self.earlier_spans, span)
 
 

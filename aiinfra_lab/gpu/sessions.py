@@ -186,9 +186,9 @@ def _observed(
 
 
 def _rented(records: Sequence[Record[SessionRecord]]) -> dict[str, list[MachineRecord]]:
-    """The machines of each session, asked for once."""
+    """The machines of each session, asked for once: one that is on a machine of one's own now may have rented before."""
     found: dict[str, list[MachineRecord]] = {record.name: [] for record in records}
-    if any(record.body.is_rented for record in records):
+    if records:
         about = records[0].uri if len(records) == 1 else None
         for machine in open_store().list(MachineRecord, about=about, skip_unreadable=True):
             found.get(machine.body.session, []).append(machine.body)

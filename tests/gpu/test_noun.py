@@ -3,6 +3,7 @@
 import time
 
 import pytest
+from msgspec.structs import replace
 
 from aiinfra_lab import cost, files, gpu, jobs, nouns, resolve
 from aiinfra_lab.completion import complete
@@ -220,6 +221,24 @@ def test_the_machines_of_a_start_are_spans_of_it_each_at_what_it_cost(workspace)
     assert [span.usd_per_hour for span in spans] == pytest.approx([1.0, 2.0], rel=1e-3)
 
 
+def test_what_was_rented_before_a_start_on_a_machine_of_ones_own_still_counts(workspace):
+    now, fields = time.time(), {"provider": "sim", "gpu": "L4", "usd_per_hour": 1.0, "instance": "i"}
+    body = MachineRecord(session="far", job="gpu-far-1", requested_at=now - 7200, ended_at=now - 3600, **fields)
+    open_store().commit([Record.new("gpu-far-1-0", body)])
+    session("far", started_at=now - 60, ended_at=now, handle="gpu-far-2")
+    assert sorted((span.of_start, span.on_machine) for span in NOUN.spans()) == [("", True), ("gpu-far-1", False)]
+    assert cost.show("gpu:far").spent_usd == pytest.approx(1.0 + 1.0 / 60)
+
+
+def test_where_an_earlier_start_ran_is_its_own(workspace):
+    first, second = (SessionRecord(provider=name, gpu="L4", started_at=1.0, ended_at=2.0, usd_per_hour=5.0)
+                     for name in ("ssh", "local"))  # fmt: skip
+    open_store().commit([Record.new("x", replace(first, earlier_spans=second.starts()))])
+    open_store().commit([Record.new("y", replace(second, earlier_spans=first.starts()))])
+    found = {uri: [span.on_machine for span in NOUN.spans() if span.uri == uri] for uri in ("gpu:x", "gpu:y")}
+    assert found == {"gpu:x": [False, True], "gpu:y": [True, False]}
+
+
 def test_names_are_those_of_every_session(workspace):
     session("a")
     session("b", ended_at=1.0)
@@ -241,7 +260,7 @@ def test_a_second_intent_is_refused_while_the_first_is_open(workspace):
     assert problem.value.fix == "look at it with `%gpu show trainer`"
 
 
-def test_a_thousand_ended_sessions_are_listed_by_one_query(workspace, monkeypatch):
+def test_a_thousand_ended_sessions_are_listed_by_one_query_of_each_kind(workspace, monkeypatch):
     records = [
         Record.new(f"s{n}", SessionRecord(provider="local", gpu="cpu", started_at=n, usd_per_hour=0.0, ended_at=n + 1))
         for n in range(1000)
@@ -255,7 +274,7 @@ def test_a_thousand_ended_sessions_are_listed_by_one_query(workspace, monkeypatc
             kind, name, lambda *words, _do=method, _as=name, **more: asked.append(_as) or _do(*words, **more)
         )
     assert len(gpu.ls()) == 1000
-    assert asked == ["list", "list"]  # of sessions, and of pools
+    assert asked == ["list"] * 3  # of sessions, of machines that they rented, and of pools
 
 
 @pytest.fixture

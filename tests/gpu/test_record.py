@@ -45,7 +45,8 @@ NEW |= {"count": None, "type": "", "where": "", "sync": False, "environment": Fa
 def test_a_record_of_the_version_before_reads_and_keeps_all_that_it_had():
     found = decode(SessionRecord, "short", json.dumps(OLD), 1)
     assert (found.ended_by, found.is_open, found.earlier_spans[0].started_at) == ("deadline", False, 1795650285.4)
-    assert json.loads(encode(found)) == {**OLD, **NEW}
+    earlier = [{**OLD["earlier_spans"][0], "provider": None}]
+    assert json.loads(encode(found)) == {**OLD, **NEW, "earlier_spans": earlier}
 
 
 def test_a_session_that_never_ended_is_open(workspace):
@@ -105,7 +106,7 @@ def test_money_is_time_at_its_price():
 def test_a_start_is_kept_by_the_next_one():
     first = EarlierStart(started_at=1.0, ended_at=2.0, usd_per_hour=0.1)
     found = body(earlier_spans=(first,), ended_at=200.0).starts()
-    assert found == (first, EarlierStart(started_at=100.0, ended_at=200.0, usd_per_hour=3600.0))
+    assert found == (first, EarlierStart(started_at=100.0, ended_at=200.0, usd_per_hour=3600.0, provider="local"))
 
 
 def test_what_ends_it_is_said_with_what_it_will_have_cost():

@@ -37,9 +37,19 @@ def _stream_of(writer: ValueWriter, table: Any) -> int:
 
     file = _Pieces()
     with pa.ipc.new_stream(pa.PythonFile(file, "w"), table.schema) as stream:
-        stream.write(table)
+        if len(table) or isinstance(table, pa.RecordBatch):
+            stream.write(table)
+        else:  # of a table without rows it writes no batch, and so no categories
+            stream.write(pa.record_batch([_empty(column) for column in table.columns], schema=table.schema))
     writer.needs.form("pyarrow")
     return writer.part(*file.pieces)
+
+
+def _empty(column: Any) -> Any:
+    """A column without rows as one piece."""
+    import pyarrow as pa
+
+    return column.chunk(0) if column.num_chunks else pa.nulls(0, column.type)
 
 
 def of_pyarrow(writer: ValueWriter, value: Any) -> Node | None:
@@ -69,7 +79,7 @@ def to_pyarrow(reader: ValueReader, kind: str, part: int, filled: Sequence[bool]
     if kind == "Array" or (filled and all(filled)):
         return column
     chunks = (chunk for chunk in column.chunks if len(chunk))
-    empty = pa.nulls(0, column.type)
+    empty = next((chunk for chunk in column.chunks if not len(chunk)), pa.nulls(0, column.type))
     return pa.chunked_array([next(chunks) if is_filled else empty for is_filled in filled], column.type)
 
 
