@@ -268,7 +268,10 @@ def _spans(found: sessions.ObservedSession) -> list[Span]:
     ended_at = time.time() if found.is_live else found.at or body.started_at
     current = Span(uri, body.started_at, ended_at, found.is_live, body.usd_per_hour, body.is_on_this_machine)
     earlier = [
-        Span(uri, each.started_at, each.ended_at or each.started_at, False, each.usd_per_hour, body.was_on_this_machine(each))
+        Span(
+            *(uri, each.started_at, each.ended_at or each.started_at, False, each.usd_per_hour),
+            on_machine=body.was_on_this_machine(each),
+        )
         for each in body.earlier_spans
     ]
     return [*rented, *([] if body.is_rented else [current]), *earlier]

@@ -186,7 +186,7 @@ def _observed(
 
 
 def _rented(records: Sequence[Record[SessionRecord]]) -> dict[str, list[MachineRecord]]:
-    """The machines of each session, asked for once: one that is on a machine of one's own now may have rented before."""
+    """The machines of each session, asked for once: one that has a machine of one's own now may have rented before."""
     found: dict[str, list[MachineRecord]] = {record.name: [] for record in records}
     if records:
         about = records[0].uri if len(records) == 1 else None
