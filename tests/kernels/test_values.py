@@ -208,6 +208,29 @@ def test_a_small_view_does_not_take_all_of_a_large_array_along() -> None:
     assert pack({"row": large[5], "other": large[6]}).changes == []
 
 
+def test_an_empty_view_parts_no_others() -> None:
+    array = np.arange(10)
+    packed = pack({"array": array, "none": array[3:3], "end": array[5:]})
+    back = unpack(bytearray(bytes(packed)))
+    assert (np.shares_memory(back["array"], back["end"]), packed.changes) == (True, [])
+
+
+@pytest.mark.parametrize(
+    "shared",
+    [
+        lambda: (array := np.arange(9.0), np.ma.array(array, copy=False)),
+        lambda: (array := np.zeros(3, dtype=[("x", "f8")]), array.view(np.recarray)),
+        lambda: (memory := bytearray(99), np.frombuffer(memory, np.uint8)),
+        lambda: (memory := bytearray(99), [np.frombuffer(memory, np.uint8)[9:12]]),
+    ],
+)
+def test_memory_that_is_not_shared_over_there_is_named(shared) -> None:
+    one, other = shared()
+    assert pack({"one": one, "other": other}).changes == ["it shares no memory with its views"]
+    assert pack({"one": one, "again": one, "both": [one, {"one": one}]}).changes == []
+    assert pack({"one": other, "again": [other]}).changes == []
+
+
 def test_a_network_keeps_its_gradients_and_shares_with_its_state() -> None:
     net = torch.nn.Linear(2, 2)
     net(torch.ones(2)).sum().backward()

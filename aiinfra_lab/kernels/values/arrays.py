@@ -26,6 +26,9 @@ def of_numpy(writer: ValueWriter, value: Any) -> Node | None:
 
     is_scalar = isinstance(value, np.generic)
     if not is_scalar and type(value) is not np.ndarray:
+        if isinstance(value, np.ndarray):  # masked, or of records: by a pickle
+            span = span_of(value, value.ctypes.data, value.shape, value.strides, value.itemsize, value.copy)
+            writer.copies_of(value, span.low, span.high)
         return None
     array = np.asarray(value)
     if (description := _description(array.dtype)) is None or (is_scalar and type(array[()]) is not type(value)):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import ctypes
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any, NamedTuple
 
 from .form import ALIGNED, Node
@@ -57,13 +57,27 @@ def places_of(spans: list[MemorySpan], part: Callable[..., int]) -> tuple[list[N
     return places, apart
 
 
+def meet(spans: Iterable[tuple[int, int]], others: Iterable[tuple[int, int]]) -> bool:
+    """Whether any of these reaches into any of the others, or one of the others into another one."""
+    ranges = sorted([(*each, False) for each in spans] + [(*each, True) for each in others])
+    ends = {True: 0, False: 0}
+    for low, high, is_other in ranges:
+        if low < high and low < max(ends[True], ends[False] if is_other else 0):
+            return True
+        ends[is_other] = max(ends[is_other], high)
+    return False
+
+
 def _overlapping(spans: list[MemorySpan]) -> Iterator[list[int]]:
     """Their numbers, in groups whose memory overlaps: all of them live, so that it is the same memory."""
     group: list[int] = []
     end = 0
     for number in sorted(range(len(spans)), key=lambda number: spans[number].low):
         span = spans[number]
-        if group and span.size and span.low < end:
+        if not span.size:  # an empty view looks at nothing
+            yield [number]
+            continue
+        if group and span.low < end:
             group.append(number)
             end = max(end, span.high)
             continue

@@ -12,7 +12,7 @@ from typing import Any
 
 from .arrays import of_numpy, of_torch
 from .form import ALIGNED, MAGIC, Node, aligned, size_of
-from .memory import MemorySpan, places_of
+from .memory import MemorySpan, meet, places_of
 from .needs import PackageNeeds, python_version
 from .plain import INLINE, JSON_TYPES, SHARED, is_nested, to_json
 from .problems import problem_of
@@ -88,6 +88,7 @@ class ValueWriter:
         self.pickled_in: list[str] = []
         self.spans: list[MemorySpan] = []
         self.touched: list[tuple[int, int]] = []  # the memory of arrays, from which address to which
+        self.copied: dict[int, tuple[int, int]] = {}  # of these, by id, it goes by itself
         self.copies: dict[Any, tuple[Any, Any]] = {}  # of accelerators' memory, with what was copied
         self.changes: set[str] = set()
         self.inside: dict[int, object] = {}  # containers that the pickler has met
@@ -113,8 +114,9 @@ class ValueWriter:
             self.needs.packages["python"] = python_version()
         needs = self.needs.all()
         stream = self.part(self.stream.getbuffer())
+        looked = [(span.low, span.high) for span in self.spans]
         looks, apart = places_of(self.spans, self.part)
-        if apart:
+        if apart or meet(looked, self.copied.values()):
             self.changes.add(APART)
         head = {
             "needs": needs,
@@ -170,6 +172,11 @@ class ValueWriter:
         self.spans.append(span)
         self.size += span.size
         return len(self.spans) - 1
+
+    def copies_of(self, value: object, low: int, high: int) -> None:
+        """The memory of this goes by itself: whoever else looks at it has another one over there."""
+        self.touched.append((low, high))
+        self.copied[id(value)] = low, high
 
     def node(self, value: Any) -> Node:
         kind = type(value)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import collections
+import ctypes
 import datetime as dt
 import decimal
 import fractions
@@ -41,6 +42,13 @@ def is_nested(node: Node) -> bool:
 
 def _of_bytes(writer: ValueWriter, value: bytes | bytearray) -> Node:
     return [type(value).__name__, value.hex() if len(value) <= _SHORT else writer.part(value)]
+
+
+def _of_bytearray(writer: ValueWriter, value: bytearray) -> Node:
+    if value:
+        low = ctypes.addressof(ctypes.c_char.from_buffer(value))
+        writer.copies_of(value, low, low + len(value))
+    return _of_bytes(writer, value)
 
 
 def _to_bytes(reader: ValueReader, content: str | int) -> bytes | memoryview:
@@ -117,7 +125,7 @@ SHARED: dict[type, Callable[[ValueWriter, Any], Node]] = {
     list: lambda writer, value: ["list", writer.nodes(value)],
     set: lambda writer, value: ["set", writer.nodes(value)],
     dict: lambda writer, value: ["dict", writer.nodes([*value]), writer.nodes([*value.values()])],
-    bytearray: _of_bytes,
+    bytearray: _of_bytearray,
     collections.OrderedDict: _of_ordered,
 }
 
