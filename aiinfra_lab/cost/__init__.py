@@ -404,17 +404,23 @@ def _month() -> dict[str, Any]:
 
 def _grouped(uri: Name | None, by: grouping.By) -> Cost:
     """What was spent, by its groups."""
-    found = [item for item in spendings() if uri is None or Uri.covers(str(uri), item.span.uri)]
+    everything, wanted = spendings(), str(uri)
+    found = [item for item in everything if uri is None or Uri.covers(wanted, item.span.uri)]
     if uri is not None and not found:
-        raise _nothing_known(str(uri))
+        raise _nothing_known(wanted)
+    if by == "run" and Uri.is_one(wanted, "gpu"):  # those in that session, which are what it was paid for
+        found = [item for item in everything if Uri.covers(wanted, item.span.within)]
     groups = grouping.groups(found, by)
     members = [item for _, of in groups for item in of] if by != "day" else found
+    if not members:
+        note = f"no {by} has cost anything" if uri is None else f"no {by} is a part of {uri}"
+        return Cost(_ALL if uri is None else wanted, 0.0, 0.0, (), notes=(note,), by=by)
     # A run may go on on a day on which its session has no machine: that costs nothing.
     payers = {item.span.uri for item in found} if by == "day" else set()
     cost = _cost(_ALL if uri is None else str(uri), members)
     parts = tuple(_group(name, of, _GROUPED.get(by, "thing"), payers) for name, of in groups)
-    usd = grouping.usd_of(members, payers) if members else None
-    is_shared = sum(part.spent_usd or 0.0 for part in parts) > (usd or 0.0) + 0.005
+    usd = grouping.usd_of(members, payers)
+    is_shared = sum(part.spent_usd or 0.0 for part in parts) > usd + 0.005
     return replace(
         cost,
         parts=parts,
@@ -435,7 +441,7 @@ def _group(name: str, of: Sequence[Spending], what: str, payers: Collection[str]
         None,
         sum(item.span.duration_s for item in of),
         usd,
-        counted(_starts(of) if what == "start" else len(of), what),
+        counted(_starts(of), what),
     )
 
 

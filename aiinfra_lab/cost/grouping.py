@@ -29,9 +29,11 @@ def groups(found: Sequence[Spending], by: By) -> list[Group]:
         days: list[Group] = [(str(day), of) for day, of in reversed(daily.each_day(found))]
         return [*days, (f"before {first}", before)] if before else days
     name = partial(tag_of, tagged=tags()) if by == "tag" else partial(_called, noun=_NOUNS[by], whole=by == "run")
+    # Of runs without their sessions these are where they ran, else what they paid for.
+    is_run_only = by == "session" and not any(name(item.span.uri) for item in found)
     made: dict[str, list[Spending]] = {}
     for item in found:
-        if group := name(item.span.uri):
+        if group := name(item.span.within if is_run_only and item.span.within else item.span.uri):
             made.setdefault(group, []).append(item)
     return sorted(made.items(), key=lambda group: -usd_of(group[1]))
 

@@ -134,7 +134,8 @@ def _first(found: Offers) -> str:
     machine = " ".join(filter(None, [first.on, first.type or first.gpu]))
     worst = first.worst_case_usd
     most = f", at most {show_usd(worst)} in {show_duration(found.for_s)}" if found.for_s and worst is not None else ""
-    return f"**The first is {machine}**, {show_usd(first.hourly_usd)} an hour{most}."
+    more = ", and a minute of each that replaces it" if most and first.spot else ""
+    return f"**The first is {machine}**, {show_usd(first.hourly_usd)} an hour{most}{more}."
 
 
 def _offer_row(one: Offered) -> tuple[Cell, ...]:

@@ -332,7 +332,9 @@ def limit_text(found: ObservedSession) -> str:
     if (dearest := found.dearest_usd_per_hour) is None:
         return f"in {left}, when {what}"
     cost = found.spent_usd + max(0.0, body.deadline_at - time.time()) / 3600 * dearest
-    return f"in {left}, when {what}; it will have cost at most {show_usd(cost)}"
+    # A provider bills a minute of each at least, however soon it takes it away.
+    more = ", and a minute of each machine that replaces another" if body.spot and body.budget_usd is None else ""
+    return f"in {left}, when {what}; it will have cost at most {show_usd(cost)}{more}"
 
 
 def find(name: object) -> Record[SessionRecord]:

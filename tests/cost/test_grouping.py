@@ -119,6 +119,35 @@ def test_a_run_that_outlived_the_day_of_its_session_adds_nothing_to_a_day(took):
     assert [part.spent_usd for part in cost.show(by="day").parts] == pytest.approx([0.0, 2.0])
 
 
+def test_the_runs_of_a_session_and_the_sessions_of_runs(in_session):
+    assert {part.uri: part.spent_usd for part in cost.show("gpu:s", by="run").parts} == pytest.approx(
+        dict.fromkeys(["train:d@1", "train:d@2", "train:d@3"], 2.0)
+    )
+    assert cost.show("gpu:s", by="run").spent_usd == pytest.approx(4.0)
+    assert {part.uri: part.spent_usd for part in cost.show("train:d", by="session").parts} == {"gpu:s": 4.0}
+
+
+@pytest.mark.parametrize(
+    ("uri", "by", "note"),
+    [
+        ("gpu:s", "recipe", "No recipe is a part of gpu:s."),
+        ("train:d", "endpoint", "No endpoint is a part of train:d."),
+        (None, "recipe", "No recipe has cost anything."),
+    ],
+)
+def test_what_there_is_none_of_has_cost_nothing(in_session, uri, by, note):
+    shown = cost.show(uri, by=by)
+    assert (shown.spent_usd, shown.parts) == (0.0, ())
+    assert note in one_line(shown.card())
+    assert "unknown" not in one_line(shown.card())
+
+
+def test_several_machines_of_one_start_are_one_thing_of_a_day(took):
+    for hour in (1, 2):
+        took("gpu:s", at(1, hour), at(1, hour) + HOUR, usd_per_hour=1.0, on_machine=False, of_start="gpu-s-1")
+    assert [part.note for part in cost.show(by="day").parts] == ["1 thing"]
+
+
 @pytest.mark.parametrize("wrong", ["team-a", "team-a:", ": gpu:a", "a: ,"])
 def test_tags_that_tag_nothing_are_refused(spent, monkeypatch, wrong):
     monkeypatch.setenv("AIINFRA_COST_TAGS", wrong)
@@ -128,7 +157,7 @@ def test_tags_that_tag_nothing_are_refused(spent, monkeypatch, wrong):
 
 def test_what_there_is_none_of_has_no_groups(workspace):
     shown = cost.show(by="session")
-    assert (shown.parts, shown.spent_usd) == ((), None)
+    assert (shown.parts, shown.spent_usd) == ((), 0.0)
     assert shown.card().text()
 
 

@@ -130,7 +130,7 @@ def test_of_spot_the_most_is_at_the_worst_price_of_its_machines_a_lost_one_of_th
     now = MachineRecord(**{**OLD_MACHINE, "usd_per_hour": 0.5, "worst_usd_per_hour": 0.9, "began_at": time.time(),
                            "ended_at": None})  # fmt: skip
     text = gpu.sessions.limit_text(observed_spot(lost, now, another_start))
-    assert text.endswith("it will have cost at most 1.01 USD")
+    assert text.endswith("it will have cost at most 1.01 USD, and a minute of each machine that replaces another")
 
 
 def test_of_spot_without_a_machine_nobody_knows_the_most():

@@ -143,6 +143,13 @@ def test_functions_and_classes_of_a_cell_run_over_there() -> None:
     assert back["more"]() == 3
 
 
+def test_a_named_tuple_of_a_cell_needs_nothing_there() -> None:
+    cell = in_a_notebook("import collections\nPoint = collections.namedtuple('Point', 'x y')\npoint = Point(1, 2)")
+    assert {*requirements(pack({"point": cell["point"]}))} <= {"python", "cloudpickle"}
+    code = "import collections\nback = collections.namedtuple('Back', 'sum')(point.x + point.y)"
+    assert there_and_back({"point": cell["point"]}, code)["back"].sum == 3
+
+
 def test_a_model_goes_there_is_trained_and_comes_back() -> None:
     rows = pd.DataFrame({"x": [0.0, 1, 2, 3], "late": [0, 0, 1, 1]})
     back = there_and_back({"rows": rows, "model": LogisticRegression()}, "model.fit(rows[['x']], rows['late'])")

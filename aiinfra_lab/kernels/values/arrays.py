@@ -46,7 +46,7 @@ def _description(kind: Any) -> str | None:
     """A dtype as an .npy file has it; None for one that such a file holds only by pickle, or not exactly."""
     from numpy.lib import format as npy
 
-    if kind.hasobject or kind.metadata:
+    if kind.hasobject or kind.metadata or kind.isalignedstruct:
         return None
     try:
         description = npy.dtype_to_descr(kind)

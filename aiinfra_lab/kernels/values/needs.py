@@ -88,8 +88,10 @@ class PackageNeeds:
             name = found.__module__
         else:
             return
-        top = name.partition(".")[0] if isinstance(name, str) else ""
-        if top and top not in sys.stdlib_module_names and top not in ("__main__", "__mp_main__"):
+        if not isinstance(name, str) or name not in sys.modules:  # as that of a namedtuple: it goes by its content
+            return
+        top = name.partition(".")[0]
+        if top not in sys.stdlib_module_names and top not in ("__main__", "__mp_main__"):
             self.modules.add(name)
 
     def all(self) -> dict[str, str]:
