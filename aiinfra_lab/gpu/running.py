@@ -29,8 +29,8 @@ _NAMED = 5
 class SessionRun(Result):
     """A cell that was run in a session. `run["model"]` is a variable that it brought back, `values` all of them.
 
-    taken, given: the bytes of the variables that it took along and brought back. notes: what became of the project's
-    files, where these are synced. exits: whether it has called `exit()`
+    taken, given: the bytes of the variables that it took along and brought back. notes: what of these is not as it
+    was, and what became of the project's files, where these are synced. exits: whether it has called `exit()`
     """
 
     kind = "Session"
@@ -89,7 +89,7 @@ def run(session: object, code: str, inputs: Mapping[str, object], outputs: Seque
         with contextlib.suppress(Unavailable):
             until(lambda: kernel.state().incarnation != incarnation, _ENDING, within_s=_ENDS_S)
     notes += _synced(kernel)
-    seen = tuple(dict.fromkeys(notes))
+    seen = tuple(dict.fromkeys([*done.changes, *notes]))
     return SessionRun(str(kernel.uri), took_s, done.taken, done.given, seen, done.exits, done.values)
 
 

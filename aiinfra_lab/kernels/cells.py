@@ -9,7 +9,7 @@ from __future__ import annotations
 import ast
 import json
 import secrets
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -31,11 +31,13 @@ MOST_BYTES = 4 << 30
 @dataclass(frozen=True, slots=True)
 class CellRun:
     """A cell that was run. values: what it gave back. taken, given: how many bytes each variable took on its way.
-    exits: whether it has called `exit()`, after which IPython ends its kernel."""
+    changes: what of them is not as it was before, sentences. exits: whether it has called `exit()`, after which IPython
+    ends its kernel."""
 
     values: dict[str, Any] = field(default_factory=dict)
     taken: dict[str, int] = field(default_factory=dict)
     given: dict[str, int] = field(default_factory=dict)
+    changes: tuple[str, ...] = ()
     exits: bool = False
 
 
@@ -78,11 +80,12 @@ def run_cell(
     try:
         if not inputs and not outputs:
             return cell.run(code)
-        taken = dict(packed.sizes)
+        taken, changes = dict(packed.sizes), _changes(packed.sizes, packed.changes, "here")
         with exchanging(kernel) as exchange:
             cell.prepare(exchange, packed if inputs else None)
             del packed, inputs  # the caller may let go of them
-            return cell.run_with(exchange, code, outputs, most_bytes, taken)
+            done = cell.run_with(exchange, code, outputs, most_bytes)
+            return replace(done, taken=taken, changes=changes + done.changes)
     except KeyboardInterrupt:
         raise cell.interrupted() from None
 
@@ -146,12 +149,10 @@ class _Cell:
             raise CellFailed(what, fix, self._trace)
         return CellRun(exits=_exits(reply))
 
-    def run_with(
-        self, exchange: Exchange, code: str, outputs: Sequence[str], most_bytes: int, taken: dict[str, int]
-    ) -> CellRun:
+    def run_with(self, exchange: Exchange, code: str, outputs: Sequence[str], most_bytes: int) -> CellRun:
         """Run it with what is there, and bring these variables back."""
         if not outputs:
-            return replace(self.run(code), taken=taken)
+            return self.run(code)
         give = f"__import__('aiinfra_values').cell.give({[*outputs]!r}, {exchange.paths['out']!r}, {most_bytes})"
         done = self.run(code, user_expressions={"it": give})
         assert self._running is not None
@@ -168,7 +169,7 @@ class _Cell:
         with working("Session", str(where), f"brings {', '.join(sizes)} back, {show_bytes(answer['size'])}") as note:
             exchange.note = note
             found = values.unpack(exchange.fetch(answer["size"]), pickles=True)
-            return replace(done, values=found, taken=taken, given=sizes)
+            return replace(done, values=found, given=sizes, changes=_changes(sizes, answer["changes"], "there"))
 
     def interrupted(self) -> Interrupted:
         """What Ctrl-C has done."""
@@ -243,6 +244,11 @@ def _problem(kind: str, what: str, fix: str) -> LabError:
     if fix:  # ours, where nothing of ours is installed
         return Failed(what, fix)
     return Failed(f"{kind}: {what}", "take along plain values, arrays or tables; or make it in the cell that needs it")
+
+
+def _changes(names: Iterable[str], changes: Sequence[str], where: str) -> tuple[str, ...]:
+    """What is not as it was where they come from, in a sentence."""
+    return (f"Not as {where}, of {', '.join(names)}: {', '.join(changes)}.",) if changes else ()
 
 
 def _check_size(sizes: Mapping[str, int], size: int, most_bytes: int, where: str) -> None:

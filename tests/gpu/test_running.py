@@ -16,6 +16,7 @@ from aiinfra_lab.cli import main
 from aiinfra_lab.errors import Failed, Interrupted, Missing, NotFound, Unavailable, UsageProblem
 from aiinfra_lab.kernels import CellFailed, KeptKernel, cells
 from aiinfra_lab.kernels.values import needs
+from tests.cards import one_line
 from tests.conftest import PATIENCE_S, until
 from tests.kernels.test_keeper import kill_keeper
 from tests.kernels.value_kinds import ARRAYS, CELL, HARD_ROWS, PICKLED, PLAIN, ROWS, TABLES, TENSORS, same
@@ -55,6 +56,16 @@ def test_every_kind_comes_back_as_it_was(session, kind):
     assert [*back] == [*kind]
     odd = {"instance", "partial"}  # which know no equality
     assert [name for name in kind if name not in odd and not same(back[name], kind[name])] == []
+
+
+def test_what_is_not_as_it_was_on_the_other_side_is_a_sentence_of_the_card(session):
+    memory = bytearray(9)
+    given = {"memory": memory, "view": np.frombuffer(memory, np.uint8)}
+    code = "import numpy as np\na = np.arange(9)\nm = np.ma.array(a, copy=False)"
+    done = gpu.run("trainer", code, inputs=given, outputs=("a", "m"))
+    lost = "it shares no memory with its views."
+    assert done.notes == (f"Not as here, of memory, view: {lost}", f"Not as there, of a, m: {lost}")
+    assert done.notes[1] in one_line(done.card())
 
 
 def test_a_function_and_a_class_of_the_notebook_go_along(session):

@@ -43,17 +43,17 @@ def expect() -> None:
 
 def give(names: Sequence[str], path: str, most_bytes: int) -> str:
     """Pack variables into a file, unless it is too large. The answer, in JSON: `sizes` of those there are; `missing`
-    and, if there are such, what the cell has `made`; the `size` of the file and what it `needs`; or a `problem` with
-    its kind, what it is and what helps."""
+    and, if there are such, what the cell has `made`; the `size` of the file, what it `needs`, and what `changes` on
+    the way; or a `problem` with its kind, what it is and what helps."""
     now = shell().user_ns
     there = {name: now[name] for name in names if name in now}
     missing = [name for name in names if name not in now]
     answer: dict[str, Any] = {"missing": missing, "made": _made(now) if missing else []}
-    answer.update(sizes={}, size=0, needs={})
+    answer.update(sizes={}, size=0, needs={}, changes=[])
     try:
         if there and not missing:
             packed = pack(there)
-            answer.update(sizes=packed.sizes, size=packed.size, needs=packed.needs)
+            answer.update(sizes=packed.sizes, size=packed.size, needs=packed.needs, changes=packed.changes)
             if packed.size <= most_bytes:
                 write(Path(path), packed)
     except OSError as problem:
