@@ -240,7 +240,8 @@ def run(
     `%gpu start --sync` the project's files are the same on both sides before it and after it.
 
     Variables are copies. Arrays, tensors and tables go by their own form, anything else as a pickle, for which the
-    packages must be the same on both sides: that is compared before the cell runs.
+    packages must be the same on both sides: that is compared before the cell runs. Tensors of an accelerator arrive in
+    the processor's memory.
 
     name: the session; of a pool the next free one, for which it waits, first come, first served
     code: the cell, or a file of Python: `%gpu run trainer train.py`

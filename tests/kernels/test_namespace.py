@@ -102,6 +102,16 @@ def test_generators_of_random_numbers_go_on(both):
     assert both.printed == drawn
 
 
+def test_a_tensor_whose_accelerator_is_not_there_is_back_in_memory_and_named(both):
+    both.save(
+        "import torch\nx, y = torch.ones(2), 1\n"
+        "from aiinfra_lab.kernels.values import arrays\narrays._device = lambda _: 'cuda:9'\ndel arrays"
+    )
+    line = "not as before: `x` (it is in the processor's memory: there is no cuda:9)"
+    assert both.restore("print(x.tolist(), x.device)") == f"3 of 3 names are back; {line}"
+    assert both.printed == "[1.0, 1.0] cpu\n"
+
+
 def test_imports_come_by_name_and_what_ipython_has_set_does_not(both):
     both.save("import os.path as p, numpy as np\nfrom math import sqrt\n_mine = 1")
     assert both.restore("print(p.join('a', 'b'), np.pi, sqrt(4), _mine)") == "4 of 4 names are back"

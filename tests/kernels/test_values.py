@@ -24,7 +24,7 @@ from sklearn.linear_model import LogisticRegression
 
 from aiinfra_lab.errors import Damaged, Denied, Failed, Missing, UsageProblem
 from aiinfra_lab.kernels import values
-from aiinfra_lab.kernels.values import installed, mismatches, pack, requirements, unpack
+from aiinfra_lab.kernels.values import arrays, installed, mismatches, pack, requirements, unpack
 
 from .value_kinds import ARRAYS, BERLIN, CELL, HARD_ROWS, PICKLED, PLAIN, ROWS, TABLES, TENSORS, in_a_notebook, same
 
@@ -249,6 +249,20 @@ def test_a_network_keeps_its_gradients_and_shares_with_its_state() -> None:
     with torch.no_grad():
         back["net"].weight.fill_(5)
     assert back["state"]["weight"].tolist() == [[5, 5]] * 2
+
+
+def test_tensors_of_an_accelerator_go_to_it_again_where_that_is_asked_for(monkeypatch) -> None:
+    """The device without memory, which torch has everywhere, stands for an accelerator."""
+    monkeypatch.setattr(arrays, "_device", lambda tensor: "meta")
+    monkeypatch.setattr(arrays, "has_device", lambda device: device == "meta")
+    network = torch.nn.Linear(3, 2)
+    packed = bytes(pack({"network": network, "row": network.weight[1].detach(), "none": torch.empty(0)}))
+    here = unpack(bytearray(packed), pickles=True)
+    assert {here["network"].weight.device.type, here["row"].device.type} == {"cpu"}
+    there = unpack(bytearray(packed), pickles=True, to_devices=True)
+    assert [each.device.type for each in (there["network"].weight, there["row"], there["none"])] == ["meta"] * 3
+    assert there["row"].untyped_storage()._cdata == there["network"].weight.untyped_storage()._cdata
+    assert (there["row"].storage_offset(), there["row"].shape) == (3, (3,))
 
 
 def test_strides_and_what_may_be_written_stay() -> None:

@@ -107,7 +107,23 @@ def of_torch(writer: ValueWriter, value: Any) -> Node | None:
         grad = None
     look = writer.look(_span_of(here, lambda: _compact(here)), _span_of(value, lambda: b""))
     gradient = None if grad is None else writer.node(grad)
-    return ["torch", kind, list(value.shape), value.requires_grad, is_parameter, look, gradient]
+    if device := _device(value):
+        writer.devices.add(device)
+    return ["torch", kind, list(value.shape), value.requires_grad, is_parameter, look, gradient, device]
+
+
+def _device(tensor: Any) -> str:
+    """The accelerator that it is on, as `cuda:0`; empty for the processor."""
+    return "" if tensor.device.type == "cpu" else str(tensor.device)
+
+
+def has_device(device: str) -> bool:
+    """Whether this machine has that accelerator."""
+    import torch
+
+    kind, _, number = device.partition(":")
+    count = getattr(getattr(torch, kind, None), "device_count", None)
+    return count is not None and int(number or 0) < count()
 
 
 def _span_of(tensor: Any, compact: Callable[[], Any]) -> MemorySpan:
@@ -153,6 +169,7 @@ def to_torch(
     is_parameter: bool,
     look: int,
     gradient: Node,
+    device: str,
 ) -> Any:
     import torch
 
@@ -160,14 +177,16 @@ def to_torch(
         raise ValueError(f"a tensor has no type {kind}")
     dtype = getattr(torch, kind)
     memory, offset, strides = reader.look(look)
+    where = torch.device(device if device and reader.to_devices and has_device(device) else "cpu")
     if memory.nbytes:
         if strides is None:
             strides = [each * dtype.itemsize for each in torch.empty(shape, dtype=dtype, device="meta").stride()]
         steps = [each // dtype.itemsize for each in strides]
-        storage = reader.once(look, lambda: torch.frombuffer(memory, dtype=torch.uint8).untyped_storage())
-        tensor = torch.empty(0, dtype=dtype).set_(storage, offset // dtype.itemsize, shape, steps)
+        flat = torch.frombuffer(memory, dtype=torch.uint8)
+        storage = reader.once(look, lambda: flat.to(where).untyped_storage())
+        tensor = torch.empty(0, dtype=dtype, device=where).set_(storage, offset // dtype.itemsize, shape, steps)
     else:
-        tensor = torch.empty(shape, dtype=dtype)
+        tensor = torch.empty(shape, dtype=dtype, device=where)
     tensor = torch.nn.Parameter(tensor, requires_grad) if is_parameter else tensor.requires_grad_(requires_grad)
     if gradient is not None:
         tensor.grad = reader.value(gradient)

@@ -20,6 +20,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, BinaryIO
 
+from .arrays import has_device
 from .cell import shell, write
 from .packing import APART, Packed, ValueWriter, kind_of, pack
 from .unpacking import unpack
@@ -39,7 +40,9 @@ def save(path: str, most_bytes: int, until: float) -> str:
         packed = [*found.groups(most_bytes)]
         head = {"groups": [[[*each.sizes], each.size] for each in packed], "modules": found.modules}
         head.update(
-            lost=found.lost, changed={name: why for name, why in found.changed.items() if name not in found.lost}
+            lost=found.lost,
+            changed={name: why for name, why in found.changed.items() if name not in found.lost},
+            devices=found.devices,
         )
         size = write(Path(path), _file(json.dumps(head).encode(), packed))
     except Exception as problem:  # noqa: BLE001
@@ -56,13 +59,14 @@ def _file(head: bytes, groups: Sequence[Packed]) -> Iterator[bytes | memoryview]
 @dataclass
 class _Found:
     """What there is to save. modules: the imports, by name. lost: why a name is not among the groups. changed: what of
-    one that is does not come back."""
+    one that is does not come back. devices: the accelerators on which tensors of one are."""
 
     namespace: dict[str, Any]
     until: float
     modules: dict[str, str] = field(default_factory=dict)
     lost: dict[str, str] = field(default_factory=dict)
     changed: dict[str, str] = field(default_factory=dict)
+    devices: dict[str, list[str]] = field(default_factory=dict)
 
     def groups(self, most_bytes: int) -> Iterator[Packed]:
         """Each is packed again with what it shares: nothing may run in between."""
@@ -77,6 +81,8 @@ class _Found:
                 sizes[name] = writer.size
                 shared.add(name, writer.reached(), writer.touched)
                 self._changed([name], writer.changes)
+                if writer.devices:
+                    self.devices[name] = sorted(writer.devices)
             except Exception:  # noqa: BLE001
                 self.lost[name] = kind_of(value)
             finally:
@@ -164,6 +170,8 @@ def _random_states() -> Iterator[tuple[str, Any]]:
         yield "numpy", numpy.random.get_state()
     if torch := sys.modules.get("torch"):
         yield "torch", torch.get_rng_state()
+        if torch.cuda.is_initialized():
+            yield "torch.cuda", torch.cuda.get_rng_state_all()
 
 
 def _set_random(name: str, state: Any) -> None:
@@ -171,8 +179,10 @@ def _set_random(name: str, state: Any) -> None:
         random.setstate(state)
     elif name == "numpy":
         importlib.import_module("numpy").random.set_state(state)
-    else:
+    elif name == "torch":
         importlib.import_module("torch").set_rng_state(state)
+    elif len(state) == (cuda := importlib.import_module("torch.cuda")).device_count():  # else whose is whose?
+        cuda.set_rng_state_all(state)
 
 
 def restore(path: str, size: int, where: str) -> None:
@@ -217,7 +227,11 @@ class _Restored:
                     states = unpack(_part(file, length), pickles=True)
                     continue
                 with self._noting(names):
-                    self._set(unpack(_part(file, length), pickles=True))
+                    self._set(unpack(_part(file, length), pickles=True, to_devices=True))
+            for name, devices in head["devices"].items():
+                if gone := [each for each in devices if not has_device(each)]:
+                    why = f"it is in the processor's memory: there is no {', '.join(gone)}"
+                    changed[name] = " and ".join(filter(None, [changed.get(name), why]))
             self.changed = {name: why for name, why in changed.items() if name in self.back}
             for name, state in states.items():  # last: to make the values may have drawn
                 with contextlib.suppress(Exception):

@@ -91,6 +91,7 @@ class ValueWriter:
         self.copied: dict[int, tuple[int, int]] = {}  # of these, by id, it goes by itself
         self.copies: dict[Any, tuple[Any, Any]] = {}  # of accelerators' memory, with what was copied
         self.changes: set[str] = set()
+        self.devices: set[str] = set()  # the accelerators on which tensors are
         self.inside: dict[int, object] = {}  # containers that the pickler has met
         self.may_pickle = True
         self.needs = PackageNeeds()

@@ -30,12 +30,13 @@ def requirements(packed: Packed | bytes | bytearray | memoryview) -> dict[str, s
     return dict(packed.needs if isinstance(packed, Packed) else _head(memoryview(packed))[0]["needs"])
 
 
-def unpack(data: bytes | bytearray | memoryview, *, pickles: bool = False) -> dict[str, Any]:
+def unpack(data: bytes | bytearray | memoryview, *, pickles: bool = False, to_devices: bool = False) -> dict[str, Any]:
     """The variables, in their order. An error where something that they need is not installed here.
 
     data: memory that can be written to, as a bytearray, becomes the memory of the arrays, and whoever hands it over
     lets go of it; out of bytes they are copied. pickles: whether to load what was pickled, which runs code of the
-    machine that it comes from.
+    machine that it comes from. to_devices: whether tensors of an accelerator go to the same one here, where there is
+    such; else they are in the processor's memory.
     """
     head, start = _head(memoryview(data))
     if head["pickle"]["variables"] and not pickles:
@@ -46,7 +47,7 @@ def unpack(data: bytes | bytearray | memoryview, *, pickles: bool = False) -> di
             f"this Python cannot unpack {', '.join(head['values'])}: {'; '.join(lacking)}",
             "install the same versions on both sides, or take along arrays, tables and plain values",
         )
-    reader = ValueReader(head, memoryview(data), start, pickles=pickles)
+    reader = ValueReader(head, memoryview(data), start, pickles=pickles, to_devices=to_devices)
     try:
         return {name: _unpacked(reader, name, node) for name, node in head["values"].items()}
     finally:
@@ -94,8 +95,8 @@ def _head(data: memoryview) -> tuple[dict[str, Any], int]:
 class ValueReader:
     """Builds each object when it is first met, which is the order in which they were packed."""
 
-    def __init__(self, head: dict[str, Any], data: memoryview, start: int, *, pickles: bool) -> None:
-        self.pickles = pickles
+    def __init__(self, head: dict[str, Any], data: memoryview, start: int, *, pickles: bool, to_devices: bool) -> None:
+        self.pickles, self.to_devices = pickles, to_devices
         self.nodes, self.built = head["objects"], [_NOT_YET] * len(head["objects"])
         self.parts, self.looks = [], head["looks"]
         self._shared: dict[int, memoryview] = {}
