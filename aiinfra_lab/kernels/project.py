@@ -37,7 +37,7 @@ from .environment import KernelEnvironment, Skew, installed, skew
 from .errand import send_off
 from .kept import KeptKernel
 from .specs import kernel_argv
-from .sync import SyncReport, sync
+from .sync import SyncReport, readable, sync
 
 _log = logging.getLogger(__name__)
 
@@ -159,6 +159,10 @@ class ProjectCopy:
             self._answer(_Answer(problem=(type(problem).__name__, problem.what, problem.fix)))
         except LabError as problem:
             self._answer(_Answer(problem=(type(problem).__name__, problem.what, problem.fix)))
+        except Exception as problem:  # noqa: BLE001  # a mistake of ours is no end of the kernel
+            _log.exception("the project's files")
+            what = f"the project's files were not synced: {type(problem).__name__}: {problem}"
+            self._answer(_Answer(problem=("Failed", what, "sync again; the log of its keeper says more")))
         else:
             self._note(report)
             self._answer(_Answer(report=report))
@@ -166,7 +170,9 @@ class ProjectCopy:
 
     def _answer(self, answer: _Answer) -> None:
         if answer.problem:
-            _log.warning("the project's files: %s; %s", *answer.problem[1:])
+            kind, what, fix = map(readable, answer.problem)
+            answer = _Answer(problem=(kind, what, fix))
+            _log.warning("the project's files: %s; %s", what, fix)
         for token in self._asked_by:
             with contextlib.suppress(OSError):  # whoever asked has gone, or the disk is full: it is asked again
                 files.write(self._area / "answered" / token, msgspec.json.encode(answer), flush=False)

@@ -1,5 +1,6 @@
 """When a keeper syncs the project's files, without a host: what it asked for is counted."""
 
+import json
 import os
 import time
 
@@ -9,6 +10,25 @@ from aiinfra_lab.kernels.project import ProjectCopy
 from aiinfra_lab.kernels.reach import LocalReach
 from aiinfra_lab.kernels.sync import SyncReport
 from tests.conftest import until
+
+
+def test_a_mistake_in_a_sync_is_an_error_of_whoever_asked_and_no_end_of_the_kernel(workspace, monkeypatch):
+    def fail(*_: object) -> SyncReport:
+        raise TypeError("a mistake")
+
+    monkeypatch.setattr(ProjectCopy, "_sync", fail)
+    _, wakeup = os.pipe()
+    kernel = KeptKernel.of("gpu:trainer")
+    copy = ProjectCopy(kernel, workspace, has_files=True, has_packages=False)
+    asked = kernel.folder / project.FOLDER / "asked" / "token"
+    asked.parent.mkdir(parents=True)
+    asked.touch()
+    answered = asked.parents[1] / "answered" / "token"
+    answered.parent.mkdir()
+    place = Place(LocalReach(workspace), str(workspace), [], str(workspace), {}, None)
+    until(lambda: copy.turn(place, 0, wakeup) or answered.exists())
+    kind, what, _ = json.loads(answered.read_text())["problem"]
+    assert (kind, what) == ("Failed", "the project's files were not synced: TypeError: a mistake")
 
 
 def test_a_sync_that_was_cut_is_tried_again_though_nobody_has_asked(workspace, monkeypatch):

@@ -6,6 +6,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import msgspec
 import pytest
 
 from aiinfra_lab.errors import Conflict, Failed, NotFound, Unavailable, UsageProblem
@@ -200,6 +201,18 @@ def test_a_link_that_leads_out_stays_where_it_is(both: TwoSides, target: str) ->
     report = both.sync()
     assert report.left_out == (LeftOut("link", "here", "it is a link that leads out of the folder"),)
     assert tree(both.far) == {}
+
+
+def test_a_report_names_what_is_no_utf_8_so_that_it_can_be_written_down(both: TwoSides) -> None:
+    odd = os.fsdecode(b"caf\xe9")
+    for side, text in ((both.near, "a"), (both.far, "b")):
+        write(side / odd, text)
+    (both.near / f"link {odd}").symlink_to("/etc/passwd")
+    report = both.sync()
+    assert [each.path for each in report.conflicts] == ["caf\\udce9"]
+    assert [each.path for each in report.left_out] == ["link caf\\udce9"]
+    assert "caf" in msgspec.json.encode(report).decode()
+    assert tree(both.near).keys() - tree(both.far).keys() <= {f"link {odd}"}
 
 
 def test_what_stands_where_a_link_leads_out_is_left_alone(both: TwoSides, tmp_path: Path) -> None:

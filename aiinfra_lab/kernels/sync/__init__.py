@@ -107,6 +107,11 @@ def sync(
     return report
 
 
+def readable(text: str) -> str:
+    """A name as people and files of text can have it: what of it is no UTF-8 as `\\udce9`."""
+    return text.encode(errors="backslashreplace").decode()
+
+
 class _Sync:
     """One sync, from the comparison to the state that the next one begins with."""
 
@@ -143,7 +148,13 @@ class _Sync:
     def _report(self) -> SyncReport:
         sides = (("here", self.near.left_out), (self.far.name, self.far.left_out))
         left_out = [LeftOut(path, where, why) for where, found in sides for path, why in found]
-        return SyncReport(**self.counts, conflicts=tuple(self.conflicts), left_out=(*left_out, *self.refused))
+        return SyncReport(
+            **self.counts,
+            conflicts=tuple(SyncConflict(readable(each.path), readable(each.kept_as)) for each in self.conflicts),
+            left_out=tuple(
+                LeftOut(readable(each.path), each.where, readable(each.why)) for each in (*left_out, *self.refused)
+            ),
+        )
 
     def _look(self) -> None:
         """Learn what both sides have, and whether what is remembered is about them."""
