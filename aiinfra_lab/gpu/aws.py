@@ -341,7 +341,9 @@ class AwsMachines(RentingMachines):
         log = "tail -n 3 /var/log/cloud-init-output.log 2>/dev/null"
         asked = [*command, f"cat {SETUP_RESULT} 2>/dev/null && {log}; true"]
         try:
-            done = subprocess.run(asked, capture_output=True, text=True, timeout=_ANSWER_S, check=False)
+            done = subprocess.run(
+                asked, capture_output=True, text=True, errors="replace", timeout=_ANSWER_S, check=False
+            )
         except subprocess.TimeoutExpired:
             raise Unavailable(f"{instance.address} does not answer yet", "it is asked again") from None
         if done.returncode:

@@ -100,7 +100,14 @@ def _run(command: Sequence[str], stdin: str) -> subprocess.CompletedProcess[str]
     try:
         # A session of its own: Ctrl-C in a notebook must not leave open whether a pod was created.
         return subprocess.run(
-            command, capture_output=True, text=True, input=stdin, timeout=_ASK_S, check=False, start_new_session=True
+            command,
+            capture_output=True,
+            text=True,
+            errors="replace",
+            input=stdin,
+            timeout=_ASK_S,
+            check=False,
+            start_new_session=True,
         )
     except subprocess.TimeoutExpired:
         raise Unavailable(f"kubectl has no answer after {_ASK_S:.0f} s", f"try `{' '.join(command)}`") from None

@@ -49,6 +49,6 @@ def _offer(found: driver.ListedAccelerator, price: float, taken: Mapping[str, st
 def _run(command: Sequence[str]) -> str:
     """What the driver says; nothing where there is none, or it fails."""
     try:
-        return subprocess.run(command, capture_output=True, text=True, timeout=20, check=True).stdout
+        return subprocess.run(command, capture_output=True, text=True, errors="replace", timeout=20, check=True).stdout
     except (FileNotFoundError, PermissionError, subprocess.SubprocessError):
         return ""

@@ -107,6 +107,7 @@ class SlurmClient:
                 env=self.environment(),
                 capture_output=True,
                 text=True,
+                errors="replace",
                 timeout=ANSWER_S,
                 check=False,
             )

@@ -101,7 +101,9 @@ class SshMachines(KeepingMachines):
         """What the driver of a host says, or why the host cannot be asked."""
         command = [*self._ssh(), host, f"command -v nvidia-smi >/dev/null || exit 0; {shlex.join(driver.QUERY)}"]
         try:
-            done = subprocess.run(command, capture_output=True, text=True, timeout=_ASK_S, check=False)
+            done = subprocess.run(
+                command, capture_output=True, text=True, errors="replace", timeout=_ASK_S, check=False
+            )
         except subprocess.TimeoutExpired:
             return Unavailable(f"{host} does not answer within {_ASK_S:.0f} s", f"try `ssh {host}`")
         if done.returncode == 0:

@@ -67,6 +67,6 @@ def _make(file: Path) -> None:
     if shutil.which("ssh-keygen") is None:
         raise Missing("there is no ssh-keygen", "install the OpenSSH client, e.g. `apt install openssh-client`")
     command = ["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-C", "aiinfra-lab", "-f", str(file)]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    done = subprocess.run(command, capture_output=True, text=True, errors="replace", check=False)
     if done.returncode:
         raise Failed(f"ssh-keygen makes no key: {done.stderr.strip()}", "see that the disk has room, and repeat")

@@ -192,15 +192,14 @@ class Core:
         except OSError as problem:
             self.over = f"its kernel cannot be started: {problem}"
             return
-        for each in self.kernel.sockets.values():
+        for each in self.kernel.handles():
             self.poller.register(each, zmq.POLLIN)
-        self.poller.register(self.kernel.pidfd, zmq.POLLIN)
         self._report(phase="starting", incarnation=incarnation, kernel_pid=self.kernel.process.pid)
 
     def _from_kernel(self, kernel: Kernel, ready: dict[Any, int]) -> None:
         """Write down what it sent. Outputs come before replies: a reply is what says that all is there."""
         for channel in (MessageChannel.IOPUB, MessageChannel.SHELL, MessageChannel.STDIN, MessageChannel.CONTROL):
-            if kernel.sockets[channel] in ready or (channel is MessageChannel.SHELL and kernel.is_holding):
+            if kernel.is_due(channel, ready):
                 for parts in kernel.receive(channel):
                     self._record(channel, parts)
         if kernel.is_heard and self.state.phase == "starting":
@@ -225,7 +224,7 @@ class Core:
         for channel in (MessageChannel.IOPUB, MessageChannel.SHELL):
             for parts in kernel.rest(channel):
                 self._record(channel, parts)
-        for each in (*kernel.sockets.values(), kernel.pidfd):
+        for each in kernel.handles():
             self.poller.unregister(each)
         self.kernel, self.after_end, self.kill_at = None, None, 0.0
         processes.end_descendants(self.spec.spare)

@@ -13,7 +13,7 @@ import subprocess
 import time
 import uuid
 from collections import deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Container, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -111,7 +111,7 @@ class Kernel:
 
     def due_s(self) -> float:
         """Seconds until it is to be asked again, or a reply is kept back no longer."""
-        if self.is_holding:
+        if self._held:
             return _HELD_LOOK_S
         return math.inf if self.is_heard else _ASK_AGAIN_S if self._answers else _ASK_S
 
@@ -142,14 +142,22 @@ class Kernel:
         if channel is MessageChannel.SHELL:
             yield from self._replies()
 
-    @property
-    def is_holding(self) -> bool:
-        """Whether there are replies that `receive` has kept back."""
-        return bool(self._held)
+    def handles(self) -> list[Any]:
+        """What can be read when something is to be done."""
+        return [*self.sockets.values(), self.pidfd, self._pump.stalled]
+
+    def is_due(self, channel: MessageChannel, ready: Container[Any]) -> bool:
+        """Whether `receive` is to be called: something has come, a reply is kept back, or an output is so large that
+        only a part of it may come until it is seen that nothing whole is there."""
+        if channel is MessageChannel.IOPUB and self._pump.stalled in ready:
+            return True
+        return self.sockets[channel] in ready or (channel is MessageChannel.SHELL and bool(self._held))
 
     def rest(self, channel: MessageChannel) -> Iterator[list[bytes]]:
         """All that has come by a channel of a kernel that has ended."""
-        while self.sockets[channel].poll(_REST_MS):
+        passed = -1
+        while self.sockets[channel].poll(_REST_MS) or (channel is MessageChannel.IOPUB and passed < self._pump.passed):
+            passed = self._pump.passed
             yield from self.receive(channel)
         if channel is MessageChannel.SHELL:
             yield from self._replies(is_all=True)

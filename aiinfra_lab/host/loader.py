@@ -24,18 +24,36 @@ def read(count: int) -> bytes:
     return data
 
 
+LIST = "files"
+
+
+def is_whole(folder: Path) -> bool:
+    """Whether all is there: what cleans a cache by age takes files, and leaves folders."""
+    try:
+        names = (folder / LIST).read_text().splitlines()
+    except OSError:
+        return False
+    return all((folder / name).exists() for name in names)
+
+
 def place(root: Path, digest: str) -> Path:
     """The folder with the files, which are fetched once."""
     folder = root / f"host-{digest}"
-    if not folder.is_dir():
+    if not is_whole(folder):
         os.write(1, b"?")
         files = read(int.from_bytes(read(4), "big"))
         root.mkdir(0o700, parents=True, exist_ok=True)
         aside = Path(tempfile.mkdtemp(prefix=".host-", dir=root))
-        zipfile.ZipFile(io.BytesIO(files)).extractall(aside)
+        with zipfile.ZipFile(io.BytesIO(files)) as packed:
+            packed.extractall(aside)
+            (aside / LIST).write_text("\n".join(packed.namelist()))
         try:
             aside.rename(folder)
-        except OSError:  # another one was first
+        except OSError:  # another one was first, or a part of it is there
+            for path in [each for each in aside.rglob("*") if each.is_file()]:
+                target = folder / path.relative_to(aside)
+                target.parent.mkdir(parents=True, exist_ok=True)
+                path.replace(target)
             shutil.rmtree(aside)
     os.write(1, b"!")
     return folder

@@ -19,7 +19,9 @@ _AGAIN_S = 0.02
 
 
 class Pump(threading.Thread):
-    """source: the kernel's unix socket, which may not be there yet. path: of the one to connect to instead."""
+    """source: the kernel's unix socket, which may not be there yet. path: of the one to connect to instead. stalled: a
+    file descriptor that can be read while it waits for its reader; then nothing whole may be there, in the middle of a
+    message that is larger than all that may wait. passed: bytes, so far."""
 
     def __init__(self, source: str, path: str) -> None:
         super().__init__(daemon=True)
@@ -27,20 +29,21 @@ class Pump(threading.Thread):
         self._listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
         self._listener.bind(path)
         self._listener.listen(1)
-        self._until, self._passed = AHEAD_BYTES, 0  # how far it may go, and has gone
-        self._is_stalled = self._is_closed = False
+        self._until, self.passed = AHEAD_BYTES, 0  # how far it may go, and has gone
+        self._is_stalled = self._is_closed = self._is_shown = False
+        self.stalled, self._stall = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
         self._wakeup, self._wake = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
         self.start()
 
     def has_read(self, size: int) -> None:
         """A part of so many bytes was read."""
         self._until += size + (2 if size < 256 else 9)  # the frame around it, by the protocol of zmq
-        if self._is_stalled and self._until - self._passed > AHEAD_BYTES // 2:
+        if self._is_stalled and self._until - self.passed > AHEAD_BYTES // 2:
             self._ring()
 
     def has_read_all(self) -> None:
         """Nothing whole is left to be read: one message may be larger than all that may wait."""
-        self._until = self._passed + AHEAD_BYTES
+        self._until = self.passed + AHEAD_BYTES
         if self._is_stalled:
             self._ring()
 
@@ -49,7 +52,7 @@ class Pump(threading.Thread):
         self._is_closed = True
         self._ring()
         self.join()
-        for each in (self._wakeup, self._wake):
+        for each in (self._wakeup, self._wake, self.stalled, self._stall):
             os.close(each)
 
     def run(self) -> None:
@@ -86,12 +89,15 @@ class Pump(threading.Thread):
                 data = kernel.recv(_PIECE_BYTES)
                 is_there = bool(data)  # else it has ended; what it has sent is still to be read
                 reader.sendall(data)
-                self._passed += len(data)
+                self.passed += len(data)
 
     def _may(self) -> bool:
         """Whether it may go on. Whoever reads looks at the flag after it has read."""
         self._is_stalled = True
-        self._is_stalled = self._passed >= self._until
+        self._is_stalled = self.passed >= self._until
+        if self._is_stalled is not self._is_shown:
+            self._is_shown = not self._is_shown
+            os.write(self._stall, b".") if self._is_shown else os.read(self.stalled, 1)
         return not self._is_stalled
 
     def _ring(self) -> None:

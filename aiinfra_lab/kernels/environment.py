@@ -203,7 +203,9 @@ def _uv(words: Sequence[str], folder: Path, source: Path) -> str:
     if not uv:
         raise Missing(f"{source.name} is read by uv, which is not installed here", "install it: `pip install uv`")
     command = [uv, *words]
-    done = subprocess.run(command, cwd=folder, stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False)
+    done = subprocess.run(
+        command, cwd=folder, stdin=subprocess.DEVNULL, capture_output=True, text=True, errors="replace", check=False
+    )
     if done.returncode:
         raise Failed(f"{source} cannot be resolved: {_last_lines(done.stderr)}", _fix(done.stderr))
     return done.stdout

@@ -52,6 +52,11 @@ def test_an_accelerator_whose_memory_the_driver_cannot_tell_is_offered(machines,
     assert [(offer.gpu, offer.memory_gib) for offer in machines.offers()] == [("cpu", None), ("GB10", None)]
 
 
+def test_names_that_are_no_utf_8_hide_no_accelerator(machines, two_cards, tmp_path):
+    (tmp_path / "bin" / "nvidia-smi").write_bytes(b"#!/bin/sh\nprintf 'GPU-1, NVIDIA A10G\\351, 100\\n'\n")
+    assert [offer.device for offer in machines.offers()] == ["", "GPU-1"]
+
+
 def test_the_drivers_accelerators_are_offered(machines, two_cards):
     found = [(offer.gpu, offer.memory_gib, offer.device) for offer in machines.offers()]
     assert found == [("cpu", None, ""), ("A10G", 22.5, "GPU-1"), ("A100-SXM4-80GB", 80.0, "GPU-2")]

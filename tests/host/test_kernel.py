@@ -98,6 +98,31 @@ def test_all_that_a_kernel_has_sent_is_there_once_it_has_ended(begin):
     assert len([*kernel.rest(MessageChannel.SHELL)]) == 1
 
 
+LARGE = "publish('large', 'a', text='x' * 90_000_000); publish('next', 'a')"
+
+
+def test_an_output_larger_than_what_may_wait_comes_without_anybody_asking(begin):
+    kernel = begin(f"{LARGE}; time.sleep(600)")
+    poller, found = zmq.Poller(), []
+    for each in kernel.handles():
+        poller.register(each, zmq.POLLIN)
+
+    def wait() -> bool:
+        ready = dict(poller.poll(10_000))
+        assert ready
+        if kernel.is_due(MessageChannel.IOPUB, ready):
+            found.extend(parts[0] for parts in kernel.receive(MessageChannel.IOPUB))
+        return found == [b"large", b"next"]
+
+    until(wait)
+
+
+def test_a_large_output_of_a_kernel_that_has_ended_is_there(begin):
+    kernel = begin(f"{LARGE}; out.close(); context.term()")
+    kernel.process.wait(1) if kernel.process.poll() is not None else time.sleep(1.0)
+    assert [parts[0] for parts in kernel.rest(MessageChannel.IOPUB)] == [b"large", b"next"]
+
+
 def _is_heard(kernel: Kernel) -> bool:
     kernel.ask()
     for channel in (MessageChannel.CONTROL, MessageChannel.IOPUB, MessageChannel.SHELL):

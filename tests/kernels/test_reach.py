@@ -97,6 +97,19 @@ def test_what_was_left_by_a_core_that_ended_alone_arrives_with_its_end(far, tmp_
     assert (far.lines(), far.state.why) == (list(range(20)), "deadline")
 
 
+def test_files_of_the_host_that_a_cleaner_took_from_its_cache_are_there_again(tmp_path):
+    cache = tmp_path / "cache"
+    reach = CommandReach(["env", f"XDG_CACHE_HOME={cache}"], str(tmp_path / "host"), shell=False, python=sys.executable)
+    reach.serve("sync", str(tmp_path / "project")).close()
+    taken = [each for each in cache.rglob("*.py") if each.name != "__main__.py"]
+    for each in taken:
+        each.unlink()
+    stream = reach.serve("sync", str(tmp_path / "project"))
+    until(lambda: all(each.exists() for each in taken) or stream.problem())
+    stream.close()
+    assert [each for each in taken if not each.exists()] == []
+
+
 def test_a_restart_is_heard_and_what_was_sent_meanwhile_goes_to_the_new_kernel(far):
     far.execute("x = 1")
     far.until(lambda: far.replies)

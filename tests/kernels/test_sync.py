@@ -363,7 +363,7 @@ def test_a_host_whose_folder_cannot_be_made_says_so(both: TwoSides) -> None:
         both.sync()
 
 
-@pytest.mark.parametrize("damage", ["[]", "{", '{"a": 5}', '{"a": [1, 2]}', '{"a": null}'])
+@pytest.mark.parametrize("damage", ["[]", "{", '{"a": 5}', '{"a": [1, 2]}', '{"a": null}', "[" * 100_000])
 def test_a_damaged_cache_only_costs_reading(synced: TwoSides, damage: str) -> None:
     (synced.state / "cache.json").write_text(damage)
     (synced.far / ".aiinfra/sync/cache.json").write_text(damage)

@@ -9,6 +9,7 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
+from aiinfra_lab.errors import UsageProblem
 from aiinfra_lab.host.sync.tree import Tree
 from aiinfra_lab.kernels.sync.ignore import Ignore
 
@@ -55,6 +56,7 @@ def by_us(folder: Path) -> set[str]:
 @example(paths=["a/b/c.pyz", "a/d.log", "d.log"], rules=["*.log", "!a/"], nested=["!d.log"])
 @example(paths=["a/b", "a/ab", "b"], rules=["a/**", "!a/b"], nested=[])
 @example(paths=["a/b", "a/ab", "b"], rules=["/*", "!/a"], nested=[])
+@example(paths=["a/b", "b"], rules=["[z-a]*", "b"], nested=[])
 def test_it_takes_what_git_takes(paths: list[str], rules: list[str], nested: list[str]) -> None:
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
@@ -93,6 +95,16 @@ def test_a_rule_may_take_back_what_is_left_out_anyway_but_never_our_own(both: Tw
     both.sync()
     assert set(tree(both.far)) == {"node_modules", "node_modules/a.js"}
     assert not (both.far / ".aiinfra/x").exists()
+
+
+@pytest.mark.parametrize("kind", ["a link", "no file"])
+def test_rules_that_cannot_be_read_are_an_error_and_nothing_goes(both: TwoSides, kind: str) -> None:
+    write(both.near / "src/secret", "x")
+    rules = both.near / "src/.aiinfraignore"
+    rules.symlink_to("/etc/hosts") if kind == "a link" else rules.mkdir()
+    with pytest.raises(UsageProblem, match=f"src/.aiinfraignore is {kind}: its rules are not read"):
+        both.sync()
+    assert tree(both.far) == {}
 
 
 def test_one_character_is_one_whatever_its_bytes_are(both: TwoSides) -> None:

@@ -55,7 +55,7 @@ class _Host:
             os.close(self.lock)
 
     def _load(self, name: str) -> dict[str, Any]:
-        with contextlib.suppress(OSError, ValueError):
+        with contextlib.suppress(OSError, ValueError, RecursionError):  # damaged, or nested too deep
             file = os.open(name, FILE, dir_fd=self.area)
             with os.fdopen(file, "rb") as stream:
                 found = json.load(stream)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import re
+import stat
 from collections.abc import Iterable
 from typing import Any
 
@@ -12,6 +13,7 @@ from pathspec import GitIgnoreSpec
 from pathspec.patterns.gitignore import GitIgnorePatternError
 
 from ... import files
+from ...errors import UsageProblem
 from ...host.sync.entries import Rules
 from ...host.sync.handles import FILE
 
@@ -38,6 +40,10 @@ class Ignore:
     def read(self, folder: str, handle: int) -> None:
         """Take the rules of a folder that is about to be looked through."""
         with contextlib.suppress(FileNotFoundError):
+            kind = os.stat(NAME, dir_fd=handle, follow_symlinks=False).st_mode
+            if not stat.S_ISREG(kind):
+                what = f"{folder}{NAME} is {'a link' if stat.S_ISLNK(kind) else 'no file'}: its rules are not read"
+                raise UsageProblem(f"{what}, and nothing is synced without them", "make it a file")
             file = os.open(NAME, FILE, dir_fd=handle)
             with os.fdopen(file, "rb") as stream:
                 lines = stream.read(_MOST_BYTES).decode(errors="surrogateescape").replace("\r\n", "\n").split("\n")
@@ -49,7 +55,7 @@ def _rules(lines: Iterable[str]) -> list[list[Any]]:
     """[ignores, expression] of each line that is a rule; of one that is none there is nothing to obey, as in git."""
     found = []
     for line in lines:
-        with contextlib.suppress(GitIgnorePatternError):
+        with contextlib.suppress(GitIgnorePatternError, re.error):  # as of a range that ends before it begins
             found += [(each.include, each.regex) for each in GitIgnoreSpec.from_lines([line]).patterns]
     return [[ignores, _of_whole_paths(regex.pattern)] for ignores, regex in found if regex is not None]
 

@@ -121,9 +121,9 @@ def has_device(device: str) -> bool:
     """Whether this machine has that accelerator."""
     import torch
 
-    kind, _, number = device.partition(":")
-    count = getattr(getattr(torch, kind, None), "device_count", None)
-    return count is not None and int(number or 0) < count()
+    where = torch.device(device)
+    count = getattr(getattr(torch, where.type, None), "device_count", None)
+    return count is not None and (where.index or 0) < count()
 
 
 def _span_of(tensor: Any, compact: Callable[[], Any]) -> MemorySpan:
