@@ -5,6 +5,7 @@ import ipaddress
 import os
 import signal
 import socket
+import sqlite3
 import sys
 import tempfile
 import threading
@@ -152,6 +153,35 @@ def _tables_keep_the_rules() -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(Table, "__post_init__", checked)
         yield
+
+
+@pytest.fixture(autouse=True, scope="session")
+def _mlflow_migrates_once(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """MLflow's migrations, a second of a core for a new database, make one here: the others are copies of it."""
+    from aiinfra_lab.train import mlflow
+
+    first, made = tmp_path_factory.mktemp("mlflow") / "mlflow.db", mlflow.tracking_uri
+
+    def tracking_uri() -> str:
+        uri = made()
+        path = Path(uri.removeprefix("sqlite:///"))
+        if path.is_file() and path.stat().st_size == 0:
+            if not first.exists():
+                _migrate(first)
+            # As a transaction of SQLite, and not as a file: somebody else may open it now.
+            with contextlib.closing(sqlite3.connect(first)) as source, contextlib.closing(sqlite3.connect(path)) as to:
+                source.backup(to)
+        return uri
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(mlflow, "tracking_uri", tracking_uri)
+        yield
+
+
+def _migrate(path: Path) -> None:
+    from mlflow import MlflowClient
+
+    MlflowClient(tracking_uri=f"sqlite:///{path}").search_experiments()
 
 
 @pytest.fixture(autouse=True)
