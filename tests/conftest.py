@@ -1,6 +1,8 @@
 """What every test gets: a workspace of its own, nothing of it alive afterwards, and no word to the outside."""
 
 import contextlib
+import copy
+import functools
 import ipaddress
 import os
 import signal
@@ -182,6 +184,35 @@ def _migrate(path: Path) -> None:
     from mlflow import MlflowClient
 
     MlflowClient(tracking_uri=f"sqlite:///{path}").search_experiments()
+
+
+@pytest.fixture(autouse=True, scope="session")
+def _torch_lists_its_operations_once() -> Iterator[None]:
+    """For each network that it exports, torch describes its 2,700 operations anew: most of the time of a small one."""
+    if "torch" not in sys.modules:
+        yield
+        return
+    import torch
+
+    export, patch = torch.onnx.export, pytest.MonkeyPatch()
+
+    def export_quickly(*arguments: Any, **options: Any) -> Any:
+        from torch.onnx._internal.exporter._registration import ONNXRegistry
+
+        listed = functools.cache(ONNXRegistry.from_torchlib)
+
+        def copy_of(*version: int, **opset_version: int) -> ONNXRegistry:
+            found = copy.copy(listed(*version, **opset_version))
+            found.functions = {name: [*each] for name, each in found.functions.items()}
+            return found
+
+        patch.setattr(ONNXRegistry, "from_torchlib", staticmethod(copy_of))
+        patch.setattr(torch.onnx, "export", export)
+        return export(*arguments, **options)
+
+    patch.setattr(torch.onnx, "export", export_quickly)
+    yield
+    patch.undo()
 
 
 @pytest.fixture(autouse=True)
