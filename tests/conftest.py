@@ -1,10 +1,13 @@
 """What every test gets: a workspace of its own, nothing of it alive afterwards, and no word to the outside."""
 
 import contextlib
+import copy
+import functools
 import ipaddress
 import os
 import signal
 import socket
+import sqlite3
 import sys
 import tempfile
 import threading
@@ -152,6 +155,64 @@ def _tables_keep_the_rules() -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(Table, "__post_init__", checked)
         yield
+
+
+@pytest.fixture(autouse=True, scope="session")
+def _mlflow_migrates_once(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """MLflow's migrations, a second of a core for a new database, make one here: the others are copies of it."""
+    from aiinfra_lab.train import mlflow
+
+    first, made = tmp_path_factory.mktemp("mlflow") / "mlflow.db", mlflow.tracking_uri
+
+    def tracking_uri() -> str:
+        uri = made()
+        path = Path(uri.removeprefix("sqlite:///"))
+        if path.is_file() and path.stat().st_size == 0:
+            if not first.exists():
+                _migrate(first)
+            # As a transaction of SQLite, and not as a file: somebody else may open it now.
+            with contextlib.closing(sqlite3.connect(first)) as source, contextlib.closing(sqlite3.connect(path)) as to:
+                source.backup(to)
+        return uri
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(mlflow, "tracking_uri", tracking_uri)
+        yield
+
+
+def _migrate(path: Path) -> None:
+    from mlflow import MlflowClient
+
+    MlflowClient(tracking_uri=f"sqlite:///{path}").search_experiments()
+
+
+@pytest.fixture(autouse=True, scope="session")
+def _torch_lists_its_operations_once() -> Iterator[None]:
+    """For each network that it exports, torch describes its 2,700 operations anew: most of the time of a small one."""
+    if "torch" not in sys.modules:
+        yield
+        return
+    import torch
+
+    export, patch = torch.onnx.export, pytest.MonkeyPatch()
+
+    def export_quickly(*arguments: Any, **options: Any) -> Any:
+        from torch.onnx._internal.exporter._registration import ONNXRegistry
+
+        listed = functools.cache(ONNXRegistry.from_torchlib)
+
+        def copy_of(*version: int, **opset_version: int) -> ONNXRegistry:
+            found = copy.copy(listed(*version, **opset_version))
+            found.functions = {name: [*each] for name, each in found.functions.items()}
+            return found
+
+        patch.setattr(ONNXRegistry, "from_torchlib", staticmethod(copy_of))
+        patch.setattr(torch.onnx, "export", export)
+        return export(*arguments, **options)
+
+    patch.setattr(torch.onnx, "export", export_quickly)
+    yield
+    patch.undo()
 
 
 @pytest.fixture(autouse=True)

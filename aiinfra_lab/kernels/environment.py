@@ -140,7 +140,8 @@ def skew(ours: Mapping[str, str], theirs: Mapping[str, str]) -> list[Skew]:
 
 def installed() -> dict[str, str]:
     """Package → version of what is installed here."""
-    return {item.metadata["Name"]: item.version for item in distributions() if item.metadata["Name"]}
+    # Each `metadata`, and each `version`, reads the file of a package anew.
+    return {about["Name"]: about["Version"] for about in (each.metadata for each in distributions()) if about["Name"]}
 
 
 def packages_of(text: str, file: str = _REQUIREMENTS) -> dict[str, str]:

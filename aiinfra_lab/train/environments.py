@@ -56,7 +56,8 @@ Pins = Mapping[str, str]
 
 def installed() -> str:
     """The packages that are installed here with their versions, one a line."""
-    found = {item.metadata["Name"]: item.version for item in distributions() if item.metadata["Name"]}
+    # Each `metadata`, and each `version`, reads the file of a package anew.
+    found = {about["Name"]: about["Version"] for about in (each.metadata for each in distributions()) if about["Name"]}
     return "".join(f"{name}=={number}\n" for name, number in sorted(found.items(), key=lambda item: item[0].lower()))
 
 

@@ -78,6 +78,7 @@ def contracts() -> set[str]:
     return {name for name in names if name.endswith("Contract")}
 
 
+@pytest.mark.slow  # every contract's suite in two processes of a stranger's: half a minute
 def test_every_suite_runs_without_this_repositorys_tests(environment, tmp_path):
     package, site = tmp_path / "lab-template", tmp_path / "site"
     shutil.copytree(TEMPLATE, package)

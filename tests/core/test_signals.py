@@ -1,6 +1,7 @@
 """SIGTERM and SIGHUP to what works in its own process: its end is written, its children end, its exit code says why."""
 
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -17,6 +18,9 @@ from aiinfra_lab.errors import Interrupted
 from aiinfra_lab.jobs import process
 from aiinfra_lab.store import open_store
 from tests.conftest import PATIENCE_S, end, until
+from tests.train.conftest import empty_mlflow
+
+__all__ = ["empty_mlflow"]
 
 # It starts a process of its own session, as a server under test would be, and never ends.
 CODE = """
@@ -35,8 +39,10 @@ def cli(*words: str) -> subprocess.Popen[str]:
 
 
 @pytest.fixture
-def child(workspace: Path) -> Iterator[Path]:
+def child(workspace: Path, empty_mlflow: Path) -> Iterator[Path]:
     """The file into which CODE writes its child's pid; that is gone afterwards."""
+    (workspace / ".aiinfra" / "mlflow").mkdir(parents=True)
+    shutil.copy(empty_mlflow, workspace / ".aiinfra" / "mlflow")
     (workspace / "code.py").write_text(CODE)
     path = workspace / "child"
     yield path

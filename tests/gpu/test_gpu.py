@@ -217,8 +217,8 @@ def test_a_stop_that_the_store_does_not_take_is_seen_by_whoever_looks(workspace,
 
     job = jobs.prepare("gpu:trainer", ["true"])
     open_store().commit([job])
-    monkeypatch.setattr(jobs, "launch", lambda: None)
     with monkeypatch.context() as patch:
+        patch.setattr(jobs, "launch", lambda: None)
         patch.setattr(type(open_store()), "commit", refuse)
         jobs.cancel(job.name)
     assert jobs.poll(job.name).stop_requested_at is not None

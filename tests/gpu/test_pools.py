@@ -143,12 +143,12 @@ def test_any_other_session_is_given_back_as_it_is(workspace):
 
 
 def test_one_that_somebody_works_in_is_not_ended(workspace):
-    gpu.start("sweep", max_=1, idle="6s")
+    gpu.start("sweep", max_=1, idle="4s")
     sent("pass").result(PATIENCE_S)
     kernel = sessions.kernel_of("sweep-1")
-    own = send_off(lambda: kernels.execute(kernel, "import time; time.sleep(20)", lambda _: None))
+    own = send_off(lambda: kernels.execute(kernel, "import time; time.sleep(12)", lambda _: None))
     becomes(lambda: any(each.work for each in show().members))
-    until_at = time.time() + 12
+    until_at = time.time() + 8
     while time.time() < until_at:
         assert show().members[0].state == "running"
         time.sleep(0.5)

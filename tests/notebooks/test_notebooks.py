@@ -56,9 +56,13 @@ def test_the_last_step_finds_nothing_there_and_prepares_small_inputs(example):
     passes_alone(example, FIRST)
 
 
-def test_what_ten_million_requests_a_day_would_cost_is_forecast_alone_and_under_papermill(example, tmp_path):
+@pytest.mark.slow  # two load tests of ten seconds, which the same notebook makes under papermill below
+def test_the_costs_are_forecast_alone(example):
     done = pytest_of(example / "notebooks" / f"{COST}.ipynb")
     assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-2000:]
+
+
+def test_what_ten_million_requests_a_day_would_cost_is_forecast_under_papermill(example, tmp_path):
     cells = executed(COST, tmp_path)
     texts = [output["data"]["text/plain"] for cell in cells for output in cell.get("outputs", ()) if "data" in output]
     forecasts = [text for text in texts if text.startswith("Forecast deploy:delay")]

@@ -97,7 +97,7 @@ def context(tmp_path: Path):
 
 @pytest.fixture(scope="session")
 def empty_mlflow(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """MLflow's database as MLflow makes it on first use, which takes it over a second."""
+    """MLflow's database as MLflow makes it on first use."""
     from aiinfra_lab.train.mlflow import client, tracking_uri
 
     home = tmp_path_factory.mktemp("mlflow")
