@@ -15,7 +15,7 @@ from ...host.sync.entries import TreeEntry, same
 _FILE, _CACHE = "state.json", "cache.json"
 _VERSION = 1
 # That nothing is remembered is safe: what differs is kept twice then.
-_DAMAGED = (OSError, ValueError, RecursionError, TypeError, KeyError, RecursionError)
+_DAMAGED = (OSError, ValueError, TypeError, KeyError, RecursionError)
 
 
 @dataclass(slots=True)
