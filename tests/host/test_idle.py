@@ -12,7 +12,7 @@ import pytest
 
 from aiinfra_lab.host import idle
 from aiinfra_lab.host.idle import CpuTime, IdleWatch, others
-from tests.conftest import PATIENCE_S
+from tests.conftest import PATIENCE_S, until
 
 # Of a process of its own: what is below it are the kernel's processes, for it.
 LOOKING = """
@@ -98,6 +98,7 @@ def copying(tmp_path) -> Iterator[None]:
     program = tmp_path / "here" / "sftp-server"
     shutil.copy(shutil.which("sleep") or "/bin/sleep", program)
     process = subprocess.Popen([program, "300"])
+    until(lambda: Path(f"/proc/{process.pid}/cmdline").read_bytes())  # it has none while it begins
     yield
     process.kill()
     process.wait()
