@@ -98,8 +98,8 @@ outside: list[str] = []
 
 @pytest.hookimpl(optionalhook=True)
 def pytest_xdist_auto_num_workers(config: pytest.Config) -> int:
-    """One more than cores: much of a test is waiting for a process, a browser or a clock."""
-    return len(os.sched_getaffinity(0)) + 1
+    """Two for each core: much of a test is waiting for a process, a browser or a clock."""
+    return 2 * len(os.sched_getaffinity(0))
 
 
 @pytest.hookimpl(optionalhook=True)

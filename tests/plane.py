@@ -54,7 +54,12 @@ case "$1 $2" in
     echo $! >/run/timer
     ;;
 "restart ssh")
-    [ ! -f /run/sshd.pid ] || kill "$(cat /run/sshd.pid)"
+    # Until it is gone, as systemd waits: a listener that is there still keeps the next one from its port.
+    if [ -f /run/sshd.pid ]; then
+        old=$(cat /run/sshd.pid)
+        kill "$old"
+        while grep -q . "/proc/$old/cmdline" 2>/dev/null; do sleep 0.02; done
+    fi
     {sshd} -f /dev/null -o PidFile=/run/sshd.pid -o UsePAM=no -o PermitRootLogin=prohibit-password \\
         -o AuthorizedKeysFile=%h/.ssh/authorized_keys -o StrictModes=no {options}
     ;;
