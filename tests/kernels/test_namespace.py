@@ -112,6 +112,15 @@ def test_a_tensor_whose_accelerator_is_not_there_is_back_in_memory_and_named(bot
     assert both.printed == "[1.0, 1.0] cpu\n"
 
 
+def test_a_tensor_of_an_accelerator_that_torch_there_does_not_know_costs_no_other_name(both):
+    both.save(
+        "import torch\nx, y = torch.ones(2), 1\n"
+        "from aiinfra_lab.kernels.values import arrays\narrays._device = lambda _: 'nonsense:9'\ndel arrays"
+    )
+    assert both.restore("print(y)").startswith("2 of 3 names are back; could not be put back: `x` (")
+    assert both.printed == "1\n"
+
+
 def test_imports_come_by_name_and_what_ipython_has_set_does_not(both):
     both.save("import os.path as p, numpy as np\nfrom math import sqrt\n_mine = 1")
     assert both.restore("print(p.join('a', 'b'), np.pi, sqrt(4), _mine)") == "4 of 4 names are back"

@@ -229,7 +229,8 @@ class _Restored:
                 with self._noting(names):
                     self._set(unpack(_part(file, length), pickles=True, to_devices=True))
             for name, devices in head["devices"].items():
-                if gone := [each for each in devices if not has_device(each)]:
+                # Of what is not back nobody knows: there may be no torch to ask.
+                if name in self.back and (gone := [each for each in devices if not has_device(each)]):
                     why = f"it is in the processor's memory: there is no {', '.join(gone)}"
                     changed[name] = " and ".join(filter(None, [changed.get(name), why]))
             self.changed = {name: why for name, why in changed.items() if name in self.back}
