@@ -501,6 +501,8 @@ def test_a_new_connection_takes_the_place_of_the_longest_idle_and_of_no_busy_one
 @pytest.mark.parametrize("head", [b"", b"GET /slow HTTP/1.1\r\nhost"], ids=["idle", "slow"])
 def test_health_is_answered_while_all_connections_and_the_reserve_are_taken(monkeypatch, head):
     monkeypatch.setattr(protocol, "MAX_CONNECTIONS", 20)
+    monkeypatch.setattr(protocol, "HEAD_S", PATIENCE_S)  # nothing goes for its slowness, however slow this machine is
+    monkeypatch.setattr(protocol, "RESERVED_S", PATIENCE_S)
     running = Running()
     with contextlib.ExitStack() as stack:
 
