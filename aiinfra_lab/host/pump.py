@@ -21,7 +21,8 @@ _AGAIN_S = 0.02
 class Pump(threading.Thread):
     """source: the kernel's unix socket, which may not be there yet. path: of the one to connect to instead. stalled: a
     file descriptor that can be read while it waits for its reader; then nothing whole may be there, in the middle of a
-    message that is larger than all that may wait. passed: bytes, so far."""
+    message that is larger than all that may wait. passed: bytes, so far. has_ended: whether that is all there will be,
+    and until it is connected."""
 
     def __init__(self, source: str, path: str) -> None:
         super().__init__(daemon=True)
@@ -31,6 +32,7 @@ class Pump(threading.Thread):
         self._listener.listen(1)
         self._until, self.passed = AHEAD_BYTES, 0  # how far it may go, and has gone
         self._is_stalled = self._is_closed = self._is_shown = False
+        self.has_ended = True
         self.stalled, self._stall = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
         self._wakeup, self._wake = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
         self.start()
@@ -56,14 +58,21 @@ class Pump(threading.Thread):
             os.close(each)
 
     def run(self) -> None:
-        with self._listener, contextlib.suppress(OSError):
-            if not self._is_readable(self._listener):
-                return
-            reader, _ = self._listener.accept()
-            with reader, socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as kernel:
-                while kernel.connect_ex(self._source) and not self._is_closed:
-                    select.select([self._wakeup], [], [], _AGAIN_S)
-                self._pass(reader, kernel)
+        try:
+            with self._listener, contextlib.suppress(OSError):
+                self._serve()
+        finally:
+            self.has_ended = True
+
+    def _serve(self) -> None:
+        if not self._is_readable(self._listener):
+            return
+        reader, _ = self._listener.accept()
+        with reader, socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as kernel:
+            while kernel.connect_ex(self._source) and not self._is_closed:
+                select.select([self._wakeup], [], [], _AGAIN_S)
+            self.has_ended = False
+            self._pass(reader, kernel)
 
     def _pass(self, reader: socket.socket, kernel: socket.socket) -> None:
         poller = select.poll()
@@ -90,6 +99,7 @@ class Pump(threading.Thread):
                 is_there = bool(data)  # else it has ended; what it has sent is still to be read
                 reader.sendall(data)
                 self.passed += len(data)
+                self.has_ended = not is_there
 
     def _may(self) -> bool:
         """Whether it may go on. Whoever reads looks at the flag after it has read."""

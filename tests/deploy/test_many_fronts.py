@@ -103,7 +103,7 @@ class Endpoint:
     def pids(self) -> list[int]:
         """The processes of further fronts."""
         children = Path(f"/proc/{self.process.pid}/task").glob("*/children")
-        pids = [int(pid) for path in children for pid in path.read_text().split()]
+        pids = [int(pid) for path in children for pid in content_of(path).split()]
         return [pid for pid in pids if b"front_process" in command_of(pid)]
 
     def is_with(self, connection, pid: int) -> bool:
@@ -111,7 +111,7 @@ class Endpoint:
         ours, theirs = (f"{connection.sock.getsockname()[1]:04X}", f"{self.record.port:04X}")
         rows = [line.split() for line in Path("/proc/net/tcp").read_text().splitlines()[1:]]
         [inode] = [row[9] for row in rows if row[1].endswith(f":{theirs}") and row[2].endswith(f":{ours}")]
-        return f"socket:[{inode}]" in {str(path.readlink()) for path in Path(f"/proc/{pid}/fd").iterdir()}
+        return f"socket:[{inode}]" in map(target_of, Path(f"/proc/{pid}/fd").iterdir())
 
     def requests(self, connection) -> int:
         """How many a front's metrics say were predicted."""
@@ -124,15 +124,26 @@ class Endpoint:
         while left:
             found.add(pid := left.pop())
             for path in Path(f"/proc/{pid}/task").glob("*/children"):
-                with contextlib.suppress(OSError):
-                    left += map(int, path.read_text().split())
+                left += map(int, content_of(path).split())
         return found
 
 
-def command_of(pid: int) -> bytes:
+def content_of(path: Path) -> bytes:
+    """Of a file below /proc; nothing of a process or a thread that has ended."""
     with contextlib.suppress(OSError):
-        return Path(f"/proc/{pid}/cmdline").read_bytes()
+        return path.read_bytes()
     return b""
+
+
+def target_of(path: Path) -> str:
+    """What an open file of a process is; nothing when it was closed meanwhile."""
+    with contextlib.suppress(OSError):
+        return str(path.readlink())
+    return ""
+
+
+def command_of(pid: int) -> bytes:
+    return content_of(Path(f"/proc/{pid}/cmdline"))
 
 
 def is_gone(pid: int) -> bool:

@@ -12,6 +12,7 @@ import zmq
 
 from aiinfra_lab.host.frames import MessageChannel
 from aiinfra_lab.host.kernel import DELIMITER, Kernel
+from aiinfra_lab.host.pump import Pump
 from aiinfra_lab.host.spec import HostSpec
 from aiinfra_lab.kernels import kernel_argv
 from tests.conftest import until
@@ -92,10 +93,21 @@ def test_code_that_ended_its_kernel_at_once_is_known(begin):
 
 
 def test_all_that_a_kernel_has_sent_is_there_once_it_has_ended(begin):
-    kernel = begin("for n in range(500): publish('stream', 'a')\nreply('a')")
+    # Whoever ends without that may take along what zmq has not sent yet.
+    kernel = begin(
+        "for n in range(500): publish('stream', 'a')\nreply('a'); out.close(); shell.close(); context.term()"
+    )
     kernel.process.wait()
     assert len([*kernel.rest(MessageChannel.IOPUB)]) == 500
     assert len([*kernel.rest(MessageChannel.SHELL)]) == 1
+
+
+def test_what_is_passed_on_late_is_there_too(begin, monkeypatch):
+    may = Pump._may
+    monkeypatch.setattr(Pump, "_may", lambda pump: time.sleep(0.1) or may(pump))
+    kernel = begin("publish('stream', 'a'); out.close(); shell.close(); context.term()")
+    kernel.process.wait()
+    assert len([*kernel.rest(MessageChannel.IOPUB)]) == 1
 
 
 LARGE = "publish('large', 'a', text='x' * 90_000_000); publish('next', 'a')"
