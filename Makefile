@@ -75,13 +75,13 @@ check: env front  ## what needs no running: ruff, mypy, tsc, structure, help and
 	cd widgets && npx --no-install tsc --noEmit
 	$(PYTEST) -q tests/structure
 
-test: env tools check  ## the tests side by side
-	$(PYTEST) -m "not slow" --ignore=tests/structure
+test: env tools check  ## the tests side by side; what fails runs once more, alone
+	.ci/tests -m "not slow" --ignore=tests/structure
 	@$(TOOK) loop.6 $(BEGAN)
 
 test-slow: env tools front  ## the tests that need engines or environments of their own, at most 45 minutes
-	$(PYTEST) -m slow -n 0 --ignore=tests/gpu
-	$(PYTEST) -m slow -n 4 tests/gpu  # these mostly wait, for machines that boot and for deadlines
+	.ci/tests -m slow -n 0 --ignore=tests/gpu
+	.ci/tests -m slow -n 4 tests/gpu  # these mostly wait, for machines that boot and for deadlines
 
 # ---- figures and pictures ----
 
