@@ -389,6 +389,11 @@ class Noun(Generic[B]):
         """How its last check ended: good, bad or cannot tell; empty when it has a state instead, or was not checked."""
         return ""
 
+    def digest(self, record: Record[Any]) -> str:
+        """What stands for its content: the same for two versions with the same content alone. Empty of what lives, and
+        of what is more than its record and files hold."""
+        return ""
+
     def names(self) -> Sequence[str]:
         """What may be written where a thing of it is wanted: names and, where there are any, their versions."""
         names: dict[str, None] = {}
@@ -403,10 +408,8 @@ class Noun(Generic[B]):
         return []
 
     def beginning(self, starts: str, most: int, *, is_live: bool = False) -> Sequence[str]:
-        """Of `names` what begins so, for completion: quick, at most so many labels, the last made first.
-
-        is_live: only what has not ended, as far as its record tells
-        """
+        """Of `names` what begins so, for completion: quick, at most so many labels, the last made first. is_live: only
+        what has not ended, as far as its record tells."""
         from .store import NameIndex, open_store
 
         if self.kind is None or not isinstance(store := open_store(), NameIndex):
@@ -437,10 +440,8 @@ class Noun(Generic[B]):
         return []
 
     def details(self, uri: str) -> Details:
-        """What there is to see of a thing when somebody looks closer; cheap enough to be asked every few seconds.
-
-        The default tells of its newest job. NotFound when there is neither a record nor a job of it.
-        """
+        """What there is to see of a thing when somebody looks closer; cheap enough to be asked every few seconds. The
+        default tells of its newest job. NotFound when there is neither a record nor a job of it."""
         from . import jobs
         from .resolve import resolve
 
@@ -451,10 +452,8 @@ class Noun(Generic[B]):
         return Details((Fact("written", moment(resolve(uri, self.kind).updated_at)),)) if self.kind else Details()
 
     def stop(self, uri: str) -> Sequence[str]:
-        """Write down the request to end it, and return at once; the jobs that were asked, by their ids.
-
-        The default asks the jobs that are for it. NotFound when nothing of that name lives.
-        """
+        """Write down the request to end it, and return at once; the jobs that were asked, by their ids. The default
+        asks the jobs that are for it. NotFound when nothing of that name lives."""
         from . import jobs
         from .uris import Uri
 

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from ..nouns import Details, Fact, Noun
-from ..store import open_store
+from ..store import Record, open_store
 from ..units import counted, show_bytes
 from ..uris import Uri
 from .record import DataVersion
@@ -19,6 +21,9 @@ class DataNoun(Noun[DataVersion]):
 
     def first(self, name: str) -> str:
         return f"`%data add {name} PATH` makes one"
+
+    def digest(self, record: Record[Any]) -> str:
+        return str(record.body.digest)
 
     def details(self, uri: str) -> Details:
         record = open_store().get(DataVersion, Uri.parse(uri).label)

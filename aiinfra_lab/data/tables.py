@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -11,7 +10,7 @@ import msgspec
 
 from .. import files
 from ..errors import Failed, UsageProblem, did_you_mean
-from ..store import canonical
+from ..store import canonical_digest
 from . import typed
 from .lines import check_csv, check_json_lines
 
@@ -128,7 +127,7 @@ def _listed(categories: list[str]) -> str:
     if len(text) <= _MOST_LISTED and text.count(",") < len(categories):  # no comma is a category's own
         return text
     # A record keeps the type of each column: of many categories it keeps how many, and a digest that tells them apart.
-    return f"{len(categories):,} values {hashlib.sha256(canonical(categories).encode()).hexdigest()[:12]}"
+    return f"{len(categories):,} values {canonical_digest(categories)[:12]}"
 
 
 def _described(folder: Path, file: str, name: str, text: Sequence[str]) -> DataTable:

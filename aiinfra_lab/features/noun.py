@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from ..nouns import Noun
+from ..store import Record
 from .record import FeatureSetVersion, JoinedRows
 
 
@@ -17,6 +20,10 @@ class FeaturesNoun(Noun[FeatureSetVersion]):
 
     def first(self, name: str) -> str:
         return f"`%%features add {name}` makes one"
+
+    def digest(self, record: Record[Any]) -> str:
+        """Of a version, of its code and all that its views returned; of rows, of their file."""
+        return str(record.body.digest)
 
 
 NOUN = FeaturesNoun()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import ClassVar, NamedTuple
@@ -10,7 +9,7 @@ from typing import ClassVar, NamedTuple
 import msgspec
 
 from ..config import settings
-from ..store import Body, canonical
+from ..store import Body, canonical_digest
 from ..uris import Uri, split_label
 
 
@@ -120,7 +119,7 @@ class Spec(Body, frozen=True, kw_only=True):
         # Only the fields of this class, by the JSON that they have in a record: digests are part of the keys under
         # which rows were stored, and a workspace of before must find them again.
         content = {name: getattr(self, name) for name in Spec.__struct_fields__ if name not in ("name", "version")}
-        return hashlib.sha256(canonical(msgspec.to_builtins(content)).encode()).hexdigest()
+        return canonical_digest(msgspec.to_builtins(content))
 
 
 class OnlineState(msgspec.Struct, frozen=True, forbid_unknown_fields=True):

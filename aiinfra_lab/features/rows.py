@@ -14,7 +14,7 @@ import msgspec
 from .. import files
 from ..errors import Conflict, Failed, NotFound
 from ..resolve import resolve
-from ..store import Event, Record, canonical, open_store
+from ..store import Event, Record, canonical_digest, open_store
 from ..uris import Uri
 from .join import ROW_ID, VERSION, Events, as_key, as_kind, as_time, joined
 from .record import FeatureSetVersion, JoinedRows, Spec, names_of, path_of
@@ -54,7 +54,7 @@ def answer(
     store, spec = open_store(), record.body
     # What is asked, by content and not by name: the same rows under another name are the same question.
     asked = {"set": spec.digest, "rows": [rows.digest, rows.main()], "data": tables.digest, "join": VERSION}
-    part = hashlib.sha256(canonical(asked).encode()).hexdigest()[:12]
+    part = canonical_digest(asked)[:12]
     uri = replace(Uri.parse(record.uri), part=part)
     known = store.get(JoinedRows, uri.label)
     if known and not known.body.is_removed and path_of(uri.label).exists():

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import shutil
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -13,7 +12,7 @@ from ..errors import Conflict, Damaged, Failed
 from ..files import building, publish, retry
 from ..files import differences as differences  # noqa: PLC0414  # an endpoint's worker has it without the store
 from ..resolve import files_of
-from ..store import Event, Record, canonical, next_version, open_store
+from ..store import Event, Record, canonical_digest, next_version, open_store
 from .record import ModelVersion, folder
 
 # What can be read without trust: no pickle, no code. A model whose run lacks one of these cannot be served.
@@ -76,7 +75,7 @@ def verified(version: Record[ModelVersion]) -> Path:
 
 def digest(recorded: Mapping[str, str]) -> str:
     """One digest of all files, given each one's."""
-    return hashlib.sha256(canonical(dict(recorded)).encode()).hexdigest()
+    return canonical_digest(dict(recorded))
 
 
 def added_again(version: Record[ModelVersion]) -> str:

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import ClassVar
+from typing import Any, ClassVar
 
 from ..nouns import Details, Fact, Keeping, Noun, Reference, find
 from ..resolve import resolve
-from ..store import NameIndex, Record, open_store
+from ..store import NameIndex, Record, canonical_digest, open_store
 from ..uris import Uri, begun_name
 from .record import CHAMPION, ModelAliases, ModelVersion, aliases, all_aliases, folder
 
@@ -34,6 +34,11 @@ class ModelsNoun(Noun[ModelVersion]):
         if not run:
             return f"train one first: %%train run {name} --rows features:…"
         return f"`%models add {name} --run train:{run}` makes one"
+
+    def digest(self, record: Record[Any]) -> str:
+        """Of its files, and of what was measured on which rows: checks and comparisons judge by that too."""
+        body: ModelVersion = record.body
+        return canonical_digest([body.files, body.metrics, body.rows_digest]) if body.files else ""
 
     def checked(self, record: Record[ModelVersion]) -> str:
         return record.body.verdict

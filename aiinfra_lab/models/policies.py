@@ -5,7 +5,6 @@ A policy belongs to a model and no version. Here it is only joined and compared;
 
 from __future__ import annotations
 
-import hashlib
 import time
 from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import TypeVar
@@ -16,7 +15,7 @@ from .. import rules
 from ..config import context, settings
 from ..errors import UsageProblem
 from ..rules import Rule, Term
-from ..store import canonical
+from ..store import canonical_digest
 from ..units import parse_difference, plain, rounded
 from ..uris import Uri
 
@@ -68,7 +67,7 @@ class Policy(msgspec.Struct, frozen=True, omit_defaults=True, forbid_unknown_fie
     def digest(self) -> str:
         """The same for policies that ask for the same, whoever stated them and when."""
         terms = [(term.metric, term.sign, term.threshold) for term in self.terms]
-        return hashlib.sha256(canonical([terms, self.allowed, self.measure]).encode()).hexdigest()
+        return canonical_digest([terms, self.allowed, self.measure])
 
     def __str__(self) -> str:
         return f"{self.rule}, margin {plain(self.allowed)}" if self.rule else f"margin {plain(self.allowed)}"

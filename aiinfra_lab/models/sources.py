@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -10,7 +9,7 @@ from typing import Any, NamedTuple
 from .. import files
 from ..errors import LabError, NotFound, UsageProblem, nearest
 from ..providers import TABLE, foreign, make, names
-from ..store import canonical
+from ..store import canonical_digest
 from ..train import environments
 from ..train.environments import Environment
 from ..train.saved_model import opened_in
@@ -118,7 +117,7 @@ def sha256(path: Path) -> str:
     if path.is_file():
         return files.digest(path)
     each = {str(file.relative_to(path)): files.digest(file) for file in sorted(path.rglob("*")) if file.is_file()}
-    return hashlib.sha256(canonical(each).encode()).hexdigest()
+    return canonical_digest(each)
 
 
 def _meant(path: Path) -> str:

@@ -17,14 +17,17 @@ from ..verbs import Choices, Live, Name, Params, Suggested, verb
 from . import declaration, history, inputs, outputs, started
 from .base import Recipe, Value
 from .history import KIND
+from .notebook import read_notebook
 from .noun import NOUN
+from .plan import Planner, build_plan
+from .plan_result import RecipePlan, recipe_plan
 from .progress import shown_while
 from .record import RunRecord
 from .results import Made, RecipeInfo, RecipeRun, recipe_run
 from .run_card import again
 from .runner import RecipeRunner
 
-__all__ = ["Made", "RecipeInfo", "RecipeRun", "check", "get", "log", "ls", "run", "show", "stop"]
+__all__ = ["Made", "RecipeInfo", "RecipePlan", "RecipeRun", "check", "get", "log", "ls", "run", "show", "stop"]
 
 RecipeName = Annotated[Name, Choices(declaration.names)]
 RunName = Annotated[Name, Live(KIND)]
@@ -86,17 +89,21 @@ def run(
     keep: bool = True,
     force: bool = False,
     report: bool = False,
-) -> RecipeRun:
+    dry: bool = False,
+) -> RecipeRun | RecipePlan:
     """Run a recipe; steps that did not change are skipped, and a failed step stops those that need it.
 
-    A step changes with its notebook, its parameters, what its `in` names (a step's output, files of the project or
-    data), and the files that it was seen to open. Of one recipe one run goes on at a time.
+    A step changes with its notebook's code, its parameters, the content of what its `in` names (a step's output, files
+    of the project or data), the modules of the project that it imports, the files that it was seen to open, the
+    packages that are installed, and the accelerator. Comments, layout and texts between the cells do not count, and a
+    step before it that made the same again is no reason either. Of one recipe one run goes on at a time.
 
     name: the recipe
     param: a parameter of the recipe
     keep: leave running the sessions and endpoints that the recipe started, however the run ends; --no-keep ends them
     force: run every step, changed or not
     report: return a run that failed instead of raising
+    dry: say what would run, and why, and run nothing
 
     Example:
         %recipe run flight-delays -p epochs=2
@@ -105,7 +112,11 @@ def run(
     for key in param:
         if key not in recipe.parameters:
             raise UsageProblem(f"recipe {recipe.name} has no parameter {key!r}", declaration.parameter_fix(recipe, key))
-    runner = RecipeRunner(recipe, _typed(recipe, param), make("recipe.executor"), keep=keep, force=force)
+    given = _typed(recipe, param)
+    if dry:
+        planner = Planner(recipe, given, inputs.pinned(recipe), history.runs(recipe.name), force=force, alive=keep)
+        return recipe_plan(recipe, given, build_plan(planner, recipe.steps))
+    runner = RecipeRunner(recipe, given, make("recipe.executor"), keep=keep, force=force)
     done = shown_while(runner.go, recipe, recipe.title, is_report=report)
     if done.state != "done" and not report:
         raise _failure(done, again(done.uri, param))
@@ -214,7 +225,7 @@ def _typed(recipe: Recipe, given: Mapping[str, object]) -> dict[str, Value]:
     """The given parameters with the types of the recipe's defaults. UsageProblem for what no notebook could take."""
     defaults = recipe.parameters
     for step in recipe.steps:
-        known = declaration.notebook_parameters(step.notebook)
+        known = read_notebook(step.notebook).parameters()
         for name, value in step.parameters.items():
             if (wanted := declaration.reference(value)) in given:
                 declaration.typed(str(wanted), known[name][0], given[str(wanted)])

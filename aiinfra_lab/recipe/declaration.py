@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import ast
-import json
 import math
 import re
 import tomllib
@@ -19,6 +17,7 @@ from ..help import Terms
 from ..uris import Uri
 from .base import Recipe, RecipeStep, Value
 from .inputs import is_path
+from .notebook import read_notebook
 
 _RECIPE_KEYS = {
     "title": "what the recipe is called in lists",
@@ -118,7 +117,7 @@ def mistakes(recipe: Recipe) -> Iterator[tuple[str, str]]:
 
 
 def _mistakes_in(step: RecipeStep, recipe: Recipe, steps: Mapping[str, RecipeStep]) -> Iterator[tuple[str, str]]:
-    known = notebook_parameters(step.notebook)
+    known = read_notebook(step.notebook).parameters()
     lacking = [name for name in (*step.parameters, *step.taken) if name not in known]
     if lacking and not known:
         yield _without_parameters(step, lacking)
@@ -171,7 +170,7 @@ def resolve(
 
     outputs: `step.output` or `data:NAME` → the URI that it means in this run
     """
-    known = notebook_parameters(step.notebook)
+    known = read_notebook(step.notebook).parameters()
     values: dict[str, Value] = {}
     for name, value in step.parameters.items():
         wanted = reference(value)
@@ -208,51 +207,6 @@ def typed(name: str, kind: str, value: Any, *, is_given: bool = True) -> Value:
     if kind == "float":
         raise UsageProblem(f"parameter {name} = {value!r} is not finite", f"{how} a finite number")
     return str(value) if kind == "str" else value
-
-
-def notebook_parameters(notebook: Path) -> dict[str, tuple[str, Any]]:
-    """Name → (annotated type, default) of the cell tagged `parameters`; read, not run."""
-    for cell in cells(notebook):
-        if "parameters" in cell.get("metadata", {}).get("tags", []):
-            return dict(_assignments(notebook, "".join(cell["source"])))
-    return {}
-
-
-def cells(notebook: Path) -> list[dict[str, Any]]:
-    """The code cells of a notebook file."""
-    try:
-        found = json.loads(notebook.read_text("utf-8"))["cells"]
-    except (FileNotFoundError, NotADirectoryError):
-        raise NotFound(f"there is no notebook {notebook}", "correct `notebook = …` in the recipe") from None
-    except (json.JSONDecodeError, KeyError, UnicodeDecodeError) as problem:
-        raise Failed(
-            f"{notebook.name} cannot be read as a notebook: {problem}", "open it in JupyterLab and save it again"
-        ) from None
-    return [cell for cell in found if cell["cell_type"] == "code"]
-
-
-def _assignments(notebook: Path, source: str) -> Iterator[tuple[str, tuple[str, Any]]]:
-    try:
-        body = ast.parse(source).body
-    except SyntaxError as problem:
-        raise Failed(
-            f"the parameters cell of {notebook.name} cannot be read as Python: {problem}",
-            "one `name: type = value` a line",
-        ) from None
-    try:
-        yield from _defaults(body)
-    except ValueError as problem:
-        fix = "give every parameter a plain value, and compute in a later cell"
-        raise Failed(f"the parameters cell of {notebook.name} computes: {problem}", fix) from None
-
-
-def _defaults(body: list[ast.stmt]) -> Iterator[tuple[str, tuple[str, Any]]]:
-    for node in body:
-        if isinstance(node, ast.AnnAssign) and isinstance(node.target, ast.Name) and node.value is not None:
-            yield node.target.id, (ast.unparse(node.annotation), ast.literal_eval(node.value))
-        elif isinstance(node, ast.Assign) and isinstance(node.targets[0], ast.Name):
-            value = ast.literal_eval(node.value)
-            yield node.targets[0].id, (type(value).__name__, value)
 
 
 def _step(path: Path, name: str, table: Any) -> RecipeStep:

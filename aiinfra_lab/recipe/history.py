@@ -16,7 +16,6 @@ from .. import jobs
 from ..errors import Conflict, Denied, LabError, Unavailable
 from ..store import Record, open_store, update
 from . import started
-from .base import Value
 from .record import RunRecord, RunState
 
 _log = logging.getLogger(__name__)
@@ -44,30 +43,15 @@ def runs(name: str) -> Sequence[Record[RunRecord]]:
     return open_store().list(RunRecord, name=name)
 
 
-@dataclass(frozen=True, slots=True)
-class Attempt:
-    """The newest time that a step ran before: in which run, how it ended, and with which values."""
-
-    run: str
-    state: str
-    values: Mapping[str, Value]
-
-
-def before(run: Record[RunRecord]) -> tuple[dict[str, Attempt], dict[str, float]]:
-    """Of the steps of a run: their attempts before, and how long each mostly took then, in seconds, where it was done.
-
-    Ten runs are looked at.
-    """
-    found = open_store().list(RunRecord, name=run.base, skip_unreadable=True)
-    earlier = [one for one in found if (one.version or 0) < (run.version or 0)][:_LOOKED_AT]
-    attempts: dict[str, Attempt] = {}
+def usual_s(run: Record[RunRecord] | None, name: str) -> dict[str, float]:
+    """How long each step of a recipe mostly took where it was done, in seconds; in the ten runs before that one."""
+    found = open_store().list(RunRecord, name=name, skip_unreadable=True)
+    earlier = [one for one in found if run is None or (one.version or 0) < (run.version or 0)][:_LOOKED_AT]
     took: dict[str, list[float]] = {}
-    for uri, step in ((one.uri, step) for one in earlier for step in one.body.steps):
-        if step.key:
-            attempts.setdefault(step.name, Attempt(uri, step.state, step.values))
+    for step in (step for one in earlier for step in one.body.steps):
         if step.state == "done" and step.seconds is not None:
             took.setdefault(step.name, []).append(step.seconds)
-    return attempts, {name: statistics.median(seconds) for name, seconds in took.items()}
+    return {name: statistics.median(seconds) for name, seconds in took.items()}
 
 
 def newest(name: str) -> ObservedRun | None:

@@ -17,7 +17,7 @@ from pathlib import Path
 from ..config import settings
 from ..errors import Denied, NotFound, UsageProblem, did_you_mean
 from ..resolve import resolve_any
-from ..store import canonical
+from ..store import canonical_digest
 from .base import Recipe, RecipeStep, Value
 
 MOST_FILES = 10_000
@@ -194,7 +194,7 @@ def _digest(files: Iterable[Path]) -> str:
             raise _vanished(path) from None
     if len(found) == 1:
         return next(iter(found.values()))
-    return hashlib.sha256(canonical(found).encode()).hexdigest()
+    return canonical_digest(found)
 
 
 def _vanished(path: Path) -> NotFound:

@@ -41,6 +41,12 @@ def are_there(uris: Iterable[str], *, alive: bool) -> bool:
     return all(is_there(uri, alive=alive) for uri in uris)
 
 
+def digest(text: str) -> str:
+    """What stands for its content, by its noun; empty where the noun cannot tell, or there is none."""
+    record = _found(text)
+    return nouns.find(record.kind.partition(".")[0]).digest(record) if record else ""
+
+
 def can_live(text: str) -> bool:
     """Whether it is something that lives, such as an endpoint, and so has no versions."""
     return not nouns.find(Uri.parse(text).noun).has_versions

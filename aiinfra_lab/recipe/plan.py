@@ -1,78 +1,111 @@
-"""Deciding what runs: a step whose notebook, parameters, inputs and toolkit did not change is not run again."""
+"""Deciding what runs, and saying why: a step whose code, parameters, inputs and environment did not change is skipped.
+
+Nothing is written here, so that a plan is the same whether a run follows it or somebody only looks.
+"""
 
 from __future__ import annotations
 
-import hashlib
-import platform
-import re
-from collections.abc import Iterable, Mapping
-from pathlib import Path
+import contextlib
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Literal, NamedTuple
 
-from .. import __version__
 from ..config import settings
-from ..errors import Failed
-from ..store import Record, canonical
+from ..errors import Failed, UsageProblem
+from ..store import Record, canonical_digest
 from ..uris import Uri
 from . import outputs
-from .base import RecipeStep, Value
-from .declaration import cells
-from .inputs import Taken, file_digest
+from .base import Recipe, RecipeStep, Value
+from .cache_key import Parts, changed_packages, changes
+from .prepared import Prepared, Sources, content_digest
 from .record import OpenedFile, Output, RunRecord, StepRecord
 
-# As it stands in a string or behind a magic: it has an ending, and no blanks.
-_FILE_NAME = re.compile(r"[\w./~+@-]*\w\.\w+")
+Action = Literal["run", "skip", "wait"]
+Runs = Sequence[Record[RunRecord]]
 
 
-def step_key(
-    step: RecipeStep,
-    values: Mapping[str, Value],
-    made_by: Mapping[str, str],
-    given: Mapping[str, Taken] = {},
-    named: Mapping[str, Taken] | None = None,
-) -> str:
-    """The digest of everything that decides what a step makes, as far as it is known before it runs.
+@dataclass(frozen=True)
+class PlannedStep:
+    """What is to become of a step. wait: that is known when steps before it have run, which may make what they made.
 
-    made_by: the key of the step that made each input. An input such as an endpoint has no version of its own, so the
-    key of its maker stands for its state. given: the files of each source in its `in`. named: see `named_files`; read
-    when they are not given. What code reads without naming it is known when it has run: see `earlier`.
+    because: why it runs or waits, a few words each. found: the attempt that a skipped step stands for.
     """
-    named = named_files(step, values, given.values()) if named is None else named
-    parts: dict[str, object] = {
-        # Code only: neither a stored output nor a changed sentence between the cells is a reason to run.
-        "code": _code(step),
-        "values": dict(values),
-        "inputs": {name: made_by[source.partition(".")[0]] for name, source in step.inputs.items()},
-        "after": {name: made_by[name] for name in step.after},
-        "outputs": dict(step.outputs),
-        # Another version of either may make another thing of the same code.
-        "toolkit": __version__,
-        "python": platform.python_version(),
-    }
-    if step.files:
-        parts["given"] = {name: given[source].digest for name, source in step.files.items()}
-    if named:
-        parts["files"] = {name: taken.digest for name, taken in named.items()}
-    return hashlib.sha256(canonical(parts).encode()).hexdigest()
+
+    name: str
+    action: Action
+    because: tuple[str, ...]
+    prepared: Prepared
+    found: StepRecord | None = None
 
 
-def earlier(runs: Iterable[Record[RunRecord]], name: str, key: str, *, alive: bool) -> StepRecord | None:
-    """The outcome of the step's newest attempt with that very key when it succeeded and its outputs are still there.
+class Planner:
+    """Plans the steps of one run of a recipe, each when it is known what became of those before it.
 
-    Every file that it was seen to open must be as it was, too. None otherwise: an attempt that failed, was stopped or
-    whose process vanished may have left its work half done, so nothing older stands in for it. Nor does anything for
-    what lives (an endpoint) once the step was given something else: every attempt changes the one thing of that name.
-
-    runs: the recipe's, newest first. alive: whether an output that lives must be living to count.
+    pinned: `data:NAME` → the version of this run. runs: those before, newest first. force: run every step. alive:
+    whether an output that lives, such as an endpoint, must be living for its step to be skipped.
     """
-    is_overtaken = False
-    for record in runs:
-        step = record.body.step(name)
-        if step is None or not step.key:  # it never began
-            continue
-        if step.key == key:
-            return step if _stands(step, is_overtaken=is_overtaken, alive=alive) else None
-        is_overtaken = True
-    return None
+
+    def __init__(
+        self,
+        recipe: Recipe,
+        given: Mapping[str, Value],
+        pinned: Mapping[str, str],
+        runs: Runs,
+        *,
+        force: bool = False,
+        alive: bool = True,
+    ) -> None:
+        self._recipe, self._given, self._runs = recipe, given, runs
+        self._force, self._alive = force, alive
+        self.uris = dict(pinned)
+        self._states: dict[str, str] = {}
+        self._unknown: set[str] = set()
+
+    def plan(self, step: RecipeStep) -> PlannedStep:
+        """Decide about a step whose `depends_on` have been given to `take` or `leave_open`. LabError when a file that
+        it takes is not there any more."""
+        prepared = Prepared.of(self._recipe, step, self._given, Sources(self.uris, self._states))
+        waits_for = [name for name in step.depends_on if name in self._unknown]
+        attempts = list(_attempts(self._runs, step.name))
+        if self._force:
+            return PlannedStep(step.name, "run", ("it was asked for by --force",), prepared)
+        if not waits_for:
+            found, because = _decided(step, prepared, attempts, alive=self._alive)
+            return PlannedStep(step.name, "skip" if found else "run", because, prepared, found)
+        if because := _whatever_comes(step, prepared, attempts, waits_for):
+            return PlannedStep(step.name, "run", because, prepared)
+        return PlannedStep(step.name, "wait", tuple(f"{name} runs" for name in waits_for), prepared)
+
+    def take(self, name: str, key: str, ended: StepRecord) -> None:
+        """What a step made, now or before, for those that come after it."""
+        self._unknown.discard(name)
+        self.uris.update({f"{name}.{output.name}": output.uri for output in ended.outputs})
+        self._states[name] = _state_of(key, ended.opened)
+
+    def leave_open(self, step: RecipeStep) -> None:
+        """What this step makes is not known, for it is to run."""
+        self._unknown.add(step.name)
+        self.uris.update({f"{step.name}.{name}": uri for name, uri in step.outputs.items()})
+        self._states[step.name] = ""
+
+
+def build_plan(planner: Planner, steps: Iterable[RecipeStep]) -> dict[str, PlannedStep]:
+    """What would become of each step if the recipe ran now."""
+    planned: dict[str, PlannedStep] = {}
+    by_name = {step.name: step for step in steps}
+    for step in by_name.values():
+        planned[step.name] = one = planner.plan(step)
+        if one.found is None:
+            planner.leave_open(step)
+            _revive(step, planned, by_name)
+        else:
+            planner.take(step.name, one.prepared.key, one.found)
+    return planned
+
+
+def needs_revival(found: StepRecord) -> bool:
+    """Whether something that a skipped step started does not live any more, which a step that runs may need."""
+    return not outputs.are_there(found.made.values(), alive=True)
 
 
 def made(step: RecipeStep) -> tuple[Output, ...]:
@@ -80,58 +113,131 @@ def made(step: RecipeStep) -> tuple[Output, ...]:
     return tuple(Output(name, _newest(step, Uri.parse(uri))) for name, uri in step.outputs.items())
 
 
-def state_of(key: str, opened: Iterable[OpenedFile]) -> str:
-    """What stands for the state of what a step made, for the steps after it: its key, and what it opened besides."""
-    seen = {one.name: one.digest for one in opened}
-    return hashlib.sha256(canonical([key, seen]).encode()).hexdigest() if seen else key
+class _Attempt(NamedTuple):
+    """A time that a step ran, or was skipped, before. run: the URI of that run."""
+
+    run: str
+    step: StepRecord
 
 
-def named_files(step: RecipeStep, values: Mapping[str, Value], given: Iterable[Taken] = ()) -> dict[str, Taken]:
-    """Each file of the project that a text of a parameter or the code names as the notebook opens it, by that name.
+def _attempts(runs: Runs, name: str) -> Iterator[_Attempt]:
+    """Those of a step, newest first; not the runs in which it never began."""
+    for run in runs:
+        if (step := run.body.step(name)) and step.key:
+            yield _Attempt(run.uri, step)
 
-    Without those that are given in `in`.
+
+def _decided(
+    step: RecipeStep, prepared: Prepared, attempts: Sequence[_Attempt], *, alive: bool
+) -> tuple[StepRecord | None, tuple[str, ...]]:
+    """The attempt that this step can be skipped for; else None, and why not.
+
+    It is the newest with that very key: one that failed, was stopped or whose process vanished may have left its work
+    half done, so nothing older stands in for it.
     """
-    texts = {value for value in values.values() if isinstance(value, str)}
-    names = texts.union(*map(_FILE_NAME.findall, _code(step)))
-    there = {name: path for name in names if _is_ours(path := step.notebook.parent / name)}
-    known = {file.resolve() for taken in given for file in taken.files}
-    return {name: Taken.of([path]) for name, path in there.items() if path.resolve() not in known}
+    for at, attempt in enumerate(attempts):
+        if attempt.step.key == prepared.key:
+            obstacles = tuple(_obstacles(attempt, is_overtaken=at > 0, alive=alive))
+            return (None, obstacles) if obstacles else (attempt.step, ())
+    return None, _differences(step, prepared, attempts)
 
 
-def why(runs: Iterable[Record[RunRecord]], name: str, inputs: Mapping[str, str]) -> tuple[str, ...]:
-    """The files and data that are others than at the step's newest attempt; none where nothing is known of that."""
-    last = next((step for run in runs if (step := run.body.step(name)) and step.key), None)
-    if last is None:
+def _obstacles(attempt: _Attempt, *, is_overtaken: bool, alive: bool) -> Iterator[str]:
+    """Why an attempt with the same key does not stand for the step as it is now."""
+    run, step = attempt
+    if not step.succeeded:
+        yield f"it had {'' if step.state == 'failed' else 'been '}{step.state} in {run}"
+        return
+    yield from (f"{name} changed while it ran" for name in step.changed)
+    yield from _changed_since(step)
+    # For what lives nothing stands once the step was given something else: every attempt changes the one thing.
+    if is_overtaken and any(map(outputs.can_live, step.made.values())):
+        yield "it has run with something else since"
+    yield from (f"{uri} is not there any more" for uri in step.made.values() if not outputs.is_there(uri, alive=alive))
+
+
+def _differences(step: RecipeStep, prepared: Prepared, attempts: Sequence[_Attempt]) -> tuple[str, ...]:
+    """What is other than at the newest attempt."""
+    if not attempts:
+        return ("first time",)
+    last = attempts[0].step
+    if not last.parts:
+        return ("an earlier version of the toolkit ran it last",)
+    inputs = _input_changes(step, prepared, last)
+    found = changes(
+        last.parts, prepared.parts, inputs, lambda old: changed_packages(old, prepared.environment.packages)
+    )
+    return (*found, *_changed_since(last))
+
+
+def _whatever_comes(
+    step: RecipeStep, prepared: Prepared, attempts: Sequence[_Attempt], waits_for: Sequence[str]
+) -> tuple[str, ...]:
+    """Why a step runs whatever those steps make; nothing where that decides."""
+    if not attempts:
+        return ("first time",)
+    inputs = [f"in {name}" for name, source in step.inputs.items() if source.partition(".")[0] in waits_for]
+    open_ = {*inputs, *(f"after {name}" for name in waits_for)}
+
+    def known(parts: Parts) -> dict[str, str]:
+        return {label: value for label, value in parts.items() if label not in open_}
+
+    # An older attempt than the newest may come to stand for it, when all that is known is as it was then.
+    if any(known(attempt.step.parts) == known(prepared.parts) for attempt in attempts):
         return ()
-    changed = [source for source, digest in inputs.items() if last.inputs.get(source, digest) != digest]
-    return (*changed, *last.changed, *(one.name for one in last.opened if not _is_as_opened(one)))
+    ours, last = replace(prepared, parts=known(prepared.parts)), attempts[0].step
+    before = _Attempt(attempts[0].run, _with_parts(last, known(last.parts)))
+    return _differences(step, ours, [before])
+
+
+def _with_parts(step: StepRecord, parts: Mapping[str, str]) -> StepRecord:
+    from msgspec.structs import replace as replaced
+
+    return replaced(step, parts=dict(parts))
+
+
+def _input_changes(step: RecipeStep, prepared: Prepared, last: StepRecord) -> dict[str, str]:
+    """How each input is told of that is another one than at that attempt, by its parameter."""
+    return {
+        name: _from_to(last.values.get(name), prepared.values.get(name)) or f"{source} changed"
+        for name, source in step.taken.items()
+    }
+
+
+def _from_to(old: object, new: object) -> str:
+    """`data:flights@1 → @2` of two versions of one thing, else nothing."""
+    if old != new and Uri.is_one(old) and Uri.is_one(new):
+        # A text may begin with a noun and a colon and be none all the same.
+        with contextlib.suppress(UsageProblem):
+            one, two = Uri.parse(str(old)), Uri.parse(str(new))
+            if one.bare == two.bare and one.version and two.version and not two.part:
+                return f"{old} → @{two.version}"
+    return ""
+
+
+def _changed_since(step: StepRecord) -> list[str]:
+    return [f"{one.name} changed" for one in step.opened if not _is_as_opened(one)]
 
 
 def _is_as_opened(one: OpenedFile) -> bool:
     path = settings().project / one.name
-    return path.is_file() and file_digest(path) == one.digest
+    return path.is_file() and content_digest(path) == one.digest
 
 
-def _code(step: RecipeStep) -> list[str]:
-    return ["".join(cell["source"]).strip() for cell in cells(step.notebook)]
+def _revive(step: RecipeStep, planned: dict[str, PlannedStep], steps: Mapping[str, RecipeStep]) -> None:
+    """A step that runs needs what those before it started to live."""
+    for name in step.depends_on:
+        before = planned[name]
+        if before.found is not None and needs_revival(before.found):
+            because = (f"{step.name} needs what it starts",)
+            planned[name] = replace(before, action="run", because=because, found=None)
+            _revive(steps[name], planned, steps)
 
 
-def _is_ours(path: Path) -> bool:
-    where = settings()
-    try:
-        real = path.resolve()
-        return real.is_relative_to(where.project) and not real.is_relative_to(where.home) and real.is_file()
-    except (OSError, ValueError):  # a text that cannot be a path
-        return False
-
-
-def _stands(step: StepRecord, *, is_overtaken: bool, alive: bool) -> bool:
-    uris = step.made.values()
-    if step.changed or not all(map(_is_as_opened, step.opened)):
-        return False
-    if not step.succeeded or (is_overtaken and any(map(outputs.can_live, uris))):
-        return False
-    return outputs.are_there(uris, alive=alive)
+def _state_of(key: str, opened: Iterable[OpenedFile]) -> str:
+    """What stands for the state of what a step made: its key, and what it opened besides."""
+    seen = {one.name: one.digest for one in opened}
+    return canonical_digest([key, seen]) if seen else key
 
 
 def _newest(step: RecipeStep, uri: Uri) -> str:

@@ -1,73 +1,163 @@
-"""A step on the point of running: what its notebook is given, the key of that, and the files that it will read."""
+"""A step on the point of running: what its notebook is given, its cache key by parts, and the files it will read."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import hashlib
+import re
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from ..config import settings
+from ..store import canonical
+from . import outputs
 from .base import Recipe, RecipeStep, Value
-from .declaration import notebook_parameters, resolve
+from .cache_key import (
+    NormalCode,
+    Parts,
+    StepEnvironment,
+    digest_of,
+    environment_of,
+    module_digest,
+    notebook_code,
+    project_modules,
+    shown_value,
+)
+from .declaration import resolve
 from .inputs import Taken, file_digest, files_of, in_project, values_of
-from .plan import named_files, step_key
+from .notebook import Notebook, read_notebook
 from .record import OpenedFile
 from .watching import Opened, is_changed
 
 MOST_OPENED = 200
+# As it stands in a string or behind a magic: it has an ending, and no blanks.
+_FILE_NAME = re.compile(r"[\w./~+@-]*\w\.\w+")
+
+
+@dataclass(frozen=True)
+class Sources:
+    """What the steps before have made, as far as that is known.
+
+    uris: `step.output` and `data:NAME` → the URI that it means in this run. states: step → what stands for the state of
+    what it made, where that has no digest of its own.
+    """
+
+    uris: Mapping[str, str]
+    states: Mapping[str, str]
+
+    def digest(self, source: str) -> str:
+        """What stands for the content of that source: by meaning, wherever its noun can tell that."""
+        uri = self.uris[source]
+        return outputs.digest(uri) or self.states.get(source.partition(".")[0], uri)
 
 
 @dataclass(frozen=True)
 class Prepared:
-    """files: what `in` says → its files. named: a file of the project that the code names → itself."""
+    """values: what the notebook is given. parts: of the cache key. environment: what the notebook will run with.
+
+    files: what `in` says → its files. named: a file of the project that the code names → itself. modules: a file of the
+    project that the code imports → its digest.
+    """
 
     values: Mapping[str, Value]
-    key: str
+    parts: Parts
+    environment: StepEnvironment
     files: Mapping[str, Taken]
     named: Mapping[str, Taken]
-    data: Mapping[str, str]
+    modules: Mapping[str, str]
 
     @classmethod
-    def of(
-        cls,
-        recipe: Recipe,
-        step: RecipeStep,
-        given: Mapping[str, Value],
-        sources: Mapping[str, str],
-        states: Mapping[str, str],
-    ) -> Prepared:
-        """Read all that decides whether the step runs. LabError when a file is not there any more.
-
-        sources: `step.output` and `data:NAME` → URI. states: what stands for the state of what each step made.
-        """
+    def of(cls, recipe: Recipe, step: RecipeStep, given: Mapping[str, Value], sources: Sources) -> Prepared:
+        """Read all that decides whether the step runs. LabError when a file is not there any more."""
+        notebook = read_notebook(step.notebook)
+        code = notebook_code(notebook)
+        declared = notebook.parameters()
         files = {source: Taken.of(files_of(source)) for source in step.files.values()}
-        kinds = {name: kind for name, (kind, _) in notebook_parameters(step.notebook).items()}
-        values = {**resolve(recipe, step, given, sources), **values_of(step, files, kinds)}
-        named = named_files(step, values, files.values())
-        key = step_key(step, values, states, files, named)
-        by_name = {in_project(taken.files[0]): taken for taken in named.values()}
-        return cls(values, key, files, by_name, {source: sources[source] for source in step.data.values()})
+        kinds = {name: kind for name, (kind, _) in declared.items()}
+        values = {**resolve(recipe, step, given, sources.uris), **values_of(step, files, kinds)}
+        modules = project_modules(code, step.notebook.parent)
+        named = _named_files(step, notebook, code, values, files.values(), modules)
+        environment = environment_of(notebook)
+        parameters = {name: values.get(name, default) for name, (_, default) in declared.items()}
+        parts = {
+            "code": hashlib.sha256(code.text.encode("utf-8", "surrogateescape")).hexdigest(),
+            **{f"parameter {name}": shown_value(one) for name, one in parameters.items() if name not in step.taken},
+            **{f"in {name}": f"{source} {files[source].digest}" for name, source in step.files.items()},
+            **{f"in {name}": sources.digest(source) for name, source in {**step.inputs, **step.data}.items()},
+            **{f"after {name}": sources.states[name] for name in step.after},
+            **{f"module {name}": digest for name, digest in modules.items()},
+            **{f"file {name}": content_digest(taken.files[0]) for name, taken in named.items()},
+            "outputs": canonical(dict(step.outputs)),
+            "python": environment.python,
+            "packages": environment.digest,
+            "accelerator": environment.accelerator,
+            "engine": settings().get("recipe.provider", "local"),
+        }
+        return cls(values, parts, environment, files, named, modules)
 
     @property
-    def inputs(self) -> dict[str, str]:
-        """What comes from outside of the recipe → its digest, or the version of data."""
-        return {**{name: taken.digest for name, taken in {**self.named, **self.files}.items()}, **self.data}
+    def key(self) -> str:
+        """The digest of all that decides what the step makes, as far as it is known before it runs."""
+        return digest_of(self.parts)
 
     def changed(self, found: Opened) -> tuple[str, ...]:
         """The files that are others now, but those that the code names since it writes them."""
         others = {name: taken for name, taken in self.named.items() if taken.files[0].resolve() not in found.written}
-        return tuple(name for name, taken in {**others, **self.files}.items() if not taken.is_unchanged())
+        files = [name for name, taken in {**others, **self.files}.items() if not taken.is_unchanged()]
+        return (*files, *(name for name, digest in self.modules.items() if _digest_now(name) != digest))
 
     def opened(self, found: Opened, began_at: float) -> tuple[tuple[OpenedFile, ...], int]:
         """What was opened besides, with its state now; and how many more there were."""
         known = {file.resolve() for taken in (*self.files.values(), *self.named.values()) for file in taken.files}
+        known.update((settings().project / name).resolve() for name in self.modules)
         paths = sorted((found.by_step | found.meanwhile) - known)
         opened = [OpenedFile(in_project(path), _digest(path, began_at), path in found.by_step) for path in paths]
         return tuple(opened[:MOST_OPENED]), max(0, len(opened) - MOST_OPENED)
 
 
+def content_digest(path: Path) -> str:
+    """Of a file: of code by its meaning, of everything else by its bytes."""
+    return module_digest(path) if path.suffix == ".py" else file_digest(path)
+
+
+def _named_files(
+    step: RecipeStep,
+    notebook: Notebook,
+    code: NormalCode,
+    values: Mapping[str, Value],
+    given: Iterable[Taken],
+    modules: Mapping[str, str],
+) -> dict[str, Taken]:
+    """Each file of the project that a text of a parameter or the code names as the notebook opens it, by its name in
+    the project. Without those that are given in `in`, and the modules."""
+    defaults = [default for name, (_, default) in notebook.parameters().items() if name not in values]
+    texts = {value for value in (*values.values(), *defaults) if isinstance(value, str)}
+    names = texts.union(_FILE_NAME.findall(code.text))
+    there = {path for name in names if _is_ours(path := step.notebook.parent / name)}
+    known = {file.resolve() for taken in given for file in taken.files}
+    known.update((settings().project / name).resolve() for name in modules)
+    return {in_project(path): Taken.of([path]) for path in sorted(there) if path.resolve() not in known}
+
+
+def _is_ours(path: Path) -> bool:
+    where = settings()
+    try:
+        real = path.resolve()
+        return real.is_relative_to(where.project) and not real.is_relative_to(where.home) and real.is_file()
+    except (OSError, ValueError):  # a text that cannot be a path
+        return False
+
+
+def _digest_now(name: str) -> str:
+    try:
+        return module_digest(settings().project / name)
+    except OSError:
+        return ""
+
+
 def _digest(path: Path, began_at: float) -> str:
     """Of the file as it is; "" where it may have been another one when the step read it, by its own doing too."""
     try:
-        return "" if is_changed(path, began_at) else file_digest(path)
+        return "" if is_changed(path, began_at) else content_digest(path)
     except OSError:  # gone, or not ours to read
         return ""

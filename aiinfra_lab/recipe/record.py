@@ -56,7 +56,7 @@ class StepRecord(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
     seconds: float | None = None
     error: str = ""
     cell: int | None = None
-    inputs: dict[str, str] = msgspec.field(default_factory=dict)
+    parts: dict[str, str] = msgspec.field(default_factory=dict)
     because: tuple[str, ...] = ()
     changed: tuple[str, ...] = ()
     opened: tuple[OpenedFile, ...] = ()
@@ -80,7 +80,7 @@ class RunRecord(Body, frozen=True, kw_only=True):
     """
 
     kind: ClassVar[str] = "recipe"
-    schema_version: ClassVar[int] = 4
+    schema_version: ClassVar[int] = 5
 
     state: RunState = "running"
     started_at: float
@@ -94,9 +94,10 @@ class RunRecord(Body, frozen=True, kw_only=True):
         """Version 1 kept the steps as a table, whose keys the store sorts, and their order beside it.
 
         Version 2 did not say what was to live on: of such a run nothing is ended. Version 3 knew nothing of files.
+        Version 4 kept what a step took, by its digest, and not all that its key was made of.
         """
         if version > 1:
-            return fields
+            return {**fields, "steps": list(map(_without_inputs, fields["steps"]))}
         steps = fields["steps"]
         # The very first runs kept no order.
         order = fields.get("order") or [[name, list(step["outputs"])] for name, step in steps.items()]
@@ -134,3 +135,9 @@ class RunRecord(Body, frozen=True, kw_only=True):
 def _upgraded(name: str, step: dict[str, Any], outputs: list[str]) -> dict[str, Any]:
     made = step["outputs"]
     return {**step, "name": name, "outputs": [{"name": key, "uri": made[key]} for key in outputs if key in made]}
+
+
+def _without_inputs(step: dict[str, Any]) -> dict[str, Any]:
+    """What version 4 said of a step's reasons were names alone."""
+    because = [f"{name} changed" for name in step.get("because", ())]
+    return {**{name: value for name, value in step.items() if name != "inputs"}, "because": because}

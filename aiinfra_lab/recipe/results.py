@@ -12,7 +12,7 @@ from ..show import Card, Cell, Dim, Part, Plots, Result, Table, graph, sentence
 from ..units import counted
 from ..uris import Uri
 from .base import Recipe
-from .history import KIND, ObservedRun, before
+from .history import KIND, ObservedRun, usual_s
 from .record import StepRecord, StepState
 from .run_card import RunContext, archived, run_card
 
@@ -29,7 +29,7 @@ class RunStep(TypedDict):
     seconds: float | None
     error: str
     cell: int | None
-    inputs: dict[str, str]
+    parts: dict[str, str]
     because: tuple[str, ...]
     changed: tuple[str, ...]
     opened: list[dict[str, Any]]
@@ -135,8 +135,7 @@ def recipe_run(run: ObservedRun, title: str, declared: Recipe | None = None) -> 
     folder = settings().home / KIND / record.name
     executed = any(archived(step) == folder for step in steps.values())
     needs = {step.name: step.depends_on for step in declared.steps} if declared else {}
-    attempts, usual_s = before(record) if declared else ({}, {})
-    context = RunContext(needs, usual_s, body.parameters, attempts)
+    context = RunContext(needs, usual_s(record, record.base) if declared else {}, body.parameters)
     where = str(folder) if executed else ""
     return RecipeRun(record.uri, run.state, title, body.started_at, took, steps, where, context)
 

@@ -2,26 +2,25 @@
 
 from __future__ import annotations
 
-import contextlib
 import shlex
 import time
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ..errors import UsageProblem
 from ..show import Card, Cell, Dim, Number, Part, Plots, Progress, Quote, StateMark, Table, graph, mark_of, moment
 from ..units import counted, show_duration
 from ..uris import Uri
-from .history import KIND, Attempt
+from .history import KIND
 
 if TYPE_CHECKING:
     from .results import RunStep
 
 _MOST_STEPS, _MOST_NAMES, _MOST_LOOKS = 40, 5, 2
 _MOST_LINES, _MOST_LETTERS = 12, 1500
+_MOST_REASONS, _MOST_OF_A_REASON = 3, 160
 _FIX = "\n  fix: "
 
 
@@ -30,13 +29,12 @@ class RunContext:
     """What a run's own record does not hold.
 
     needs: step → the steps that it comes after, as the recipe says now. usual_s: step → how long it mostly takes.
-    parameters: what the run was given. attempts: step → the newest time that it ran before.
+    parameters: what the run was given.
     """
 
     needs: Mapping[str, Sequence[str]]
     usual_s: Mapping[str, float]
     parameters: Mapping[str, Any]
-    attempts: Mapping[str, Attempt] = field(default_factory=dict)
 
 
 def run_card(
@@ -212,7 +210,7 @@ def _why(name: str, step: RunStep, steps: Mapping[str, RunStep], context: RunCon
         case "skipped":
             folder = archived(step)
             as_in = f" as in {Uri.parse(folder.name, KIND)}" if folder else ""
-            return f"same notebook, parameters and inputs{as_in}"
+            return f"same code, parameters and inputs{as_in}"
         case "waiting":
             return f"for {_few(_open(name, steps, context))}" if _open(name, steps, context) else "it is next"
         case "failed":
@@ -220,45 +218,10 @@ def _why(name: str, step: RunStep, steps: Mapping[str, RunStep], context: RunCon
         case "not run":
             return "the run ended before it"
         case "done" | "running":
-            cause = _cause(name, step, context)
-            return f"{'ran' if step['state'] == 'done' else 'runs'}{cause}" if cause else ""
+            ran = "ran" if step["state"] == "done" else "runs"
+            return f"{ran}: {few_reasons(step['because'])}" if step["because"] else ""
         case _:
             return _first_line(step["error"])
-
-
-def _cause(name: str, step: RunStep, context: RunContext) -> str:
-    """Why a step was not skipped, as far as it can be known now."""
-    if step["because"]:
-        return f": {_few(step['because'])} changed"
-    if not context.needs:
-        return ""  # nobody has looked for what was before
-    last = context.attempts.get(name)
-    if last is None:
-        return " for the first time"
-    if last.state not in ("done", "skipped"):
-        return f": it had {'been ' * (last.state != 'failed')}{last.state} in {last.run}"
-    other = [
-        _from_to(key, last.values.get(key, "–"), value)
-        for key, value in step["values"].items()
-        if last.values.get(key, "–") != value
-    ]
-    # A step that was skipped keeps no values, and what a notebook was like is kept as part of a digest alone.
-    if not other or not last.values:
-        return ": its notebook or its values changed, what it made is gone, or all was to run"
-    return f": {_few([one[:_MOST_OF_A_VALUE] for one in other])}"
-
-
-def _from_to(key: str, old: object, new: object) -> str:
-    if Uri.is_one(old) and Uri.is_one(new):
-        # A text may begin with a noun and a colon and be none all the same.
-        with contextlib.suppress(UsageProblem):
-            one, two = Uri.parse(old), Uri.parse(new)
-            if one.bare == two.bare and one.version and two.version and not two.part:
-                return f"{old} → @{two.version}"
-    return f"{key} {old} → {new}"
-
-
-_MOST_OF_A_VALUE = 80
 
 
 def _of_files(name: str, step: RunStep) -> Iterator[str]:
@@ -278,6 +241,13 @@ def _of_files(name: str, step: RunStep) -> Iterator[str]:
 def _few(names: Sequence[str], more: int = 0) -> str:
     left = max(0, len(names) - _MOST_NAMES) + more
     return ", ".join(names[:_MOST_NAMES]) + (f" and {left} more" if left else "")
+
+
+def few_reasons(reasons: Sequence[str]) -> str:
+    """The first of them, each cut to what a cell of a table has room for."""
+    shown = [one if len(one) <= _MOST_OF_A_REASON else f"{one[:_MOST_OF_A_REASON]}…" for one in reasons[:_MOST_REASONS]]
+    left = len(reasons) - len(shown)
+    return "; ".join(shown) + (f"; and {left} more" if left else "")
 
 
 def _quoted(error: str) -> list[Part]:

@@ -15,11 +15,11 @@ from ..config import settings
 from ..errors import Conflict, LabError
 from ..store import Event, Record, next_version, open_store, patiently, update
 from ..uris import Uri
-from . import outputs, started
+from . import started
 from .base import Executor, Outcome, Recipe, RecipeStep, Value
 from .history import KIND, observe, runs
 from .inputs import file_digest, pinned
-from .plan import earlier, made, state_of, why
+from .plan import PlannedStep, Planner, made, needs_revival
 from .prepared import Prepared
 from .record import EndState, Output, RunRecord, StepRecord
 from .stopping import stop_requests
@@ -53,11 +53,9 @@ class RecipeRunner:
         self._force = force
         self._store = open_store()
         self._steps = {step.name: step for step in recipe.steps}
-        self._earlier: Sequence[Run] = ()
-        self._outputs: dict[str, str] = {}
         self._pinned: dict[str, str] = {}
+        self._planner: Planner
         self._prepared: dict[str, Prepared] = {}
-        self._states: dict[str, str] = {}
         self._run: Run
         self._show: Show
 
@@ -73,7 +71,14 @@ class RecipeRunner:
         self._end_leftovers()
         with self._job() as job, stop_requests(job) as stop:
             # Not before the claim: another run may have ended until then, and none does while this one goes on.
-            self._earlier = runs(self._recipe.name)
+            self._planner = Planner(
+                self._recipe,
+                self._given,
+                self._pinned,
+                runs(self._recipe.name),
+                force=self._force,
+                alive=self._keep,
+            )
             show(self._run)
             job.ended = self._go(stop)
         show(self._run)
@@ -142,27 +147,30 @@ class RecipeRunner:
             self._run_or_skip(step, stop)
 
     def _run_or_skip(self, step: RecipeStep, stop: Stop) -> None:
-        sources = {**self._outputs, **self._pinned}
         try:
-            now = Prepared.of(self._recipe, step, self._given, sources, self._states)
+            planned = self._planner.plan(step)
         except LabError as problem:  # it was there when the run began
             self._write_step(replace(self._of(step.name), state="failed", error=str(problem)))
             return
-        self._prepared[step.name] = now
-        found = None if self._force else earlier(self._earlier, step.name, now.key, alive=self._keep)
-        if found is None:
-            self._revive(step, stop)
-            self._execute(step, stop)
+        self._prepared[step.name] = planned.prepared
+        if planned.found is not None:
+            self._skip(planned, planned.found)
             return
-        self._take(step, found)
+        self._revive(step, stop)
+        self._execute(step, planned.because, stop)
+
+    def _skip(self, planned: PlannedStep, found: StepRecord) -> None:
+        now = planned.prepared
+        self._planner.take(planned.name, now.key, found)
         skipped = StepRecord(
-            name=step.name,
+            name=planned.name,
             state="skipped",
             key=now.key,
+            parts=dict(now.parts),
+            values=dict(now.values),
             outputs=found.outputs,
             archive=found.archive,
             seconds=0.0,
-            inputs=now.inputs,
             opened=found.opened,
             opened_more=found.opened_more,
         )
@@ -172,11 +180,11 @@ class RecipeRunner:
         """A step that was skipped although what it started lives no more must run after all, if this one needs it."""
         for needed in (self._steps[name] for name in step.depends_on):
             found = self._of(needed.name)
-            if found.state == "skipped" and not outputs.are_there(found.made.values(), alive=True):
+            if found.state == "skipped" and needs_revival(found):
                 self._revive(needed, stop)
-                self._execute(needed, stop)
+                self._execute(needed, (f"{step.name} needs what it starts",), stop)
 
-    def _execute(self, step: RecipeStep, stop: Stop) -> None:
+    def _execute(self, step: RecipeStep, because: tuple[str, ...], stop: Stop) -> None:
         now = self._prepared[step.name]
         archive = folder_of(self._run) / f"{step.name}.ipynb"
         running = StepRecord(
@@ -186,16 +194,17 @@ class RecipeRunner:
             values=dict(now.values),
             archive=str(archive),
             began_at=time.time(),
-            inputs=now.inputs,
-            because=() if self._force else why(self._earlier, step.name, now.inputs),
+            parts=dict(now.parts),
+            because=because,
         )
+        now.environment.keep()
         self._write_step(running)
         digest = file_digest(step.notebook)  # of what runs: somebody may edit the file meanwhile
         # Beside the archive, whose folder the executor makes.
         with opened_files(archive.with_suffix(".opened")) as (env, found):
             outcome, made_now = self._outcome(step, stop, archive, env)
         ended = self._ended(running, outcome, made_now, found)
-        self._take(step, ended)
+        self._planner.take(step.name, now.key, ended)
         self._write_step(ended, self._event(step, ended, digest))
 
     def _ended(self, running: StepRecord, outcome: Outcome, made_now: tuple[Output, ...], found: Opened) -> StepRecord:
@@ -232,8 +241,7 @@ class RecipeRunner:
             return Outcome("failed", str(problem)), ()
 
     def _event(self, step: RecipeStep, ended: StepRecord, digest: str) -> Event:
-        sources = {**self._outputs, **self._pinned}
-        used = tuple(sources[source] for source in (*step.inputs.values(), *step.data.values()))
+        used = tuple(self._planner.uris[source] for source in (*step.inputs.values(), *step.data.values()))
         detail = {
             "step": step.name,
             "state": ended.state,
@@ -242,11 +250,6 @@ class RecipeRunner:
             "notebook_sha256": digest,
         }
         return Event("recipe run", self._run.uri, used, (self._run.uri, *ended.made.values()), detail)
-
-    def _take(self, step: RecipeStep, found: StepRecord) -> None:
-        """What the step made, now or before, for those that come after it and are keyed by it."""
-        self._outputs.update({f"{step.name}.{output.name}": output.uri for output in found.outputs})
-        self._states[step.name] = state_of(self._prepared[step.name].key, found.opened)
 
     def _of(self, name: str) -> StepRecord:
         found = self._run.body.step(name)
@@ -274,7 +277,8 @@ class RecipeRunner:
         return "stopped" if states & {"stopped", "not run"} else "done"
 
     def _end(self, state: EndState) -> None:
-        detail: dict[str, object] = {"state": state, "made": list(self._outputs.values())}
+        made_now = [uri for step in self._run.body.steps if step.succeeded for uri in step.made.values()]
+        detail: dict[str, object] = {"state": state, "made": made_now}
         if not self._keep and (still_live := patiently(lambda: started.end(self._run.uri))):
             detail["still_live"] = still_live
             _warn_of(still_live)

@@ -36,6 +36,7 @@ from .base import (
     Store,
     actor,
     canonical,
+    canonical_digest,
     chain_hash,
     decode,
     encode,
@@ -47,8 +48,8 @@ from .base import (
 __all__ = [
     "GENESIS", "B", "Body", "Event", "EventIndex", "HeadCopier", "HeadCopy", "HeadKeeper", "Key", "LoggedEvent",
     "NameIndex", "Record", "Seal", "Sealed", "Store", "StoreUnavailable", "actor", "add_version", "canonical",
-    "chain_hash", "decode", "encode", "event_of", "first_break", "has_store", "leave_out", "next_version", "open_store",
-    "patiently", "update",
+    "canonical_digest", "chain_hash", "decode", "encode", "event_of", "first_break", "has_store", "leave_out",
+    "next_version", "open_store", "patiently", "update",
 ]  # fmt: skip
 
 AWAY_S = 20.0  # for a database to come back

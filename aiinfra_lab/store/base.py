@@ -293,6 +293,11 @@ def canonical(value: object) -> str:
     return _CANONICAL.encode(value)
 
 
+def canonical_digest(value: object) -> str:
+    """The SHA-256 of that spelling."""
+    return hashlib.sha256(canonical(value).encode()).hexdigest()
+
+
 def encode(body: Body) -> str:
     """A body as it is stored. ValueError for NaN and infinities, which JSON does not have."""
     return canonical(msgspec.to_builtins(body))

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
-from typing import ClassVar
+from typing import Any, ClassVar
 
 from .. import nouns
 from ..errors import NotFound
 from ..nouns import Details, Keeping, Noun, Observation, Span
 from ..resolve import resolve, resolve_any
-from ..store import Record, open_store
+from ..store import Record, canonical_digest, open_store
 from ..uris import Uri
 from . import details
 from .observing import ObservedTraining, observe, request_stop
@@ -33,6 +33,15 @@ class TrainNoun(Noun[TrainingRun]):
 
     def first(self, name: str) -> str:
         return f"`%%train run {name} --rows ROWS` trains one"
+
+    def digest(self, record: Record[Any]) -> str:
+        """Of a run that is done, of the model that it saved, what was measured, and what both came of."""
+        run: TrainingRun = record.body
+        if run.state != "done" or not run.files:
+            return ""
+        stored = run.stored.digest if run.stored else ""
+        made_of = (run.code_digest, run.rows_digest, run.params, run.seed, run.holdout, stored)
+        return canonical_digest([run.files, run.metrics, *made_of])
 
     def aliases(self) -> Sequence[str]:
         return nouns.find("models").aliases()

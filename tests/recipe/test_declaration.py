@@ -104,20 +104,9 @@ def test_a_value_of_the_wrong_type_is_refused():
         declaration.typed("n", "int", "many")
 
 
-def test_a_file_that_is_no_notebook_is_said_so(workspace: Path):
-    (workspace / "x.ipynb").write_text("{}")
-    with pytest.raises(Failed, match="save it again"):
-        declaration.notebook_parameters(workspace / "x.ipynb")
-
-
 def test_a_step_depends_on_its_inputs_and_on_what_it_comes_after():
     step = RecipeStep("c", Path("c.ipynb"), inputs={"x": "a.one", "y": "a.two"}, after=("b",))
     assert step.depends_on == ("a", "b")
-
-
-def test_a_parameters_cell_that_computes_is_refused(notebook):
-    with pytest.raises(Failed, match="give every parameter a plain value"):
-        declaration.notebook_parameters(notebook("c", "x: float = 1 / 2"))
 
 
 def test_no_number_is_no_float():

@@ -76,7 +76,7 @@ def test_data_is_pinned_to_the_version_of_the_start_and_named_in_the_lineage(one
     assert any("data:rows@1" in logged.event.inputs for logged in open_store().events(naming="recipe:one@1"))
     data.add("rows", pl.DataFrame({"n": [2]}))
     again = run()
-    assert (state(again), again.steps["a"]["because"]) == ("done", ("data:rows",))
+    assert (state(again), again.steps["a"]["because"]) == ("done", ("data:rows@1 → @2",))
 
 
 def test_a_step_wins_over_a_file_of_its_name_and_a_dot_before_it_means_the_file(notebook, recipe, workspace):
@@ -198,7 +198,7 @@ def test_a_file_that_a_step_opens_undeclared_is_named_and_counts_at_the_next_run
     assert "a opened raw/x.csv, which `in` does not name" in notes(first)
     assert (state(run()), notes(run())) == ("skipped", "")
     (workspace / "raw" / "x.csv").write_text("n\n3\n")
-    assert run().steps["a"]["because"] == ("raw/x.csv",)
+    assert run().steps["a"]["because"] == ("raw/x.csv changed",)
 
 
 @pytest.mark.parametrize(
@@ -234,13 +234,28 @@ def test_what_it_wrote_or_declared_is_not_named(one, code):
     assert opened(recipe.run("one", force=True)) == [], "nor when it is there from the run before"
 
 
-def test_a_module_of_the_project_is_code_that_counts_and_is_not_named(one, workspace):
+def test_a_module_of_the_project_is_code_that_counts_by_its_meaning_and_is_not_named(one, workspace):
     one("", "import helper")
     module = workspace / "notebooks" / "helper.py"
     module.write_text("N = 1")
-    assert [notes(run()), state(run())] == ["", "skipped"]
-    module.write_text("N = 2  # another length")
-    assert run().steps["a"]["because"] == ("notebooks/helper.py",)
+    first = run()
+    assert (notes(first), opened(first), state(run())) == ("", [], "skipped")
+    module.write_text("N  =  1  # laid out otherwise")
+    assert state(run()) == "skipped"
+    module.write_text("N = 2")
+    again = run()
+    assert (again.steps["a"]["because"], opened(again)) == (("notebooks/helper.py changed",), [])
+
+
+def test_a_module_whose_name_is_known_only_when_it_is_imported_counts_too(one, workspace):
+    one("", "import importlib; importlib.import_module('hel' + 'per')")
+    module = workspace / "notebooks" / "helper.py"
+    module.write_text("N = 1")
+    assert opened(run()) == [("notebooks/helper.py", True)]
+    module.write_text("N  =  1  # laid out otherwise")
+    assert state(run()) == "skipped"
+    module.write_text("N = 2")
+    assert run().steps["a"]["because"] == ("notebooks/helper.py changed",)
     run_again = recipe.run("one", force=True)  # now from what was compiled
     assert opened(run_again) == [("notebooks/helper.py", True)]
 
@@ -308,7 +323,7 @@ def test_what_was_opened_to_read_and_write_was_read(one, workspace, code, name, 
     assert opened(run()) == [(f"raw/{name}", by_step)]
     assert state(run()) == "skipped"
     change(workspace / "raw", "insert into o values(1)")
-    assert run().steps["a"]["because"] == (f"raw/{name}",)
+    assert run().steps["a"]["because"] == (f"raw/{name} changed",)
 
 
 @pytest.mark.parametrize(

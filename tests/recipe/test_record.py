@@ -90,6 +90,26 @@ def test_of_a_run_of_version_2_nothing_is_ended(workspace):
     assert (run.keep, run.may_leave_things) == (True, False)
 
 
+class RunVersion4(Body, frozen=True, kw_only=True):
+    """What `RunRecord` was in version 4."""
+
+    kind: ClassVar[str] = "recipe"
+    schema_version: ClassVar[int] = 4
+    state: str = "done"
+    started_at: float = 9.0
+    ended_at: float | None = 10.0
+    parameters: dict[str, Any]
+    keep: bool = True
+    steps: tuple[dict[str, Any], ...]
+
+
+def test_a_step_of_version_4_keeps_its_reasons_and_has_no_parts(workspace):
+    step = {"name": "a", "state": "done", "key": "k", "inputs": {"x.csv": "1" * 64}, "because": ["x.csv"]}
+    open_store().commit([Record.new("r@1", RunVersion4(parameters={}, steps=(step,)))])
+    (found,) = resolve("recipe:r@1", RunRecord).body.steps
+    assert found == StepRecord(name="a", state="done", key="k", because=("x.csv changed",))
+
+
 def run_of(*steps: StepRecord) -> RunRecord:
     return RunRecord(started_at=10.0, steps=steps)
 

@@ -22,12 +22,12 @@ from .conftest import TWO
 
 FAKES = Path(__file__).parents[1] / "fakes"
 
-# A version of data as its noun writes it, without the seconds that adding a real one takes.
+# A version of data as its noun writes it, without the seconds that adding a real one takes. Its content is the word.
 MAKE = """
 from aiinfra_lab.data.record import DataVersion
 from aiinfra_lab.store import Event, add_version, next_version, open_store
 store = open_store()
-fields = {"key": "k", "digest": "d", "rows": None, "files": 0, "size_bytes": 0, "source": "", "only": ""}
+fields = {"key": "k", "digest": word, "rows": None, "files": 0, "size_bytes": 0, "source": "", "only": ""}
 version = next_version(store, DataVersion, "made")
 body = DataVersion(name="made", version=version, described=(), added_at=1.0, **fields)
 add_version(store, "made", body, lambda uri: Event("data add", uri, outputs=(uri,)))
@@ -82,10 +82,27 @@ def test_a_changed_cell_runs_its_step_only_and_a_comment_cell_none(two, notebook
     assert states(recipe.run("two")) == {"make": "skipped", "use": "done"}
 
 
-def test_an_output_that_was_removed_is_made_again(two):
+def test_an_output_that_was_removed_is_made_again_and_the_same_reruns_nothing(two):
     recipe.run("two")
     open_store().commit([resolve("data:made@1", DataVersion).with_(removed_at=1.0)])
-    assert states(recipe.run("two")) == {"make": "done", "use": "done"}
+    again = recipe.run("two")
+    assert states(again) == {"make": "done", "use": "skipped"}
+    assert (again.outputs["make.made"], again.steps["make"]["because"]) == (
+        "data:made@2",
+        ("data:made@1 is not there any more",),
+    )
+
+
+def test_a_step_that_makes_the_same_again_reruns_nothing_behind_it(two, notebook):
+    recipe.run("two")
+    notebook("make", "word: str = ''", MAKE, "print('something new')")
+    assert states(recipe.run("two")) == {"make": "done", "use": "skipped"}
+    notebook("make", "word: str = ''", MAKE.replace('"digest": word', '"digest": word + "!"'))
+    again = recipe.run("two")
+    assert (states(again), again.steps["use"]["because"]) == (
+        {"make": "done", "use": "done"},
+        ("data:made@1 → @3",),
+    )
 
 
 def test_a_failed_step_stops_its_dependents_and_says_where(two, notebook):
@@ -164,7 +181,7 @@ def test_after_an_attempt_that_failed_nothing_older_stands_in_for_it(two, notebo
     (workspace / "notebooks" / "broken").touch()
     recipe.run("two", force=True, report=True)
     (workspace / "notebooks" / "broken").unlink()
-    assert states(recipe.run("two")) == {"make": "done", "use": "done"}
+    assert states(recipe.run("two")) == {"make": "done", "use": "skipped"}
     assert states(recipe.run("two")) == {"make": "skipped", "use": "skipped"}
 
 

@@ -1,0 +1,24 @@
+"""What decides what a step makes, by meaning: its cache key and the parts that it is made of.
+
+An edit of a comment, of the layout or of a sentence between the cells changes no part; each part that changes is a
+reason to run that can be told in words.
+"""
+
+from .code import NormalCode, module_digest, notebook_code
+from .environment import StepEnvironment, changed_packages, environment_of
+from .modules import project_modules
+from .parts import Parts, changes, digest_of, shown_value
+
+__all__ = [
+    "NormalCode",
+    "Parts",
+    "StepEnvironment",
+    "changed_packages",
+    "changes",
+    "digest_of",
+    "environment_of",
+    "module_digest",
+    "notebook_code",
+    "project_modules",
+    "shown_value",
+]  # fmt: skip

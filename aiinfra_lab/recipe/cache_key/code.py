@@ -1,0 +1,138 @@
+"""The normal form of code: texts that differ in comments, layout and line ends alone have the same one."""
+
+from __future__ import annotations
+
+import ast
+import functools
+import hashlib
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import NamedTuple
+
+from ...nouns import TABLE
+from ..notebook import Notebook, parameter_name
+
+# What changes how a cell is executed, of all the tags that a cell may have.
+_EXECUTION_TAGS = frozenset({"raises-exception", "skip-execution"})
+# Below them stands Python code; what others take is a text of which every letter may count.
+_PYTHON_CELLS = frozenset({"capture", "prun", "time", "timeit", *TABLE})
+_CELL_MAGIC = re.compile(r"%%(\w+)")
+_TARGET = r"[A-Za-z_]\w*(?:\s*,\s*[A-Za-z_]\w*)*\s*=\s*"
+_LINE_MAGIC = re.compile(rf"(\s*)({_TARGET})?([%!].*|[\w.%]+\?\??)")
+
+
+class Import(NamedTuple):
+    """An import statement. module: as it is written after `from`, or the module itself. level: how many dots stand
+    before it. names: what is taken from it, which may be modules too."""
+
+    module: str
+    level: int = 0
+    names: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class NormalCode:
+    """NormalCode in its normal form. text: of it all. imports: what it imports, wherever in it."""
+
+    text: str
+    imports: tuple[Import, ...] = ()
+
+
+def notebook_code(notebook: Notebook) -> NormalCode:
+    """What a notebook executes, cell by cell, but for the defaults of its parameters, which are values of their own."""
+    found: list[NormalCode] = []
+    for at, cell in enumerate(notebook.cells):
+        code = cell_code(cell.source, is_parameters=at == notebook.parameters_at)
+        if code.text:
+            found.append(NormalCode(f"{sorted(cell.tags & _EXECUTION_TAGS)} {code.text}", code.imports))
+    imports = dict.fromkeys(one for code in found for one in code.imports)
+    return NormalCode("\n".join(code.text for code in found), tuple(imports))
+
+
+def cell_code(source: str, *, is_parameters: bool = False) -> NormalCode:
+    """A cell's. Magics and commands of a shell count as they are written; so does what cannot be read as Python.
+
+    is_parameters: leave out the parameters that it declares
+    """
+    source = source.strip()
+    if magic := _CELL_MAGIC.match(source):
+        first, _, body = source.partition("\n")
+        below = cell_code(body) if magic[1] in _PYTHON_CELLS else NormalCode(body)
+        return NormalCode(f"{first.rstrip()}\n{below.text}", below.imports)
+    tree = _parsed(source) or _parsed(_without_magics(source))
+    if tree is None:
+        return NormalCode("\n".join(line.rstrip() for line in source.splitlines()))
+    if is_parameters:
+        tree.body = [node for node in tree.body if not parameter_name(node)]
+    return _of_tree(tree)
+
+
+def module_code(path: Path) -> NormalCode:
+    """A module's; one that cannot be read as Python counts as it is written."""
+    stat = path.stat()
+    return _module_code(path, stat.st_mtime_ns, stat.st_ctime_ns, stat.st_size)
+
+
+def module_digest(path: Path) -> str:
+    """The SHA-256 of a module's normal form."""
+    return hashlib.sha256(module_code(path).text.encode("utf-8", "surrogateescape")).hexdigest()
+
+
+@functools.lru_cache(maxsize=4096)
+def _module_code(path: Path, *_stamp: int) -> NormalCode:
+    content = path.read_bytes()
+    tree = _parsed(content)
+    return NormalCode(content.decode("utf-8", "surrogateescape")) if tree is None else _of_tree(tree)
+
+
+def _of_tree(tree: ast.Module) -> NormalCode:
+    return NormalCode("\n".join(map(ast.dump, tree.body)), tuple(_imports(tree)))
+
+
+def _imports(tree: ast.Module) -> Iterator[Import]:
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            yield from (Import(alias.name) for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            yield Import(node.module or "", node.level, tuple(alias.name for alias in node.names))
+
+
+def _parsed(source: str | bytes) -> ast.Module | None:
+    try:
+        return ast.parse(source)
+    except (SyntaxError, ValueError, RecursionError, MemoryError):  # the last: too deeply nested for the parser
+        return None
+
+
+def _without_magics(source: str) -> str:
+    """The same with each line that only IPython understands as a call of it, so that the rest can be read.
+
+    Where such a line belongs to a text over several lines it still differs from every other one.
+    """
+    lines: list[str] = []
+    for line in _logical_lines(source):
+        found = _LINE_MAGIC.fullmatch(line)
+        lines.append(f"{found[1]}{found[2] or ''}__magic__({found[3].rstrip()!r})" if found else line)
+    return "\n".join(lines)
+
+
+def _logical_lines(source: str) -> Iterator[str]:
+    """Lines, of a magic with those that a backslash joins to it."""
+    begun = ""
+    for line in source.splitlines():
+        if begun:
+            begun += line
+        elif _LINE_MAGIC.fullmatch(line):
+            begun = line
+        else:
+            yield line
+            continue
+        if begun.endswith("\\"):
+            begun = begun[:-1] + "\n"
+        else:
+            yield begun.replace("\n", " ")
+            begun = ""
+    if begun:
+        yield begun.replace("\n", " ")

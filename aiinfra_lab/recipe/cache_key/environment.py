@@ -1,0 +1,140 @@
+"""What code runs with: the interpreter of a notebook's kernel, what is installed beside it, and the accelerator."""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import hashlib
+import json
+import os
+import platform
+import re
+import sys
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from ... import __version__
+from ...config import settings
+from ...errors import LabError
+from ...files import write
+from ..notebook import Notebook
+
+_OWN = "python3"
+_INSTALLED = re.compile(r"([A-Za-z0-9][\w.]*)-([\w.!+]+)(?:-py[\d.]+)?\.(?:dist|egg)-info")
+_VERSION = re.compile(r"^version(?:_info)?\s*=\s*(\S+)", re.MULTILINE)
+_MODEL = re.compile(r"^Model:\s*(.+?)\s*$", re.MULTILINE)
+# A driver's device file → what it is called here; of each there may be several.
+_DEVICES = {"kfd": "AMD", "neuron0": "Neuron", "accel0": "TPU"}
+
+
+@dataclass(frozen=True, slots=True)
+class StepEnvironment:
+    """python: the interpreter's version, or the command of a kernel of another language. packages: a line each, `NAME
+    VERSION`. accelerator: the models that this machine has, or cpu."""
+
+    python: str
+    packages: tuple[str, ...]
+    accelerator: str
+
+    @property
+    def digest(self) -> str:
+        """Of the packages."""
+        return hashlib.sha256("\n".join(self.packages).encode()).hexdigest()
+
+    def keep(self) -> None:
+        """Write the packages down by their digest, so that a later run can name those that changed; where it may."""
+        path = _kept(self.digest)
+        if not path.exists():
+            with contextlib.suppress(LabError, OSError):
+                write(path, "\n".join(self.packages))
+
+
+def environment_of(notebook: Notebook) -> StepEnvironment:
+    """That in which this notebook's kernel will run; the kernel's name alone does not count."""
+    command = _command(notebook.kernel or _OWN)
+    program = command[0]
+    if (Path(program).name == program and program.startswith("python")) or _is_same(program, sys.executable):
+        return StepEnvironment(platform.python_version(), own_packages(), accelerators())
+    prefix = Path(program).parent.parent
+    packages = _listed([*map(str, prefix.glob("lib/python3*/site-packages"))])
+    return StepEnvironment(_version(prefix) or " ".join(command), packages, accelerators())
+
+
+def own_packages() -> tuple[str, ...]:
+    """What is installed where this process runs, the toolkit included, however that was installed."""
+    return tuple(sorted({*_listed(sys.path), f"aiinfra_lab {__version__}"}))
+
+
+def changed_packages(old: str, new: Sequence[str]) -> list[str]:
+    """What differs from the packages of that digest, in words; nothing where those were never written down."""
+    try:
+        before = _by_name(_kept(old).read_text("utf-8").splitlines())
+    except OSError:
+        return []
+    after = _by_name(new)
+    names = sorted(name for name in {*before, *after} if before.get(name) != after.get(name))
+    return [f"{name} {before.get(name, 'new')} → {after.get(name, 'gone')}" for name in names]
+
+
+@functools.lru_cache(maxsize=1)
+def accelerators() -> str:
+    """The class of this machine's accelerators, by its drivers' files: no library is asked, and none is initialized."""
+    models = {
+        found[1]
+        for path in Path("/proc/driver/nvidia/gpus").glob("*/information")
+        if (found := _MODEL.search(path.read_text("utf-8", "replace")))
+    }
+    others = {name for device, name in _DEVICES.items() if Path("/dev", device).exists()}
+    return ", ".join(sorted(models | others)) or "cpu"
+
+
+def _command(kernel: str) -> list[str]:
+    """The command line of an installed kernel, as Jupyter finds it here; of one that is not, its name."""
+    from jupyter_core.paths import jupyter_path
+
+    own = str(Path(sys.prefix, "share", "jupyter"))  # first, as when a step is run
+    for place in dict.fromkeys([own, *jupyter_path()]):
+        try:
+            argv = json.loads(Path(place, "kernels", kernel, "kernel.json").read_text("utf-8"))["argv"]
+        except (OSError, ValueError, KeyError):
+            continue
+        if isinstance(argv, list) and argv:
+            return list(map(str, argv))
+    return [sys.executable] if kernel == _OWN else [kernel]
+
+
+def _is_same(program: str, other: str) -> bool:
+    # By their folders and names: in a virtual environment the interpreter itself is a link to that of all others.
+    return os.path.realpath(Path(program).parent) == os.path.realpath(Path(other).parent)
+
+
+def _listed(places: Sequence[str]) -> tuple[str, ...]:
+    return tuple(sorted({name for place in places for name in _installed_in(place)}))
+
+
+def _installed_in(place: str) -> Iterator[str]:
+    try:
+        with os.scandir(place or ".") as entries:
+            names = [entry.name for entry in entries]
+    except OSError:  # an archive, or nothing
+        return
+    for name in names:
+        if found := _INSTALLED.fullmatch(name):
+            yield f"{found[1]} {found[2]}"
+
+
+def _version(prefix: Path) -> str:
+    try:
+        found = _VERSION.search((prefix / "pyvenv.cfg").read_text("utf-8"))
+    except OSError:
+        found = None
+    return found[1] if found else ""
+
+
+def _by_name(lines: Sequence[str]) -> dict[str, str]:
+    return {name: version for name, _, version in (line.partition(" ") for line in lines)}
+
+
+def _kept(digest: str) -> Path:
+    return settings().home / "recipe" / "packages" / f"{digest}.txt"

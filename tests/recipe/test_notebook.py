@@ -1,0 +1,54 @@
+"""What is read of a notebook's file, and what is said of one that cannot be read."""
+
+import json
+
+import pytest
+
+from aiinfra_lab.errors import Failed, NotFound
+from aiinfra_lab.recipe.notebook import read_notebook
+
+
+def test_cells_kernel_and_parameters_are_read(notebook):
+    read = read_notebook(notebook("a", "n: int = 1\nword = 'x'", "print(n)"))
+    assert ([cell.source for cell in read.cells], read.kernel) == (["n: int = 1\nword = 'x'", "print(n)"], "python3")
+    assert read.parameters() == {"n": ("int", 1), "word": ("str", "x")}
+
+
+def test_without_a_cell_with_the_tag_there_are_no_parameters(notebook):
+    path = notebook("a", "n: int = 1")
+    path.write_text(path.read_text().replace('"parameters"', '"other"'))
+    assert read_notebook(path).parameters() == {}
+
+
+def test_what_was_written_since_it_was_read_is_read_again(notebook):
+    before = read_notebook(notebook("a", "n: int = 1"))
+    assert read_notebook(notebook("a", "n: int = 22")) != before
+
+
+@pytest.mark.parametrize("content", ["", "{}", "[]", '{"cells": 3}', '{"cells": [{}]}', "\udcff", '{"cells": [3]}'])
+def test_a_file_that_is_no_notebook_is_said_so(tmp_path, content):
+    path = tmp_path / "x.ipynb"
+    path.write_bytes(content.encode("utf-8", "surrogateescape"))
+    with pytest.raises(Failed, match=r"x.ipynb cannot be read as a notebook: .+\n.*save it again"):
+        read_notebook(path)
+
+
+def test_a_notebook_that_is_not_there_is_said_so(tmp_path):
+    with pytest.raises(NotFound, match="there is no notebook"):
+        read_notebook(tmp_path / "x.ipynb")
+
+
+@pytest.mark.parametrize("metadata", [{}, {"kernelspec": {}}])
+def test_a_notebook_need_not_name_a_kernel(tmp_path, metadata):
+    path = tmp_path / "x.ipynb"
+    path.write_text(json.dumps({"cells": [], "metadata": metadata}))
+    assert read_notebook(path).kernel == ""
+
+
+@pytest.mark.parametrize(
+    ("source", "fix"),
+    [("x: float = 1 / 2", "give every parameter a plain value"), ("x = = 2", "one `name: type = value` a line")],
+)
+def test_a_parameters_cell_that_cannot_be_read_is_refused(notebook, source, fix):
+    with pytest.raises(Failed, match=fix):
+        read_notebook(notebook("c", source)).parameters()
