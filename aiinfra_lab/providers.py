@@ -223,7 +223,9 @@ TABLE: dict[str, dict[str, Provider]] = {
         "mlflow": Provider("aiinfra_lab.models.mlflow:Registry", "", "mlflow", "MLflow's registry on SQLite"),
     },
     "recipe.executor": {
-        "local": Provider("aiinfra_lab.recipe.local:LocalExecutor", "", "papermill", "papermill on this machine"),
+        "local": Provider(
+            "aiinfra_lab.recipe.local:LocalExecutor", "", "nbclient", "nbclient on this machine, in papermill's format"
+        ),
     },
     "store": {
         "postgres": Provider("aiinfra_lab.store.postgres:opened", "postgres", "psycopg", "a PostgreSQL database"),

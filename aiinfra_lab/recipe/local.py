@@ -1,4 +1,4 @@
-"""Papermill on this machine: the file that JupyterLab edits is what runs."""
+"""On this machine: the file that JupyterLab edits is what runs."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ class LocalExecutor:
         env: Mapping[str, str],
         stop_requested: Callable[[], bool],
     ) -> Outcome:
-        from .engine import execute  # papermill takes 2 s to import
+        from .engine import execute  # what executes notebooks takes a second to import
 
         make_folder(archive.parent)
         return execute(notebook, parameters, archive, env, stop_requested)

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ..config import settings
+from ..providers import chosen
 from ..store import canonical
 from . import outputs
 from .base import Recipe, RecipeStep, Value
@@ -91,7 +92,7 @@ class Prepared:
             "python": environment.python,
             "packages": environment.digest,
             "accelerator": environment.accelerator,
-            "engine": settings().get("recipe.provider", "local"),
+            "engine": chosen("recipe.executor"),
         }
         return cls(values, parts, environment, files, named, modules)
 

@@ -27,7 +27,8 @@ MAKE = """
 from aiinfra_lab.data.record import DataVersion
 from aiinfra_lab.store import Event, add_version, next_version, open_store
 store = open_store()
-fields = {"key": "k", "digest": word, "rows": None, "files": 0, "size_bytes": 0, "source": "", "only": ""}
+content = globals().get("word", "")
+fields = {"key": "k", "digest": content, "rows": None, "files": 0, "size_bytes": 0, "source": "", "only": ""}
 version = next_version(store, DataVersion, "made")
 body = DataVersion(name="made", version=version, described=(), added_at=1.0, **fields)
 add_version(store, "made", body, lambda uri: Event("data add", uri, outputs=(uri,)))
@@ -97,11 +98,11 @@ def test_a_step_that_makes_the_same_again_reruns_nothing_behind_it(two, notebook
     recipe.run("two")
     notebook("make", "word: str = ''", MAKE, "print('something new')")
     assert states(recipe.run("two")) == {"make": "done", "use": "skipped"}
-    notebook("make", "word: str = ''", MAKE.replace('"digest": word', '"digest": word + "!"'))
+    notebook("make", "word: str = ''", MAKE.replace('"digest": content', '"digest": "!" + content'))
     again = recipe.run("two")
     assert (states(again), again.steps["use"]["because"]) == (
         {"make": "done", "use": "done"},
-        ("data:made@1 → @3",),
+        ("data:made@2 → @3",),
     )
 
 

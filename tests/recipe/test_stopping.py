@@ -17,7 +17,7 @@ from jupyter_client.blocking import BlockingKernelClient
 from jupyter_client.manager import KernelManager, start_new_kernel
 
 from aiinfra_lab import jobs, recipe
-from aiinfra_lab.recipe import engine
+from aiinfra_lab.recipe.engine import client as engine_client
 from aiinfra_lab.recipe.stopping import stop_requests
 from tests.conftest import PATIENCE_S, until
 
@@ -135,7 +135,7 @@ def test_the_steps_are_drawn_once_in_a_cell_by_its_result(notebook, recipe, kern
 
 
 def test_a_cell_that_does_not_heed_ends_with_its_kernel(notebook, begun, monkeypatch):
-    monkeypatch.setattr(engine, "INTERRUPT_TIMEOUT_S", 0.5)
+    monkeypatch.setattr(engine_client, "INTERRUPT_TIMEOUT_S", 0.5)
     notebook("slow", "x: int = 1", f"import signal; signal.signal(signal.SIGINT, signal.SIG_IGN)\n{SLOW}")
     stopper = threading.Thread(target=lambda: until(begun) and recipe.stop("chain"))
     stopper.start()

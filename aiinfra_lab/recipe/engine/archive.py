@@ -1,0 +1,133 @@
+"""The executed notebook while it is made: its cells' states as they are, and a file that is whole at every moment.
+
+The words and keys are papermill's, which other programs read. Papermill 2.7 itself marks every cell as completed when
+the kernel dies or a cell times out, and writes the file in place, so that a kill can leave it empty.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import nbformat
+from nbformat import NotebookNode
+
+from ...files import writing
+
+PENDING, RUNNING, COMPLETED, FAILED = "pending", "running", "completed", "failed"
+FAILURE_TAG = "papermill-error-cell-tag"
+"""Of the cells that say where a notebook failed; papermill takes them out before it runs the file again."""
+
+_ANCHOR = "failed-cell"
+# A save in between may take a tenth of the time; a cell that has just ended is in the file within half a second.
+_SAVE_EVERY_S, _SHARE = 0.5, 10.0
+
+Save = Callable[[NotebookNode], None]
+
+
+def saved_at(path: Path) -> Save:
+    """Saves a notebook in that file, whole or not at all."""
+
+    def save(notebook: NotebookNode) -> None:
+        with writing(path) as aside:
+            nbformat.write(notebook, aside)  # type: ignore[no-untyped-call]
+
+    return save
+
+
+class Archive:
+    """What is executed, cell after cell. notebook: takes the outputs. save: brings it where it is kept. facts: for its
+    metadata. on_cell_end: called when a cell has ended."""
+
+    def __init__(
+        self,
+        notebook: NotebookNode,
+        save: Save,
+        facts: Mapping[str, Any],
+        on_cell_end: Callable[[], object] = lambda: None,
+    ) -> None:
+        self.notebook, self._save, self._on_cell_end = notebook, save, on_cell_end
+        self._facts = dict(facts)
+        self._began = self._cell_began = _now()
+        self._saved_at = self._save_took_s = 0.0
+
+    def begin(self) -> None:
+        """Write down that no cell has run."""
+        times = {"start_time": self._began.isoformat(), "end_time": None, "duration": None}
+        self.notebook.metadata["papermill"] = {**self._facts, **times, "exception": None}
+        for cell in self.notebook.cells:
+            if cell.cell_type == "code":
+                cell.outputs, cell.execution_count = [], None
+            cell.metadata["papermill"] = dict.fromkeys(("exception", "start_time", "end_time", "duration"))
+            cell.metadata["papermill"]["status"] = PENDING
+        self.save()
+
+    def begin_cell(self, cell: NotebookNode) -> None:
+        """It runs from now on."""
+        self._cell_began = _now()
+        state = {"status": RUNNING, "start_time": self._cell_began.isoformat(), "exception": False}
+        cell.metadata["papermill"].update(state)
+        self._save_if_cheap()
+
+    def end_cell(self, cell: NotebookNode, problem: BaseException | None = None) -> None:
+        """It has ended. problem: how, unless well; one that the kernel could not report itself is shown below it."""
+        ended = _now()
+        took = (ended - self._cell_began).total_seconds()
+        cell.metadata["papermill"].update(status=COMPLETED, end_time=ended.isoformat(), duration=took)
+        if problem is not None:
+            cell.metadata["papermill"].update(status=FAILED, exception=True)
+            self.notebook.metadata["papermill"]["exception"] = True
+        if problem is not None and cell.cell_type == "code" and not _shows_error(cell):
+            cell.outputs.append(nbformat.from_dict(_error_output(problem)))  # type: ignore[no-untyped-call]
+        self._save_if_cheap()
+        self._on_cell_end()
+
+    def end(self) -> None:
+        """No further cell runs, whatever the reason."""
+        ended = _now()
+        took = (ended - self._began).total_seconds()
+        self.notebook.metadata["papermill"].update(end_time=ended.isoformat(), duration=took)
+        self.save()
+
+    def point_to(self, at: int, error: str) -> None:
+        """Say at the top which cell failed, with a link to it."""
+        count = self.notebook.cells[at].execution_count
+        where = f"cell [{count}]" if count else "a cell"
+        top = f"**{where.capitalize()} failed:** `{error.splitlines()[0][:200]}`. [Go there](#{_ANCHOR})"
+        self.notebook.cells.insert(at, _mark(f'<span id="{_ANCHOR}">**The next cell failed.**</span>'))
+        self.notebook.cells.insert(0, _mark(top))
+
+    def save(self) -> None:
+        """Bring it where it is kept."""
+        began = time.monotonic()
+        self._save(self.notebook)
+        self._saved_at = time.monotonic()
+        self._save_took_s = self._saved_at - began
+
+    def _save_if_cheap(self) -> None:
+        """A notebook with large outputs and many cells is not written once for each."""
+        if time.monotonic() - self._saved_at >= max(_SAVE_EVERY_S, _SHARE * self._save_took_s):
+            self.save()
+
+
+def _now() -> datetime:
+    return datetime.now(UTC)
+
+
+def _mark(text: str) -> NotebookNode:
+    cell: NotebookNode = nbformat.v4.new_markdown_cell(text)  # type: ignore[no-untyped-call]
+    cell.metadata["tags"] = [FAILURE_TAG]
+    return cell
+
+
+def _shows_error(cell: NotebookNode) -> bool:
+    return any(output.output_type == "error" for output in cell.outputs)
+
+
+def _error_output(problem: BaseException) -> dict[str, Any]:
+    """The output that a notebook shows for an exception that the kernel could not report itself."""
+    text = str(problem).strip() or "it ended without a message"
+    return {"output_type": "error", "ename": type(problem).__name__, "evalue": text, "traceback": [text]}

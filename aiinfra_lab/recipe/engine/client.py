@@ -1,0 +1,176 @@
+"""nbclient's client, which executes cell after cell into an archive."""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from nbclient import NotebookClient
+from nbclient.exceptions import CellExecutionError, CellTimeoutError, DeadKernelError
+
+from ...errors import LabError
+from ...kernels.hosted import HostedKernelManager
+from .. import opened
+from .archive import Archive
+
+ENDS = (CellTimeoutError, DeadKernelError)
+"""How a cell ends that neither comes to its end nor raises."""
+
+# How long a cell may take to heed the interrupt before its kernel is killed: enough to leave a `with` or a commit.
+INTERRUPT_TIMEOUT_S = 20.0
+# Within which the outputs of a cell that has ended come: on a busy machine nbclient's four seconds are soon over.
+IOPUB_TIMEOUT_S = 60
+_MAX_OUTPUT_CHARS = 8000
+# Between two looks for a stop request: each costs a read of the store.
+_LOOK_S = 0.3
+# Between two interrupts: a library may swallow the first one.
+_INTERRUPT_AGAIN_S = 2.0
+
+
+class StopRequested(Exception):
+    """Somebody asked for the end before this cell began."""
+
+
+class ArchiveClient(NotebookClient):
+    """Executes the archive's notebook. report, project: as `opened.watch`; none is watched without a report.
+    on_output: called with each output that a cell gets."""
+
+    def __init__(
+        self,
+        archive: Archive,
+        *,
+        report: str = "",
+        project: str = "",
+        on_output: Callable[[Any], None] | None = None,
+        **options: Any,
+    ) -> None:
+        super().__init__(archive.notebook, iopub_timeout=IOPUB_TIMEOUT_S, **options)
+        self.archive = archive
+        self.at = -1
+        self.in_a_cell = self._is_over = False
+        self._report, self._project, self._on_output = report, project, on_output
+
+    def run(self, stop_requested: Callable[[], bool], **kernel: Any) -> None:
+        """Start a kernel with these options, and execute every cell.
+
+        CellRaised, StopRequested when a stop was asked for before a cell, and what nbclient raises when the kernel dies
+        or does not start.
+        """
+        self.reset_execution_trackers()
+        with self.setup_kernel(**kernel):
+            assert self.kc is not None
+            info = self.wait_for_reply(self.kc.kernel_info())
+            self.nb.metadata["language_info"] = info["content"]["language_info"] if info else {}
+            self._watch_files()
+            try:
+                for at, cell in enumerate(self.nb.cells):
+                    self.at = at
+                    if stop_requested():
+                        raise StopRequested
+                    self._run_cell(cell)
+                    if self._is_over:
+                        break
+            finally:
+                self.set_widgets_metadata()
+
+    def _run_cell(self, cell: Any) -> None:
+        self.archive.begin_cell(cell)
+        self.in_a_cell = cell.cell_type == "code"
+        problem: BaseException | None = None
+        try:
+            self.execute_cell(cell, self.at)
+        except CellExecutionError as caught:
+            problem = caught
+            if not is_exit(caught):
+                raise CellRaised(self.at, caught) from None
+            self._is_over = True
+        except BaseException as caught:
+            problem = caught
+            raise
+        finally:
+            self.in_a_cell = False
+            self.archive.end_cell(cell, None if problem is None or is_exit(problem) else problem)
+
+    def process_message(self, *arguments: Any, **options: Any) -> Any:
+        """See nbclient."""
+        output = super().process_message(*arguments, **options)
+        if output and self._on_output:
+            self._on_output(output)
+        return output
+
+    def _watch_files(self) -> None:
+        assert self.kc is not None
+        if self._report and self.nb.metadata["language_info"].get("name") == "python":
+            # As text, since the kernel may be of an environment without us; and nothing of it is left in the notebook.
+            text = Path(opened.__file__).read_text("utf-8")
+            call = f"watch({self._report!r}, {self._project!r})"
+            code = f"exec({text + call!r}, {{'__name__': {opened.__name__!r}}})"
+            self.wait_for_reply(self.kc.execute(code, silent=True, store_history=False))
+
+
+class CellRaised(Exception):
+    """A cell has raised, or the notebook has ended itself other than well. at: which of the notebook's cells."""
+
+    def __init__(self, at: int, problem: CellExecutionError) -> None:
+        super().__init__(str(problem))
+        self.at, self.name, self.value = at, problem.ename, problem.evalue
+
+
+def is_exit(problem: BaseException) -> bool:
+    """Whether the notebook has ended itself, well: by `exit()` or `sys.exit(0)`."""
+    return isinstance(problem, CellExecutionError) and problem.ename == "SystemExit" and problem.evalue in ("", "0")
+
+
+@contextmanager
+def process_output(path: Path, stop_requested: Callable[[], bool]) -> Iterator[None]:
+    """What the kernel's process writes past the notebook is shown when it died unasked."""
+    try:
+        yield
+    except RuntimeError:
+        if not stop_requested() and path.exists():
+            sys.stderr.write(path.read_text("utf-8", "replace")[-_MAX_OUTPUT_CHARS:])
+        raise
+
+
+@contextmanager
+def interrupting(client: ArchiveClient, stop_requested: Callable[[], bool]) -> Iterator[None]:
+    """While a cell runs, pass a stop request on to the kernel as the interrupt that JupyterLab would send.
+
+    A cell that does not heed it ends with its kernel.
+    """
+    over = threading.Event()
+
+    def watch() -> None:
+        asked_at = 0.0
+        while not over.wait(_LOOK_S):
+            try:
+                asked = client.in_a_cell and stop_requested()
+            except LabError:
+                continue  # the store may be busy: ask again
+            if not asked or not isinstance(client.km, HostedKernelManager):  # there is none before the kernel starts
+                continue
+            asked_at = asked_at or time.monotonic()
+            patient = time.monotonic() - asked_at < INTERRUPT_TIMEOUT_S
+            # And to what its cell started: every kernel has a process group of its own.
+            if client.km.signal_all(signal.SIGINT if patient else signal.SIGKILL):
+                over.wait(min(_INTERRUPT_AGAIN_S, INTERRUPT_TIMEOUT_S))
+
+    thread = threading.Thread(target=watch, daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        over.set()
+        thread.join()
+
+
+def kernel_environment(env: Any) -> dict[str, str]:
+    """Ours with that. Kernels of this environment come before the user's of the same name, as in JupyterLab."""
+    return {**os.environ, **env, "JUPYTER_PREFER_ENV_PATH": "1"}

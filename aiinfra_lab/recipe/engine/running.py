@@ -1,0 +1,108 @@
+"""One notebook, from its file to its archive."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import nbformat
+from jupyter_client.kernelspec import NoSuchKernel
+from traitlets.config import Config
+
+from ...host.spec import LOG
+from ...kernels.hosted import HostedKernelManager
+from ...leftovers import temporary
+from ...modes import users_umask
+from ..base import Outcome, OutcomeState, Value
+from ..notebook import read_notebook
+from ..papermill import USUAL_KERNEL
+from ..watching import REPORT
+from .archive import Archive, saved_at
+from .client import (
+    ENDS,
+    ArchiveClient,
+    CellRaised,
+    StopRequested,
+    interrupting,
+    kernel_environment,
+    process_output,
+)
+from .injected import inject
+
+
+def execute(
+    notebook: Path,
+    parameters: Mapping[str, Value],
+    archive: Path,
+    env: Mapping[str, str],
+    stop_requested: Callable[[], bool],
+) -> Outcome:
+    """Run the file as it is; see `Executor.run`."""
+    read_notebook(notebook)  # for its errors
+    content = nbformat.read(notebook, as_version=4)  # type: ignore[no-untyped-call]
+    inject(content, parameters)
+    facts = {"input_path": str(notebook), "output_path": str(archive), "parameters": dict(parameters)}
+    made = Archive(content, saved_at(archive), facts)
+    made.begin()
+    outcome = Outcome("done")
+    try:
+        # As JupyterLab does it, the notebook's folder is the kernel's, so that the same relative paths work.
+        run_into(made, notebook.parent, env, stop_requested)
+    except CellRaised as failed:
+        error = error_text(failed.name, failed.value)
+        count = content.cells[failed.at].execution_count
+        outcome = Outcome(_state(stop_requested), error, count)
+        made.point_to(failed.at, error)
+    except StopRequested:
+        outcome = Outcome("stopped")
+    except (*ENDS, RuntimeError, NoSuchKernel, ValueError) as problem:
+        # The last three: no kernel came up, there is none of that name, it cannot be started.
+        outcome = Outcome(_state(stop_requested), error_text(type(problem).__name__, str(problem)))
+    finally:
+        made.end()
+    return outcome
+
+
+def run_into(
+    archive: Archive, folder: Path, env: Mapping[str, str], stop_requested: Callable[[], bool], **options: Any
+) -> None:
+    """Execute the archive's notebook in a kernel of its own, in that folder.
+
+    The exceptions of `ArchiveClient.run`. options: its own, and nbclient's
+    """
+    # Sockets in a folder of our own: no port can clash with another run's, and nobody else can connect.
+    with temporary() as sockets:
+        kernel = archive.notebook.metadata.get("kernelspec", {}).get("name")
+        own = {"transport": "ipc", "connection_file": f"{sockets}/kernel.json"}
+        client = ArchiveClient(
+            archive,
+            report=env.get(REPORT, ""),
+            project=env.get("AIINFRA_PROJECT", ""),
+            kernel_manager_class=_in(sockets / "kept"),
+            resources={"metadata": {"path": str(folder)}},
+            config=Config(HostedKernelManager=own),
+            **{"kernel_name": kernel or USUAL_KERNEL, "startup_timeout": 60, **options},
+        )
+        output = sockets / "kept" / "host" / LOG
+        with process_output(output, stop_requested), interrupting(client, stop_requested):
+            client.run(stop_requested, env=kernel_environment(env), umask=users_umask())
+
+
+def _state(stop_requested: Callable[[], bool]) -> OutcomeState:
+    """How a notebook ended that did not come to its end."""
+    return "stopped" if stop_requested() else "failed"
+
+
+def error_text(name: str, value: str) -> str:
+    """What a notebook shows of an error in one line."""
+    return f"{name}: {value}" if value else name
+
+
+def _in(place: Path) -> type[HostedKernelManager]:
+    """The kernel manager whose kernel is kept in that folder."""
+
+    class Manager(HostedKernelManager):
+        folder = place
+
+    return Manager
