@@ -111,13 +111,14 @@ class Executor(Protocol):
         parameters: Mapping[str, Value],
         archive: Path,
         env: Mapping[str, str],
-        stop_requested: Callable[[], bool],
+        stop_requested: Callable[[], int],
     ) -> Outcome:
         """Execute the file as it is with these parameters and leave the executed notebook at `archive`.
 
         Both are files of the caller's; where the cells run need not see them. `env` is added to the environment of the
         cells, and its values must reach them. `stop_requested` is cheap, and may be asked from any thread until this
-        returns: once it is true the cell that runs is interrupted, no further one begins, and the outcome is stopped.
+        returns: once it is 1 the cell that runs is interrupted, no further one begins, and the outcome is stopped; once
+        it is 2 all processes of the notebook are killed at once.
 
         Returns when the notebook has ended, whichever way. The archive is then a whole notebook in which only the cells
         that ran have outputs or an execution count, also when the process that ran them died. Raises LabError only when

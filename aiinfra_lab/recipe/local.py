@@ -22,7 +22,7 @@ class LocalExecutor:
         parameters: Mapping[str, Value],
         archive: Path,
         env: Mapping[str, str],
-        stop_requested: Callable[[], bool],
+        stop_requested: Callable[[], int],
     ) -> Outcome:
         from .engine import execute  # what executes notebooks takes a second to import
 

@@ -28,7 +28,7 @@ from .watching import Opened, opened_files
 _log = logging.getLogger(__name__)
 
 Show = Callable[[Record[RunRecord]], None]
-Stop = Callable[[], bool]
+Stop = Callable[[], int]
 Run = Record[RunRecord]
 
 # Whoever loses the race for a number finds the winner running; it can lose again only to a run that was very short.

@@ -13,11 +13,14 @@ from .. import jobs, signals
 
 
 @contextmanager
-def stop_requests(job: jobs.Here) -> Iterator[Callable[[], bool]]:
-    """Whether somebody asked for the end, by Stop or, while this lasts, by Ctrl-C, SIGTERM or SIGHUP."""
+def stop_requests(job: jobs.Here) -> Iterator[Callable[[], int]]:
+    """How urgently somebody asked for the end, by Stop or, while this lasts, by Ctrl-C, SIGTERM or SIGHUP.
+
+    0: nobody did. 1: once. 2: again, by a key or a signal, for it was not over yet: at once.
+    """
     pressed: list[int] = []
     with _on_ctrl_c(pressed.append), signals.taken(pressed.append):
-        yield lambda: bool(pressed) or job.stop_requested()
+        yield lambda: min(2, len(pressed)) or int(job.stop_requested())
 
 
 @contextmanager

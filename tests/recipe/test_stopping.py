@@ -17,7 +17,9 @@ from jupyter_client.blocking import BlockingKernelClient
 from jupyter_client.manager import KernelManager, start_new_kernel
 
 from aiinfra_lab import jobs, recipe
+from aiinfra_lab.config import settings
 from aiinfra_lab.recipe.engine import client as engine_client
+from aiinfra_lab.recipe.local import LocalExecutor
 from aiinfra_lab.recipe.stopping import stop_requests
 from tests.conftest import PATIENCE_S, until
 
@@ -144,6 +146,32 @@ def test_a_cell_that_does_not_heed_ends_with_its_kernel(notebook, begun, monkeyp
     assert (run.state, run.steps["slow"]["error"]) == ("stopped", "DeadKernelError: Kernel died")
 
 
+def test_asked_for_twice_the_end_comes_at_once_and_takes_all_that_was_started(notebook, workspace, monkeypatch):
+    monkeypatch.setattr(engine_client, "INTERRUPT_TIMEOUT_S", 600.0)
+    started = "import subprocess; p = subprocess.Popen(['sleep', '600'], start_new_session=True)"
+    slow = SLOW.replace("str(os.getpid())", "f'{os.getpid()} {p.pid}'")
+    deaf = f"import signal; signal.signal(signal.SIGINT, signal.SIG_IGN)\n{started}\n{slow}"
+    path = notebook("deaf", "x: int = 1", deaf, "print('never')")
+    begun = path.parent / "begun"
+    asked = iter([0, 0, 1])
+    outcome = LocalExecutor(settings()).run(
+        path, {}, workspace / "out.ipynb", {}, lambda: 0 if not begun.exists() else next(asked, 2)
+    )
+    assert outcome.state == "stopped"
+    assert not any(psutil.pid_exists(int(pid)) for pid in begun.read_text().split())
+
+
+def test_how_urgently_the_end_was_asked_for(workspace):
+    with jobs.here("recipe:a@1") as job, stop_requests(job) as stop:
+        assert stop() == 0
+        jobs.cancel(job.id)
+        until(lambda: stop() == 1)
+        os.kill(os.getpid(), signal.SIGINT)
+        assert stop() == 1
+        os.kill(os.getpid(), signal.SIGINT)
+        assert stop() == 2
+
+
 def test_what_a_kernel_said_that_never_came_up_is_told(begun, capfd, tmp_path):
     folder = tmp_path / "jupyter" / "data" / "kernels" / "mute"
     folder.mkdir(parents=True)
@@ -160,7 +188,7 @@ def test_ctrl_c_is_taken_note_of_and_then_again_what_it_was(workspace):
         with stop_requests(job) as stop:
             before = stop()
             os.kill(os.getpid(), signal.SIGINT)
-            assert (before, stop()) == (False, True)
+            assert (before, stop()) == (0, 1)
         assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
 
 

@@ -57,7 +57,7 @@ class ArchiveClient(NotebookClient):
         self.in_a_cell = self._is_over = False
         self._report, self._project, self._on_output = report, project, on_output
 
-    def run(self, stop_requested: Callable[[], bool], **kernel: Any) -> None:
+    def run(self, stop_requested: Callable[[], int], **kernel: Any) -> None:
         """Start a kernel with these options, and execute every cell.
 
         CellRaised, StopRequested when a stop was asked for before a cell, and what nbclient raises when the kernel dies
@@ -129,7 +129,7 @@ def is_exit(problem: BaseException) -> bool:
 
 
 @contextmanager
-def process_output(path: Path, stop_requested: Callable[[], bool]) -> Iterator[None]:
+def process_output(path: Path, stop_requested: Callable[[], int]) -> Iterator[None]:
     """What the kernel's process writes past the notebook is shown when it died unasked."""
     try:
         yield
@@ -140,27 +140,31 @@ def process_output(path: Path, stop_requested: Callable[[], bool]) -> Iterator[N
 
 
 @contextmanager
-def interrupting(client: ArchiveClient, stop_requested: Callable[[], bool]) -> Iterator[None]:
+def interrupting(client: ArchiveClient, stop_requested: Callable[[], int]) -> Iterator[None]:
     """While a cell runs, pass a stop request on to the kernel as the interrupt that JupyterLab would send.
 
-    A cell that does not heed it ends with its kernel.
+    A cell that does not heed it ends with its kernel; asked for twice, that ends at once, also while it starts.
     """
     over = threading.Event()
 
     def watch() -> None:
-        asked_at = 0.0
+        asked_at = signalled_at = 0.0
         while not over.wait(_LOOK_S):
             try:
-                asked = client.in_a_cell and stop_requested()
+                asked = stop_requested()
             except LabError:
                 continue  # the store may be busy: ask again
-            if not asked or not isinstance(client.km, HostedKernelManager):  # there is none before the kernel starts
+            # There is no manager before the kernel starts.
+            if not (client.in_a_cell or asked > 1) or not asked or not isinstance(client.km, HostedKernelManager):
                 continue
-            asked_at = asked_at or time.monotonic()
-            patient = time.monotonic() - asked_at < INTERRUPT_TIMEOUT_S
+            now = time.monotonic()
+            asked_at = asked_at or now
+            is_patient = asked == 1 and now - asked_at < INTERRUPT_TIMEOUT_S
+            if is_patient and now - signalled_at < _INTERRUPT_AGAIN_S:
+                continue
             # And to what its cell started: every kernel has a process group of its own.
-            if client.km.signal_all(signal.SIGINT if patient else signal.SIGKILL):
-                over.wait(min(_INTERRUPT_AGAIN_S, INTERRUPT_TIMEOUT_S))
+            if client.km.signal_all(signal.SIGINT if is_patient else signal.SIGKILL):
+                signalled_at = now
 
     thread = threading.Thread(target=watch, daemon=True)
     thread.start()

@@ -36,7 +36,7 @@ def execute(
     parameters: Mapping[str, Value],
     archive: Path,
     env: Mapping[str, str],
-    stop_requested: Callable[[], bool],
+    stop_requested: Callable[[], int],
 ) -> Outcome:
     """Run the file as it is; see `Executor.run`."""
     read_notebook(notebook)  # for its errors
@@ -65,7 +65,7 @@ def execute(
 
 
 def run_into(
-    archive: Archive, folder: Path, env: Mapping[str, str], stop_requested: Callable[[], bool], **options: Any
+    archive: Archive, folder: Path, env: Mapping[str, str], stop_requested: Callable[[], int], **options: Any
 ) -> None:
     """Execute the archive's notebook in a kernel of its own, in that folder.
 
@@ -89,7 +89,7 @@ def run_into(
             client.run(stop_requested, env=kernel_environment(env), umask=users_umask())
 
 
-def _state(stop_requested: Callable[[], bool]) -> OutcomeState:
+def _state(stop_requested: Callable[[], int]) -> OutcomeState:
     """How a notebook ended that did not come to its end."""
     return "stopped" if stop_requested() else "failed"
 
