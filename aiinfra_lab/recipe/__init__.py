@@ -114,7 +114,8 @@ def run(
             raise UsageProblem(f"recipe {recipe.name} has no parameter {key!r}", declaration.parameter_fix(recipe, key))
     given = _typed(recipe, param)
     if dry:
-        planner = Planner(recipe, given, inputs.pinned(recipe), history.runs(recipe.name), force=force, alive=keep)
+        recent = history.runs(recipe.name, history.RECENT)
+        planner = Planner(recipe, given, inputs.pinned(recipe), recent, force=force, alive=keep)
         return recipe_plan(recipe, given, build_plan(planner, recipe.steps))
     runner = RecipeRunner(recipe, given, make("recipe.executor"), keep=keep, force=force)
     done = shown_while(runner.go, recipe, recipe.title, is_report=report)
@@ -251,7 +252,7 @@ def _info(name: str, runs: int | None = None) -> RecipeInfo:
     newest = history.newest(name)
     run = recipe_run(newest, recipe.title, recipe) if newest and runs is None else None
     steps = tuple(f"{step.name} ({step.notebook.name})" for step in recipe.steps)
-    count = len(history.runs(name)) if runs is None else runs
+    count = history.count(name) if runs is None else runs
     return RecipeInfo(
         uri=str(Uri(KIND, name)),
         title=recipe.title,

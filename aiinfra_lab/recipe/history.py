@@ -6,6 +6,7 @@ from __future__ import annotations
 import contextlib
 import logging
 import statistics
+import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
@@ -14,7 +15,7 @@ from msgspec.structs import replace
 
 from .. import jobs
 from ..errors import Conflict, Denied, LabError, Unavailable
-from ..store import Record, open_store, update
+from ..store import NameIndex, Record, open_store, update
 from . import started
 from .record import RunRecord, RunState
 
@@ -23,6 +24,8 @@ _log = logging.getLogger(__name__)
 KIND = RunRecord.kind
 NEVER_RAN = "never ran"
 _LOOKED_AT = 10
+RECENT = 50
+"""Among so many runs an attempt is looked for that a step can be skipped for: a run too many costs time alone."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,15 +41,27 @@ class ObservedRun:
         return "stopping" if self.job and self.job.stop_requested_at else self.record.body.state
 
 
-def runs(name: str) -> Sequence[Record[RunRecord]]:
-    """The runs of a recipe as they were written last, newest first."""
-    return open_store().list(RunRecord, name=name)
+def runs(name: str, most: int | None = None) -> Sequence[Record[RunRecord]]:
+    """The runs of a recipe as they were written last, newest first; at most so many."""
+    return open_store().list(RunRecord, name=name, limit=most)
+
+
+def count(name: str) -> int:
+    """How many runs a recipe has."""
+    store = open_store()
+    if not isinstance(store, NameIndex):
+        return len(runs(name))
+    (labels,) = store.names([RunRecord], f"{name}@", sys.maxsize >> 1)
+    return len(labels)
 
 
 def usual_s(run: Record[RunRecord] | None, name: str) -> dict[str, float]:
     """How long each step of a recipe mostly took where it was done, in seconds; in the ten runs before that one."""
-    found = open_store().list(RunRecord, name=name, skip_unreadable=True)
-    earlier = [one for one in found if run is None or (one.version or 0) < (run.version or 0)][:_LOOKED_AT]
+    store = open_store()
+    last = next(iter(store.list(RunRecord, name=name, limit=1, skip_unreadable=True)), None)
+    since = last.version - run.version + 1 if run and last else 0  # that one, and those after it
+    found = store.list(RunRecord, name=name, limit=max(0, since) + _LOOKED_AT, skip_unreadable=True)
+    earlier = [one for one in found if run is None or one.version < run.version]
     took: dict[str, list[float]] = {}
     for step in (step for one in earlier for step in one.body.steps):
         if step.state == "done" and step.seconds is not None:

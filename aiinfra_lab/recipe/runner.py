@@ -17,7 +17,7 @@ from ..store import Event, Record, next_version, open_store, patiently, update
 from ..uris import Uri
 from . import started
 from .base import Executor, Outcome, Recipe, RecipeStep, Value
-from .history import KIND, observe, runs
+from .history import KIND, RECENT, observe, runs
 from .inputs import file_digest, pinned
 from .plan import PlannedStep, Planner, made, needs_revival
 from .prepared import Prepared
@@ -75,7 +75,7 @@ class RecipeRunner:
                 self._recipe,
                 self._given,
                 self._pinned,
-                runs(self._recipe.name),
+                runs(self._recipe.name, RECENT),
                 force=self._force,
                 alive=self._keep,
             )
@@ -87,7 +87,7 @@ class RecipeRunner:
     def _end_leftovers(self) -> None:
         """End what earlier runs were to end before they vanished: this one may start the same by the same name."""
         observe(self._store.list(RunRecord, is_open=True, skip_unreadable=True))  # those of other recipes are asked
-        found = observe(runs(self._recipe.name))
+        found = observe(runs(self._recipe.name, RECENT))
         if left := [run.record.uri for run in found if run.record.body.may_leave_things]:
             _warn_of(started.end(*left))
 
