@@ -1,0 +1,121 @@
+"""The rows of recipes: what a run costs beside papermill, what a plan costs, and what large outputs cost."""
+
+import os
+import shutil
+import sys
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import nbformat
+from nbformat.v4 import new_code_cell, new_notebook
+
+from . import _nothing
+from .measure import command, statement
+from .rows import Figure, at_most, ratio_at_most, row
+
+KERNEL = {"name": "python3", "display_name": "Python 3", "language": "python"}
+LARGE = 8_000_000  # bytes that a cell puts out
+EARLIER, STEPS = 1000, 50
+
+
+def write(folder: Path, name: str, *cells: str) -> Path:
+    """A notebook with a cell of parameters and these."""
+    path = folder / "notebooks" / f"{name}.ipynb"
+    path.parent.mkdir(exist_ok=True)
+    first = new_code_cell("x: int = 1", metadata={"tags": ["parameters"]})
+    notebook = new_notebook(cells=[first, *map(new_code_cell, cells)], metadata={"kernelspec": KERNEL})
+    nbformat.write(notebook, path)
+    return path
+
+
+def chain(folder: Path, name: str, steps: int) -> None:
+    """A recipe of trivial notebooks that come after each other."""
+    text = ""
+    for at in range(steps):
+        write(folder, f"{name}{at}", f"print(x + {at})")
+        text += f'[steps.s{at}]\nnotebook = "{name}{at}.ipynb"\n' + (f'after = ["s{at - 1}"]\n' if at else "")
+    (folder / "recipes").mkdir(exist_ok=True)
+    (folder / "recipes" / f"{name}.toml").write_text(text)
+
+
+@contextmanager
+def project() -> Iterator[tuple[Path, dict[str, str]]]:
+    """A fresh project, and the environment in which a command works on it."""
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        (folder / "aiinfra.toml").touch()
+        try:
+            yield folder, {**os.environ, "AIINFRA_WORKSPACE": name}
+        finally:
+            shutil.rmtree(folder / ".aiinfra", ignore_errors=True)
+
+
+def lab(*arguments: str) -> list[str]:
+    """The command line of a verb."""
+    return [sys.executable, "-m", "aiinfra_lab.cli", "recipe", *arguments]
+
+
+@row("recipe.1", "a trivial notebook from the command line, without a warm pool", "<= 1.4 s", ("papermill", "nbclient"))
+def trivial(full: bool) -> Iterator[Figure]:
+    """Each in a fresh process with a kernel of its own; the peer is papermill's own command."""
+    with project() as (folder, env):
+        chain(folder, "one", 1)
+        ours = command(lab("run", "one", "--force"), cwd=folder, env=env)
+        notebook = str(folder / "notebooks" / "one0.ipynb")
+        pill = [sys.executable, "-m", "papermill", "--no-progress-bar", notebook, str(folder / "out.ipynb")]
+        theirs = command(pill, cwd=folder, env=env)
+        engine = command([*pill, "--engine", "lab"], cwd=folder, env=env)
+    yield Figure("recipe run --force", ours.wall_s, "s", at_most(1.4), note=ours.note)
+    yield Figure("beside papermill", ours.wall_s, "s", ratio_at_most(1.0), theirs.wall_s, "papermill", theirs.note)
+    engine_cpu = engine.cpu_s, "s CPU", ratio_at_most(1.0), theirs.cpu_s
+    yield Figure("papermill --engine lab", *engine_cpu, "papermill", engine.note)
+
+
+@row("recipe.4", "chains: first, unchanged, and with 1,000 earlier runs", "<= 0.7 / 0.12 s; <= 0.15 s; <= 0.6 s")
+def chains(full: bool) -> Iterator[Figure]:
+    """The last is planner and records alone: 50 steps by an executor that does nothing."""
+    with project() as (folder, env):
+        chain(folder, "three", 3)
+        first = command(lab("run", "three", "--force"), cwd=folder, env=env, runs=3)
+        again = command(lab("run", "three"), cwd=folder, env=env)
+        chain(folder, "fifty", STEPS)
+        prepare = f"import os; os.chdir({str(folder)!r})\nfrom tests.benchmarks import _nothing"
+        alone = statement("_nothing.run('fifty', force=True)", before=prepare, env=env)
+        _nothing.multiply(folder, "fifty", EARLIER)
+        many = command(lab("run", "fifty"), cwd=folder, env=env)
+    yield Figure("3 steps, all run", first.wall_s, "s", at_most(0.7), note=first.note)
+    yield Figure("3 steps, unchanged", again.wall_s, "s", at_most(0.12), note=again.note)
+    yield Figure("50 unchanged, 1,000 earlier runs", many.wall_s, "s", at_most(0.15), note=many.note)
+    yield Figure("50 steps that do nothing", alone.wall_s, "s", at_most(0.6), note=alone.note)
+
+
+@row("recipe.9", "8 MB of output, then 100 cells", "<= 0.5 s beyond the same without it", ("papermill", "nbclient"))
+def large(full: bool) -> Iterator[Figure]:
+    """What the large output costs on top of the cells; papermill in the same way."""
+    with project() as (folder, env):
+        cells = [f"y = {at}" for at in range(100)]
+        light = str(write(folder, "light", "print(1)", *cells))
+        heavy = str(write(folder, "heavy", f"print('x' * {LARGE})", *cells))
+        pill = [sys.executable, "-m", "papermill", "--no-progress-bar"]
+        took = {
+            (name, engine): command(
+                [*pill, path, str(folder / "o.ipynb"), "--engine", engine], cwd=folder, env=env, runs=3
+            )
+            for name, path in (("light", light), ("heavy", heavy))
+            for engine in ("lab", "nbclient")
+        }
+    ours, theirs = (took["heavy", each].wall_s - took["light", each].wall_s for each in ("lab", "nbclient"))
+    yield Figure("on top of 101 cells", ours, "s", at_most(0.5), note=took["heavy", "lab"].note)
+    yield Figure("beside papermill", ours, "s", ratio_at_most(1.0), theirs, "papermill", took["heavy", "nbclient"].note)
+
+
+@row("recipe.11", "the plan of 50 steps", "<= 150 ms")
+def plan(full: bool) -> Iterator[Figure]:
+    """`recipe run --dry` in a process that has loaded the verb, nothing having run before."""
+    with project() as (folder, env):
+        chain(folder, "fifty", STEPS)
+        before = f"import os; os.chdir({str(folder)!r})\nfrom aiinfra_lab import recipe"
+        cost = statement("recipe.run('fifty', dry=True)", before=before, env=env)
+    yield Figure("50 steps", cost.wall_s * 1000, "ms", at_most(150), note=cost.note)
