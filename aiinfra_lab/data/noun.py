@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from typing import Any
 
+import msgspec
+
 from ..nouns import Details, Fact, Noun
-from ..store import Record, open_store
+from ..store import Record, canonical_digest, open_store
 from ..units import counted, show_bytes
 from ..uris import Uri
 from .record import DataVersion
@@ -23,7 +25,9 @@ class DataNoun(Noun[DataVersion]):
         return f"`%data add {name} PATH` makes one"
 
     def digest(self, record: Record[Any]) -> str:
-        return str(record.body.digest)
+        """Of its files, and of how its tables are read: the same bytes may be numbers or text."""
+        version: DataVersion = record.body
+        return canonical_digest([version.digest, version.only, msgspec.to_builtins(version.described)])
 
     def details(self, uri: str) -> Details:
         record = open_store().get(DataVersion, Uri.parse(uri).label)

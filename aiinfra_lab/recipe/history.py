@@ -9,6 +9,7 @@ import statistics
 import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Literal
 
 from msgspec.structs import replace
@@ -16,7 +17,7 @@ from msgspec.structs import replace
 from .. import jobs
 from ..errors import Conflict, Denied, LabError, Unavailable
 from ..store import NameIndex, Record, open_store, update
-from . import started
+from . import archives, started
 from .record import RunRecord, RunState
 
 _log = logging.getLogger(__name__)
@@ -116,6 +117,9 @@ def _write_ends(lost: Sequence[Record[RunRecord]]) -> Sequence[Record[RunRecord]
     except (Denied, Unavailable):
         return ended  # looking must work where nothing can be written
     _end_leftovers([record.uri for record in written if record.body.may_leave_things])
+    for step in (step for record in written for step in record.body.steps):
+        if step.state == "lost" and step.archive:
+            archives.close_lost(Path(step.archive))
     return written
 
 

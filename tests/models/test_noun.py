@@ -80,3 +80,14 @@ def test_the_aliases_that_there_are_complete_the_flag(workspace):
         assert completion.complete("models", f"{verb} --to ") == ["challenger", "champion", "spare"]
         assert completion.complete("models", f"{verb} --to=ch") == ["--to=challenger", "--to=champion"]
     assert "--to TEXT" in find_verb("models", "promote").usage()
+
+
+def test_versions_with_the_same_files_and_figures_have_one_digest():
+    def digest(**fields) -> str:
+        return NOUN.digest(Record.new("delay@1", ModelVersion(**{"files": {"model": "1" * 64}, **fields})))
+
+    assert digest() == digest(run="train:delay@7", created_at=5.0, note="x")
+    assert (
+        len({digest(), digest(files={"model": "2" * 64}), digest(metrics={"auc": 1.0}), digest(rows_digest="r")}) == 4
+    )
+    assert digest(files={}) == ""

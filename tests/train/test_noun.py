@@ -120,3 +120,26 @@ def test_the_parameters_of_the_newest_run_that_had_some_are_offered(workspace):
     records.run("delay@1", state="done", params={"epochs": "3"})
     records.run("delay@2", state="done")
     assert complete("train", "run delay --rows data:x -p ") == ["epochs=3"]
+
+
+def digest(**fields) -> str:
+    run = {"state": "done", "files": {"model": "1" * 64}, "metrics": {"auc": 0.7}, "code_digest": "c", **fields}
+    return NOUN.digest(Record.new("delay@1", TrainingRun(**run)))
+
+
+def test_runs_with_the_same_model_and_figures_of_the_same_have_one_digest():
+    assert digest() == digest(started_at=9.0, ended_at=12.0, tracked_as="id", machine={"torch": "2"})
+    others = [
+        digest(files={"model": "2" * 64}),
+        digest(metrics={"auc": 0.71}),
+        digest(code_digest="d"),
+        digest(params={"epochs": 2}),
+        digest(seed=1),
+        digest(rows_digest="r"),
+    ]
+    assert len({digest(), *others}) == 7
+
+
+@pytest.mark.parametrize("fields", [{"state": "running"}, {"state": "failed"}, {"files": {}}])
+def test_a_run_that_is_not_done_or_saved_no_model_has_none(fields):
+    assert digest(**fields) == ""

@@ -22,7 +22,7 @@ FAILURE_TAG = "papermill-error-cell-tag"
 """Of the cells that say where a notebook failed; papermill takes them out before it runs the file again."""
 
 _ANCHOR = "failed-cell"
-# A save in between may take a tenth of the time; a cell that has just ended is in the file within half a second.
+# A save in between may take a tenth of the time; what a cell has just put out is in the file within half a second.
 _SAVE_EVERY_S, _SHARE = 0.5, 10.0
 
 Save = Callable[[NotebookNode], None]
@@ -40,7 +40,9 @@ def saved_at(path: Path) -> Save:
 
 class Archive:
     """What is executed, cell after cell. notebook: takes the outputs. save: brings it where it is kept. facts: for its
-    metadata. on_cell_end: called when a cell has ended."""
+    metadata. on_cell_end: called when a cell has ended. before_save: called before the notebook is saved."""
+
+    before_save: Callable[[], None] = staticmethod(lambda: None)
 
     def __init__(
         self,
@@ -70,7 +72,7 @@ class Archive:
         self._cell_began = _now()
         state = {"status": RUNNING, "start_time": self._cell_began.isoformat(), "exception": False}
         cell.metadata["papermill"].update(state)
-        self._save_if_cheap()
+        self.save_if_cheap()
 
     def end_cell(self, cell: NotebookNode, problem: BaseException | None = None) -> None:
         """It has ended. problem: how, unless well; one that the kernel could not report itself is shown below it."""
@@ -82,7 +84,7 @@ class Archive:
             self.notebook.metadata["papermill"]["exception"] = True
         if problem is not None and cell.cell_type == "code" and not _shows_error(cell):
             cell.outputs.append(nbformat.from_dict(_error_output(problem)))  # type: ignore[no-untyped-call]
-        self._save_if_cheap()
+        self.save_if_cheap()
         self._on_cell_end()
 
     def end(self) -> None:
@@ -103,12 +105,13 @@ class Archive:
     def save(self) -> None:
         """Bring it where it is kept."""
         began = time.monotonic()
+        self.before_save()
         self._save(self.notebook)
         self._saved_at = time.monotonic()
         self._save_took_s = self._saved_at - began
 
-    def _save_if_cheap(self) -> None:
-        """A notebook with large outputs and many cells is not written once for each."""
+    def save_if_cheap(self) -> None:
+        """Bring it there now and then: one with large outputs and many cells is not written once for each."""
         if time.monotonic() - self._saved_at >= max(_SAVE_EVERY_S, _SHARE * self._save_took_s):
             self.save()
 

@@ -19,6 +19,7 @@ from ...errors import LabError
 from ...kernels.hosted import HostedKernelManager
 from .. import opened
 from .archive import Archive
+from .streams import StreamJoiner
 
 ENDS = (CellTimeoutError, DeadKernelError)
 """How a cell ends that neither comes to its end nor raises."""
@@ -53,6 +54,9 @@ class ArchiveClient(NotebookClient):
     ) -> None:
         super().__init__(archive.notebook, iopub_timeout=IOPUB_TIMEOUT_S, **options)
         self.archive = archive
+        self._cell: Any = None
+        self._streams = StreamJoiner()
+        archive.before_save = self._streams.flush
         self.at = -1
         self.in_a_cell = self._is_over = False
         self._report, self._project, self._on_output = report, project, on_output
@@ -82,6 +86,7 @@ class ArchiveClient(NotebookClient):
 
     def _run_cell(self, cell: Any) -> None:
         self.archive.begin_cell(cell)
+        self._cell = cell
         self.in_a_cell = cell.cell_type == "code"
         problem: BaseException | None = None
         try:
@@ -99,8 +104,13 @@ class ArchiveClient(NotebookClient):
             self.archive.end_cell(cell, None if problem is None or is_exit(problem) else problem)
 
     def process_message(self, *arguments: Any, **options: Any) -> Any:
-        """See nbclient."""
+        """See nbclient. What a long cell has put out so far is kept, whatever happens to this process."""
         output = super().process_message(*arguments, **options)
+        cell = arguments[1]
+        if cell is not self._cell:  # of a cell before, as an update of what that displays
+            return output
+        self._streams.take(cell.outputs)
+        self.archive.save_if_cheap()
         if output and self._on_output:
             self._on_output(output)
         return output
