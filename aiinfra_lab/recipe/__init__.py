@@ -24,7 +24,7 @@ from .plan_result import RecipePlan, recipe_plan
 from .progress import shown_while
 from .record import RunRecord
 from .results import Made, RecipeInfo, RecipeRun, recipe_run
-from .run_card import again
+from .run_card import FAILED, again
 from .runner import RecipeRunner
 
 __all__ = ["Made", "RecipeInfo", "RecipePlan", "RecipeRun", "check", "get", "log", "ls", "run", "show", "stop"]
@@ -215,7 +215,9 @@ def _failure(done: RecipeRun, again: str) -> Failed:
     name, step = ended[0]
     error, _, fix = step["error"].partition("\n  fix: ")  # one of ours brings its own
     cell = f" in cell {step['cell']}" if step["cell"] is not None else ""
-    what = f"{done.uri}: step {name} {step['state']}{cell}" + (f": {error}" if error and not in_notebook() else "")
+    what = f"{done.uri}: step {name} {FAILED.get(done.state, done.state)}{cell}" + (
+        f": {error}" if error and not in_notebook() else ""
+    )
     # A step whose files vanished on the way has none.
     archive = step["archive"] or done.archive
     do = "; ".join(filter(None, (fix, f"see {archive}" if archive else "", "correct the notebook" if archive else "")))

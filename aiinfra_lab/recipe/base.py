@@ -10,7 +10,11 @@ from typing import Any, Literal, Protocol
 Value = str | int | float | bool | list[Any] | dict[str, Any]
 """A parameter's value: what TOML, JSON and a notebook's first cell can all write."""
 
-OutcomeState = Literal["done", "failed", "stopped"]
+Failure = Literal["failed", "timeout", "killed", "oom"]
+OutcomeState = Literal["done", "stopped"] | Failure
+FAILURES: tuple[Failure, ...] = ("failed", "timeout", "killed", "oom")
+"""How a step ends that did not succeed and that nobody stopped: a cell raised, its time was over, its process was
+killed, it took more memory than it may."""
 
 
 @dataclass(frozen=True)
@@ -19,7 +23,8 @@ class RecipeStep:
 
     parameters: what the notebook is given as it is. inputs: its parameter → the `step.output` it is taken from.
     outputs: name → URI without version of what the notebook makes. after: steps that must have run before. files: its
-    parameter → a path, folder or glob of the project. data: its parameter → `data:NAME` or `data:NAME@N`.
+    parameter → a path, folder or glob of the project. data: its parameter → `data:NAME` or `data:NAME@N`. timeout_s:
+    how long one attempt may take. retries: how often it is executed again after a failure.
     """
 
     name: str
@@ -30,6 +35,8 @@ class RecipeStep:
     after: tuple[str, ...] = ()
     files: Mapping[str, str] = field(default_factory=dict)
     data: Mapping[str, str] = field(default_factory=dict)
+    timeout_s: float | None = None
+    retries: int = 0
 
     @property
     def taken(self) -> dict[str, str]:

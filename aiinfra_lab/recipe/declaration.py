@@ -14,6 +14,7 @@ from typing import Any
 from ..config import settings
 from ..errors import Failed, LabError, NotFound, UsageProblem, did_you_mean
 from ..help import Terms
+from ..units import read_duration
 from ..uris import Uri
 from .base import Recipe, RecipeStep, Value
 from .inputs import is_path
@@ -31,7 +32,10 @@ _STEP_KEYS = {
     "in": 'name = "step.output", "data:NAME", or a path, folder or glob of the project',
     "out": 'name = "noun:NAME" of what it makes',
     "after": "a list of steps that must have run before",
+    "timeout": 'how long one attempt may take, e.g. "30m"; then it is interrupted, and killed 5 s later',
+    "retries": "how often it is executed again after it failed, at most 10",
 }
+MOST_RETRIES = 10
 _STEP_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,62}")
 
 
@@ -227,6 +231,8 @@ def _step(path: Path, name: str, table: Any) -> RecipeStep:
         inputs=_texts(where, table.get("in", {}), "in", f"steps.{name}.in"),
         outputs=_texts(where, table.get("out", {}), "out", f"steps.{name}.out"),
         after=_list(where, table.get("after", [])),
+        timeout_s=_timeout_s(where, table),
+        retries=_retries(where, table.get("retries", 0)),
     )
 
 
@@ -270,6 +276,22 @@ def _list(where: str, value: Any) -> tuple[str, ...]:
     if not isinstance(value, list) or not all(isinstance(item, str) for item in value):
         raise UsageProblem(f"{where}: after must be a list of steps, and {value!r} was given", 'write after = ["step"]')
     return tuple(value)
+
+
+def _timeout_s(where: str, table: Mapping[str, Any]) -> float | None:
+    if "timeout" not in table:
+        return None
+    try:
+        return read_duration(table["timeout"])
+    except UsageProblem as problem:
+        raise UsageProblem(f"{where}: timeout: {problem.what}", problem.fix) from None
+
+
+def _retries(where: str, value: Any) -> int:
+    if type(value) is not int or not 0 <= value <= MOST_RETRIES:
+        what = f"{where}: retries must be a whole number from 0 to {MOST_RETRIES}, and {value!r} was given"
+        raise UsageProblem(what, "write retries = 2")
+    return value
 
 
 def _ordered(where: str, steps: dict[str, RecipeStep]) -> tuple[RecipeStep, ...]:

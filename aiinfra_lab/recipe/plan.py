@@ -24,6 +24,9 @@ Action = Literal["run", "skip", "wait"]
 Runs = Sequence[Record[RunRecord]]
 
 
+_HAD = {"failed": "failed", "timeout": "timed out", "oom": "run out of memory"}
+
+
 @dataclass(frozen=True)
 class PlannedStep:
     """What is to become of a step. wait: that is known when steps before it have run, which may make what they made.
@@ -146,7 +149,7 @@ def _obstacles(attempt: _Attempt, *, is_overtaken: bool, alive: bool) -> Iterato
     """Why an attempt with the same key does not stand for the step as it is now."""
     run, step = attempt
     if not step.succeeded:
-        yield f"it had {'' if step.state == 'failed' else 'been '}{step.state} in {run}"
+        yield f"it had {_HAD.get(step.state, f'been {step.state}')} in {run}"
         return
     yield from (f"{name} changed while it ran" for name in step.changed)
     yield from _changed_since(step)

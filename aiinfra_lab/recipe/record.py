@@ -11,8 +11,8 @@ from msgspec.structs import replace
 from ..store import Body
 from .base import OutcomeState, Value
 
-EndState = Literal["done", "failed", "stopped", "lost"]
-RunState = Literal["running", "done", "failed", "stopped", "lost"]
+EndState = OutcomeState | Literal["lost"]
+RunState = Literal["running"] | EndState
 StepState = Literal["waiting", "running", "skipped", "blocked", "not run"] | OutcomeState | Literal["lost"]
 
 
@@ -40,10 +40,10 @@ class StepRecord(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
 
     outputs: what it made, in the order of the recipe. key: the digest of all that decides what it makes; empty when the
     run did not get to it. values: its notebook's parameters. archive: the executed notebook, an earlier run's for a
-    step that was skipped. seconds: None until it has ended. cell: the execution count of the cell that failed. inputs:
-    what it takes from outside of the recipe → its digest, or the version of data. because: those of them, and of what
-    it opened, that had changed since its attempt before. changed: those of them that changed while it ran, so that
-    what it made stands for nothing. opened_more: how many files more than `opened` holds.
+    step that was skipped. seconds: None until it has ended. cell: the execution count of the cell that failed. parts:
+    what the key is the digest of; see `cache_key`. because: why it runs or ran, a few words each. changed: the files
+    that changed while it ran, so that what it made stands for nothing. opened_more: how many files more than `opened`
+    holds. attempts: how often it was executed in this run.
     """
 
     name: str
@@ -61,6 +61,7 @@ class StepRecord(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
     changed: tuple[str, ...] = ()
     opened: tuple[OpenedFile, ...] = ()
     opened_more: int = 0
+    attempts: int = 0
 
     @property
     def made(self) -> dict[str, str]:

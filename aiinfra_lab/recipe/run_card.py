@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 from ..show import Card, Cell, Dim, Number, Part, Plots, Progress, Quote, StateMark, Table, graph, mark_of, moment
 from ..units import counted, show_duration
 from ..uris import Uri
+from .base import FAILURES
 from .history import KIND
 
 if TYPE_CHECKING:
@@ -51,7 +52,7 @@ def run_card(
     is_over = state not in ("running", "stopping")
     took = time.time() - started_at if duration_s is None else duration_s
     broken = next(
-        (name for name, step in steps.items() if step["state"] == state and state in ("failed", "lost")), None
+        (name for name, step in steps.items() if step["state"] == state and state in (*FAILURES, "lost")), None
     )
     error, _, fix = steps[broken]["error"].partition(_FIX) if broken else ("", "", "")
     return Card(
@@ -75,9 +76,9 @@ def _when(started_at: float, took: float, *, is_over: bool) -> str:
 
 def _lead(state: str, steps: Mapping[str, RunStep], broken: str | None, error: str) -> str:
     count = Counter(step["state"] for step in steps.values())
-    if state == "failed" and broken:
+    if state in FAILURES and broken:
         said = _first_line(error) or "it says no more"
-        return f"**Step {broken} failed{_in_cell(steps[broken])}:** {said}{'' if said[-1] in '.!?:' else '.'}"
+        return f"**Step {broken} {FAILED[state]}{_in_cell(steps[broken])}:** {said}{'' if said[-1] in '.!?:' else '.'}"
     if state == "lost":
         at = f" while step {broken} ran" if broken else ""
         return f"**Its process vanished{at}**: it was killed, or its machine went away."
@@ -155,6 +156,9 @@ def _detail(name: str, step: RunStep, steps: Mapping[str, RunStep], context: Run
             return _UNRUN.get(step["state"], _mark(step).word)
 
 
+FAILED = {"failed": "failed", "timeout": "timed out", "killed": "was killed", "oom": "ran out of memory"}
+"""What a step did that ended so, in a sentence about it."""
+
 _UNRUN = {"blocked": "source failed", "not run": "run had ended"}
 
 
@@ -213,7 +217,7 @@ def _why(name: str, step: RunStep, steps: Mapping[str, RunStep], context: RunCon
             return f"same code, parameters and inputs{as_in}"
         case "waiting":
             return f"for {_few(_open(name, steps, context))}" if _open(name, steps, context) else "it is next"
-        case "failed":
+        case "failed" | "timeout" | "killed" | "oom":
             return f"{_in_cell(step).strip()}: {_first_line(step['error'])}".removeprefix(": ")
         case "not run":
             return "the run ended before it"

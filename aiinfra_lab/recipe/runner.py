@@ -6,6 +6,7 @@ import contextlib
 import logging
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import replace as replaced
 from pathlib import Path
 
 from msgspec.structs import replace
@@ -16,7 +17,8 @@ from ..errors import Conflict, LabError
 from ..store import Event, Record, next_version, open_store, patiently, update
 from ..uris import Uri
 from . import started
-from .base import Executor, Outcome, Recipe, RecipeStep, Value
+from .attempts import Attempts, attempt
+from .base import FAILURES, Executor, Outcome, Recipe, RecipeStep, Value
 from .history import KIND, RECENT, observe, runs
 from .inputs import file_digest, pinned
 from .plan import PlannedStep, Planner, made, needs_revival
@@ -80,7 +82,8 @@ class RecipeRunner:
                 alive=self._keep,
             )
             show(self._run)
-            job.ended = self._go(stop)
+            state = self._go(stop)
+            job.ended = state if state in ("done", "stopped", "lost") else "failed"
         show(self._run)
         return self._run
 
@@ -202,19 +205,20 @@ class RecipeRunner:
         digest = file_digest(step.notebook)  # of what runs: somebody may edit the file meanwhile
         # Beside the archive, whose folder the executor makes.
         with opened_files(archive.with_suffix(".opened")) as (env, found):
-            outcome, made_now = self._outcome(step, stop, archive, env)
-        ended = self._ended(running, outcome, made_now, found)
+            done, made_now = self._outcome(step, stop, archive, env)
+        ended = self._ended(running, done, made_now, found)
         self._planner.take(step.name, now.key, ended)
         self._write_step(ended, self._event(step, ended, digest))
 
-    def _ended(self, running: StepRecord, outcome: Outcome, made_now: tuple[Output, ...], found: Opened) -> StepRecord:
+    def _ended(self, running: StepRecord, done: Attempts, made_now: tuple[Output, ...], found: Opened) -> StepRecord:
         now, began_at = self._prepared[running.name], running.began_at or 0.0
         opened, more = now.opened(found, began_at)
         return replace(
             running,
-            state=outcome.state,
-            error=outcome.error,
-            cell=outcome.cell,
+            state=done.outcome.state,
+            error=done.outcome.error,
+            cell=done.outcome.cell,
+            attempts=done.number,
             outputs=made_now,
             seconds=time.time() - began_at,
             changed=now.changed(found),
@@ -224,7 +228,7 @@ class RecipeRunner:
 
     def _outcome(
         self, step: RecipeStep, stop: Stop, archive: Path, watched: Mapping[str, str]
-    ) -> tuple[Outcome, tuple[Output, ...]]:
+    ) -> tuple[Attempts, tuple[Output, ...]]:
         where = settings()
         env = {
             "AIINFRA_CONTEXT": f"{started.context_of(self._run.uri)}{step.name}",
@@ -233,12 +237,12 @@ class RecipeRunner:
             **watched,
         }
         values = self._prepared[step.name].values
+        done = attempt(self._executor, step, values, archive, env, stop)
         try:
             # The notebook may have ended well and yet have made nothing: only what is there counts.
-            outcome = self._executor.run(step.notebook, values, archive, env, stop)
-            return outcome, made(step) if outcome.state == "done" else ()
+            return done, made(step) if done.outcome.state == "done" else ()
         except LabError as problem:
-            return Outcome("failed", str(problem)), ()
+            return replaced(done, outcome=Outcome("failed", str(problem))), ()
 
     def _event(self, step: RecipeStep, ended: StepRecord, digest: str) -> Event:
         used = tuple(self._planner.uris[source] for source in (*step.inputs.values(), *step.data.values()))
@@ -272,8 +276,9 @@ class RecipeRunner:
 
     def _state(self) -> EndState:
         states = {step.state for step in self._run.body.steps}
-        if "failed" in states:
-            return "failed"
+        # The first failure decides: what came after it may have failed for it.
+        if bad := next((step.state for step in self._run.body.steps if step.state in FAILURES), None):
+            return bad
         return "stopped" if states & {"stopped", "not run"} else "done"
 
     def _end(self, state: EndState) -> None:

@@ -31,7 +31,7 @@ _WORDS: dict[tuple[str, Tone], str] = {
     ("✓", "good"): "done, passed, no drift, holds, better, complete, same, added, fresh, unaltered, within budget",
     ("▲", "warn"): "ends soon, needs a look, schema changed, over budget, outdated, changed, removed",
     ("▲", "bad"): "drift",
-    ("✕", "bad"): "failed, not passed, lost, killed, worse, no answer, altered, breached",
+    ("✕", "bad"): "failed, not passed, lost, killed, timed out, out of memory, worse, no answer, altered, breached",
     ("?", "unsure"): "cannot tell, undecided",
     ("○", "off"): "waits, not checked, not installed, never ran",
     ("»", "off"): "skipped",
@@ -47,6 +47,8 @@ _READ_AS = {
     "ok": "holds",
     "breach": "breached",
     "waiting": "waits",
+    "timeout": "timed out",
+    "oom": "out of memory",
     # Neither ran: the reason beside it says which of the three it is.
     "blocked": "skipped",
     "not run": "skipped",

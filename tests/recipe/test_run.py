@@ -10,6 +10,7 @@ import nbformat
 import pytest
 
 from aiinfra_lab import jobs, modes, nouns, recipe
+from aiinfra_lab import recipe as verbs
 from aiinfra_lab.data.record import DataVersion
 from aiinfra_lab.errors import Conflict, Failed, NotFound, StoppedEarly, UsageProblem
 from aiinfra_lab.recipe.local import LocalExecutor
@@ -165,8 +166,21 @@ def test_the_archive_says_which_cells_never_ran(two, notebook):
 def test_a_kernel_that_dies_is_told_as_it_was(two, notebook):
     notebook("make", "word: str = ''", "import os, signal; os.kill(os.getpid(), signal.SIGKILL)", "print('never')")
     run = recipe.run("two", report=True)
+    assert (run.state, run.steps["make"]["state"]) == ("killed", "killed")
     assert "DeadKernelError" in run.steps["make"]["error"]
+    assert "**Step make was killed:** DeadKernelError" in run.card().lead
     assert cell_states(run.steps["make"]["archive"])[-2:] == ["failed", "pending"]
+
+
+def test_a_step_that_takes_too_long_ends_as_such(notebook, recipe):
+    notebook("slow", "x: int = 1", "import time; time.sleep(600)", "print('never')")
+    recipe("one", '[steps.slow]\nnotebook = "slow.ipynb"\ntimeout = "2s"\n')
+    run = verbs.run("one", report=True)
+    assert (run.state, states(run), jobs.find("recipe:one").state) == ("timeout", {"slow": "timeout"}, "failed")
+    assert cell_states(run.steps["slow"]["archive"])[-2:] == ["failed", "pending"]
+    with pytest.raises(Failed, match=r"step slow timed out.*it may take 2.0 s"):
+        verbs.run("one")
+    assert verbs.run("one", dry=True).steps["slow"]["because"] == ("it had timed out in recipe:one@2",)
 
 
 TWICE = """

@@ -18,10 +18,11 @@ from nbclient.exceptions import CellExecutionError, CellTimeoutError, DeadKernel
 from ...errors import LabError
 from ...kernels.hosted import HostedKernelManager
 from .. import opened
+from ..base import Failure
 from .archive import Archive
 from .streams import StreamJoiner
 
-ENDS = (CellTimeoutError, DeadKernelError)
+ENDS: dict[type[Exception], Failure] = {CellTimeoutError: "timeout", DeadKernelError: "killed"}
 """How a cell ends that neither comes to its end nor raises."""
 
 # How long a cell may take to heed the interrupt before its kernel is killed: enough to leave a `with` or a commit.

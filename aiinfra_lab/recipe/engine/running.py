@@ -14,7 +14,7 @@ from ...host.spec import LOG
 from ...kernels.hosted import HostedKernelManager
 from ...leftovers import temporary
 from ...modes import users_umask
-from ..base import Outcome, OutcomeState, Value
+from ..base import Failure, Outcome, OutcomeState, Value
 from ..notebook import read_notebook
 from ..papermill import USUAL_KERNEL
 from ..watching import REPORT
@@ -29,6 +29,9 @@ from .client import (
     process_output,
 )
 from .injected import inject
+
+# The last three: no kernel came up, there is none of that name, it cannot be started.
+_ENDED: tuple[type[Exception], ...] = (*ENDS, RuntimeError, NoSuchKernel, ValueError)
 
 
 def execute(
@@ -56,9 +59,9 @@ def execute(
         made.point_to(failed.at, error)
     except StopRequested:
         outcome = Outcome("stopped")
-    except (*ENDS, RuntimeError, NoSuchKernel, ValueError) as problem:
-        # The last three: no kernel came up, there is none of that name, it cannot be started.
-        outcome = Outcome(_state(stop_requested), error_text(type(problem).__name__, str(problem)))
+    except _ENDED as problem:
+        how = ENDS.get(type(problem), "failed")
+        outcome = Outcome(_state(stop_requested, how), error_text(type(problem).__name__, str(problem)))
     finally:
         made.end()
     return outcome
@@ -89,9 +92,9 @@ def run_into(
             client.run(stop_requested, env=kernel_environment(env), umask=users_umask())
 
 
-def _state(stop_requested: Callable[[], int]) -> OutcomeState:
+def _state(stop_requested: Callable[[], int], how: Failure = "failed") -> OutcomeState:
     """How a notebook ended that did not come to its end."""
-    return "stopped" if stop_requested() else "failed"
+    return "stopped" if stop_requested() else how
 
 
 def error_text(name: str, value: str) -> str:

@@ -1,0 +1,114 @@
+"""A step within its time, and again after a failure."""
+
+from pathlib import Path
+
+import pytest
+
+from aiinfra_lab.errors import LabError, Unavailable, UsageProblem
+from aiinfra_lab.recipe import attempts, declaration
+from aiinfra_lab.recipe.attempts import attempt
+from aiinfra_lab.recipe.base import FAILURES, Outcome, RecipeStep
+from tests.fakes.in_process import InProcess
+
+
+@pytest.fixture(autouse=True)
+def quick(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Pauses are short here."""
+    monkeypatch.setattr(attempts, "_FIRST_PAUSE_S", 0.01)
+    monkeypatch.setattr(attempts, "_LOOK_S", 0.01)
+
+
+def go(act, tmp_path: Path, stop=lambda: 0, **declared) -> attempts.Attempts:
+    step = RecipeStep("a", tmp_path / "a.ipynb", **declared)
+    return attempt(InProcess(act), step, {}, tmp_path / "out.ipynb", {}, stop)
+
+
+def ends(*outcomes: Outcome):
+    left = iter(outcomes)
+    return lambda *_: next(left)
+
+
+@pytest.mark.parametrize("state", FAILURES)
+def test_what_fails_is_executed_again_as_often_as_it_may_be(tmp_path, state):
+    bad = Outcome(state, "it broke")
+    done = go(ends(bad, bad, Outcome("done")), tmp_path, retries=2)
+    assert (done.outcome, done.number) == (Outcome("done"), 3)
+    done = go(ends(bad, bad), tmp_path, retries=1)
+    assert (done.outcome.state, done.outcome.error, done.number) == (state, "it broke (2 attempts)", 2)
+    assert go(ends(bad), tmp_path).outcome == bad
+
+
+def test_what_was_stopped_or_is_done_is_not_executed_again(tmp_path):
+    for state in ("stopped", "done"):
+        assert go(ends(Outcome(state)), tmp_path, retries=5).number == 1
+
+
+def test_nothing_is_executed_again_once_the_end_was_asked_for(tmp_path):
+    asked = iter([0])
+    done = go(ends(Outcome("failed", "x")), tmp_path, lambda: next(asked, 1), retries=5)
+    assert (done.outcome, done.number) == (Outcome("failed", "x"), 1)
+
+
+def test_an_executor_that_cannot_start_it_is_asked_again(tmp_path):
+    def refuse(number: int, _stop) -> Outcome:
+        if number < 3:
+            raise Unavailable("no machine is free", "ask again later")
+        return Outcome("done")
+
+    assert go(refuse, tmp_path, retries=2).number == 3
+    assert "no machine is free\n  fix: ask again later" in go(refuse, tmp_path, retries=0).outcome.error
+
+
+def test_what_an_attempt_has_executed_is_kept(tmp_path):
+    def act(number: int, _stop) -> Outcome:
+        (tmp_path / "out.ipynb").write_text(str(number))
+        return Outcome("failed" if number < 3 else "done")
+
+    go(act, tmp_path, retries=2)
+    assert [(tmp_path / f"out{at}.ipynb").read_text() for at in (".1", ".2", "")] == ["1", "2", "3"]
+
+
+def test_a_step_whose_time_is_over_is_interrupted_and_then_killed(tmp_path, monkeypatch):
+    monkeypatch.setattr(attempts, "_GRACE_S", 0.05)
+    seen = []
+
+    def act(_number: int, stop) -> Outcome:
+        while (urgency := stop()) < 2:
+            seen.append(urgency)
+        return Outcome("stopped")
+
+    done = go(act, tmp_path, timeout_s=0.05)
+    assert (done.outcome.state, done.outcome.error[:25]) == ("timeout", "it may take 50 ms, as `ti")
+    assert sorted({*seen}) == [0, 1]
+
+
+def test_a_stop_within_the_time_is_no_timeout(tmp_path):
+    assert go(lambda _number, stop: Outcome("stopped"), tmp_path, lambda: 1, timeout_s=60).outcome.state == "stopped"
+
+
+@pytest.mark.parametrize(
+    ("line", "fix"),
+    [
+        ('timeout = "90"', "write 90s, 90m or 90h"),
+        ('timeout = "soon"', "write 30s, 20m, 2h or 1h30m"),
+        ("timeout = -1", "write 30s"),
+        ("retries = -1", "write retries = 2"),
+        ("retries = 11", "write retries = 2"),
+        ("retries = true", "write retries = 2"),
+        ('retries = "2"', "write retries = 2"),
+    ],
+)
+def test_what_is_no_time_or_no_number_is_refused(notebook, recipe, line, fix):
+    notebook("a", "")
+    recipe("r", f'[steps.a]\nnotebook = "a.ipynb"\n{line}\n')
+    with pytest.raises(LabError) as problem:
+        declaration.read("r")
+    assert (type(problem.value), fix in problem.value.fix) == (UsageProblem, True)
+    assert problem.value.what.startswith("r.toml [steps.a]: ")
+
+
+def test_they_are_read_from_the_recipe(notebook, recipe):
+    notebook("a", "")
+    recipe("r", '[steps.a]\nnotebook = "a.ipynb"\ntimeout = "1h30m"\nretries = 3\n')
+    (step,) = declaration.read("r").steps
+    assert (step.timeout_s, step.retries) == (5400.0, 3)
