@@ -1,0 +1,28 @@
+"""Alerts: what people hear of although nobody looks, by webhook, Slack, mail or file.
+
+In `aiinfra.toml`, where a secret is never written, but the variable of the environment that holds it:
+
+    [alerts]
+    to = ["webhook:ALERT_URL", "slack:SLACK_URL", "smtp:team@example.org, ops@example.org", "file:alerts.jsonl"]
+    smtp_host = "mail.example.org"
+    smtp_user = "ml@example.org"
+    smtp_password = "SMTP_PASSWORD"
+
+And in a cell, or wherever something happens that people should hear of:
+
+    from aiinfra_lab.alerts import Alert, deliver
+
+    deliver(Alert("failed", "recipe:nightly@41", "the step train failed in cell 3", fix="%recipe log nightly@41",
+                  facts={"cost": "0.12 USD"}))
+
+A sink of another package enters by the contract `alerts.sink`, see `base.Sink`.
+"""
+
+from .base import AddressCheck, Alert, AlertKind, PartlySent, Sink
+from .delivery import Delivery, Undelivered, deliver, repeat_s
+from .destinations import Destination, destinations
+
+__all__ = [
+    "AddressCheck", "Alert", "AlertKind", "Delivery", "Destination", "PartlySent", "Sink", "Undelivered", "deliver",
+    "destinations", "repeat_s",
+]  # fmt: skip
