@@ -12,8 +12,10 @@ And in a cell, or wherever something happens that people should hear of:
 
     from aiinfra_lab.alerts import Alert, deliver
 
-    deliver(Alert("failed", "recipe:nightly@41", "the step train failed in cell 3", fix="%recipe log nightly@41",
-                  facts={"cost": "0.12 USD"}))
+    deliver(Alert("failed", "recipe:nightly", "the step train failed", fix="%recipe log nightly@41",
+                  facts={"run": "recipe:nightly@41", "cell": "3", "cost": "0.12 USD"}))
+
+The same trouble is sent once in six hours (`repeat = "1h"` for another time), `Alert("recovered", …)` once.
 
 A sink of another package enters by the contract `alerts.sink`, see `base.Sink`.
 """

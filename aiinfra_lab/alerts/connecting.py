@@ -6,6 +6,7 @@ What a client raises may quote a URL or what it sent: only its kind and its numb
 from __future__ import annotations
 
 import contextlib
+import ipaddress
 import os
 import socket
 import ssl
@@ -83,6 +84,13 @@ def cut_after(seconds: float, connection: Callable[[], socket.socket | None]) ->
         raise
     finally:
         timer.cancel()
+
+
+def is_this_machine(host: str) -> bool:
+    """Whether a host's name or address means the machine that this runs on."""
+    with contextlib.suppress(ValueError):
+        return ipaddress.ip_address(host).is_loopback
+    return host == "localhost"
 
 
 def reason_of(problem: Exception) -> str:

@@ -1,6 +1,7 @@
-"""JSON to a URL that is a secret: who has it may post. Of it only scheme and host are ever shown.
+"""JSON to a URL that is a secret: who has it may post. Of it only scheme, host and port are ever shown.
 
-No redirect is followed: it would take the alert, and what is signed, to whom nobody named.
+No redirect is followed: it would take the alert, and what is signed, to whom nobody named. The proxy of the environment
+(`HTTPS_PROXY`, `NO_PROXY`) is used, but never for this machine.
 """
 
 from __future__ import annotations
@@ -12,12 +13,13 @@ import re
 import socket
 import ssl
 import time
+import urllib.request
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
-from urllib.parse import unquote, urlsplit
+from urllib.parse import SplitResult, unquote, urlsplit
 
 from ..errors import Denied, LabError, Unavailable, UsageProblem
-from .connecting import Again, attempt, cut_after, reason_of, untrusted
+from .connecting import Again, attempt, cut_after, is_this_machine, reason_of, untrusted
 from .variables import value_of
 
 _AGAIN = {408, 425, 429}
@@ -26,7 +28,7 @@ _MOST_BYTES = 4096
 
 @dataclass(frozen=True, slots=True)
 class Receiver:
-    """Where to post. variable: the one that holds the URL. server: what may be shown of it."""
+    """Where to post. variable: the one that holds the URL. server: what may be shown of it, scheme, host and port."""
 
     variable: str
     server: str
@@ -54,10 +56,10 @@ def receiver(variable: str, sink: str) -> Receiver:
         raise wrong from None
     if parts.scheme not in ("http", "https") or not host or not re.fullmatch("[!-~]+", url):
         raise wrong
-    user = f"{unquote(parts.username or '')}:{unquote(parts.password or '')}"
-    login = base64.b64encode(user.encode()).decode() if parts.username else ""
     path = (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
-    return Receiver(variable, f"{parts.scheme}://{host}", host, port, path, login)
+    shown_host = f"[{host}]" if ":" in host else host
+    server = f"{parts.scheme}://{shown_host}" + (f":{port}" if port else "")
+    return Receiver(variable, server, host, port, path, _login(parts))
 
 
 def post(
@@ -84,7 +86,8 @@ def _attempt(
         with cut_after(timeout_s, lambda: connection.sock or next(iter(opened), None)):
             connection.connect()
             opened.append(connection.sock)
-            connection.request("POST", to.path, body, _all_headers(to, headers))
+            path, of_proxy = _target(to)
+            connection.request("POST", path, body, {**_all_headers(to, headers), **of_proxy})
             answer = connection.getresponse()
             # Before the body, which nobody needs of one that was taken: it may not come to its end.
             text = "" if answer.status < 300 else answer.read(_MOST_BYTES).decode(errors="replace").strip()
@@ -101,10 +104,49 @@ def _attempt(
 
 
 def _connection(to: Receiver, timeout_s: float) -> http.client.HTTPConnection:
-    if to.is_encrypted:
-        context = ssl.create_default_context()
-        return http.client.HTTPSConnection(to.host, to.port, timeout=timeout_s, context=context)
-    return http.client.HTTPConnection(to.host, to.port, timeout=timeout_s)
+    proxy = _proxy(to)
+    host, port = (proxy.hostname or "", proxy.port) if proxy else (to.host, to.port)
+    if not to.is_encrypted:
+        return http.client.HTTPConnection(host, port, timeout=timeout_s)
+    connection = http.client.HTTPSConnection(host, port, timeout=timeout_s, context=ssl.create_default_context())
+    if proxy:
+        connection.set_tunnel(to.host, to.port or 443, _proxy_login(proxy))
+    return connection
+
+
+def _proxy(to: Receiver) -> SplitResult | None:
+    if is_this_machine(to.host) or urllib.request.proxy_bypass(to.host):
+        return None
+    url = urllib.request.getproxies_environment().get("https" if to.is_encrypted else "http", "")
+    try:
+        proxy = urlsplit(url if "://" in url else f"http://{url}")
+        usable = bool(proxy.hostname) and (proxy.port or 80) > 0
+    except ValueError:
+        usable = False
+    if url and not usable:
+        raise UsageProblem(
+            "the environment names a proxy that has no address", "`export HTTPS_PROXY=http://proxy.example.org:3128`"
+        )
+    return proxy if url else None
+
+
+def _login(parts: SplitResult) -> str:
+    """What stands before a URL's host, as HTTP has it; empty when nothing does."""
+    user = f"{unquote(parts.username or '')}:{unquote(parts.password or '')}"
+    return base64.b64encode(user.encode()).decode() if parts.username else ""
+
+
+def _proxy_login(proxy: SplitResult | None) -> dict[str, str]:
+    login = _login(proxy) if proxy else ""
+    return {"Proxy-Authorization": f"Basic {login}"} if login else {}
+
+
+def _target(to: Receiver) -> tuple[str, dict[str, str]]:
+    """What stands behind POST, and what a proxy that reads it wants besides."""
+    proxy = None if to.is_encrypted else _proxy(to)
+    if proxy is None:
+        return to.path, {}
+    return to.server + to.path, _proxy_login(proxy)
 
 
 def _all_headers(to: Receiver, headers: Mapping[str, str]) -> dict[str, str]:

@@ -7,7 +7,6 @@ import base64
 import contextlib
 import email.policy
 import email.utils
-import ipaddress
 import re
 import smtplib
 import socket
@@ -21,7 +20,7 @@ from ..config import Settings
 from ..errors import Denied, LabError, Unavailable, UsageProblem, did_you_mean
 from . import texts
 from .base import Alert, PartlySent
-from .connecting import Again, attempt, cut_after, reason_of, timeout_s, untrusted
+from .connecting import Again, attempt, cut_after, is_this_machine, reason_of, timeout_s, untrusted
 from .variables import value_of
 
 _PORTS = {"starttls": 587, "ssl": 465, "none": 25}
@@ -40,12 +39,6 @@ class _Server:
     port: int
     security: str
     user: str
-
-    @property
-    def is_this_machine(self) -> bool:
-        with contextlib.suppress(ValueError):
-            return ipaddress.ip_address(self.host).is_loopback
-        return self.host == "localhost"
 
     def __str__(self) -> str:
         return f"the mail server {self.host}:{self.port}"
@@ -183,7 +176,7 @@ def _server(where: Settings) -> _Server:
     if not re.fullmatch(r"[A-Za-z0-9.:_-]+", host):
         raise UsageProblem("alerts.smtp_host is no name of a host", "write it alone, and the port as smtp_port")
     found = _Server(host, where.get("alerts.smtp_port", _PORTS[security]), security, user)
-    if user and security == "none" and not found.is_this_machine:
+    if user and security == "none" and not is_this_machine(host):
         raise UsageProblem(
             f"the password would go to {host} unencrypted", 'set smtp_security = "starttls" or "ssl" in [alerts]'
         )

@@ -25,7 +25,7 @@ def mail():
 def certificate(tmp_path_factory):
     """The file of a certificate for 127.0.0.1 and localhost, with its key; it is an authority of its own."""
     path = tmp_path_factory.mktemp("tls") / "server.pem"
-    names = "subjectAltName=IP:127.0.0.1,DNS:localhost"
+    names = "subjectAltName=IP:127.0.0.1,DNS:localhost,DNS:hooks.example.org"
     key = ("-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes", "-days", "2")
     files = ("-keyout", path, "-out", path.with_suffix(".crt"))
     words = ("openssl", "req", "-x509", *key, "-subj", "/CN=lab", "-addext", names, *files)

@@ -204,6 +204,45 @@ def test_the_fix_for_it_works(sink, tls, trusted, monkeypatch):
         assert [each.path for each in receiver.posted] == [PATH]
 
 
+def test_a_proxy_of_the_environment_is_used(sink, web, monkeypatch):
+    monkeypatch.setenv("HTTP_PROXY", f"http://user:xSECRETx@127.0.0.1:{web.port}")
+    monkeypatch.setenv("ALERT_URL", f"http://hooks.example.org:8080{PATH}")
+    sink.send(alert(), "ALERT_URL")
+    (posted,) = web.posted
+    assert (posted.path, posted.headers["Host"]) == (f"http://hooks.example.org:8080{PATH}", "hooks.example.org:8080")
+    assert posted.headers["Proxy-Authorization"] == f"Basic {base64.b64encode(b'user:xSECRETx').decode()}"
+
+
+def test_a_proxy_sees_nothing_of_what_is_encrypted(sink, web, tls, trusted, monkeypatch):
+    with WebReceiver(tls).running() as receiver:
+        web.tunnels_to = receiver.port
+        monkeypatch.setenv("HTTPS_PROXY", f"http://user:xSECRETx@127.0.0.1:{web.port}")
+        monkeypatch.setenv("ALERT_URL", f"https://hooks.example.org{PATH}")
+        sink.send(alert(), "ALERT_URL")
+        (asked,) = web.tunneled
+        (posted,) = receiver.posted
+    assert (asked.path, posted.path) == ("hooks.example.org:443", PATH)
+    assert ("Proxy-Authorization" in asked.headers, "Proxy-Authorization" in posted.headers) == (True, False)
+
+
+@pytest.mark.parametrize("name", ["NO_PROXY", ""])
+def test_this_machine_and_what_the_environment_excepts_is_asked_directly(sink, address, web, monkeypatch, name):
+    monkeypatch.setenv("HTTP_PROXY", "http://127.0.0.1:1")
+    if name:
+        monkeypatch.setenv(name, "127.0.0.1")
+    sink.send(alert(), address)
+    assert len(web.posted) == 1
+
+
+@pytest.mark.parametrize("proxy", ["http://user:xSECRETx@127.0.0.1:1", "http://user:xSECRETx@[x", "http://xSECRETx@:y"])
+def test_a_proxy_that_is_away_or_none_is_an_error_that_does_not_repeat_it(sink, monkeypatch, proxy):
+    monkeypatch.setenv("HTTPS_PROXY", proxy)
+    monkeypatch.setenv("ALERT_URL", f"https://hooks.example.org{PATH}")
+    with pytest.raises((Unavailable, UsageProblem)) as problem:
+        sink.send(alert(), "ALERT_URL")
+    assert [secret for secret in ("xSECRETx", *SECRETS) if secret in written_of(problem.value)] == []
+
+
 def test_a_variable_that_is_not_set_is_missing(sink, monkeypatch):
     monkeypatch.delenv("ALERT_URL", raising=False)
     with pytest.raises(Missing, match="ALERT_URL"):

@@ -39,7 +39,9 @@ class Answer:
 
 
 class WebReceiver:
-    """answers: the next ones; then 200, but at paths in `by_path` what stands there. posted: all that was taken, and
+    """Also a proxy: `tunnels_to` is the port behind it, whatever host it is asked for, and `tunneled` what for.
+
+    answers: the next ones; then 200, but at paths in `by_path` what stands there. posted: all that was taken, and
     `refused` all that was not."""
 
     def __init__(self, context: ssl.SSLContext | None = None) -> None:
@@ -47,12 +49,17 @@ class WebReceiver:
         self.by_path: dict[str, Answer] = {}
         self.posted: list[Posted] = []
         self.refused: list[Posted] = []
+        self.tunnels_to = 0
+        self.tunneled: list[Posted] = []
         self.ended = threading.Event()
         receiver = self
 
         class Handler(BaseHTTPRequestHandler):
             def do_POST(self) -> None:
                 receiver.handle(self)
+
+            def do_CONNECT(self) -> None:
+                receiver.tunnel(self)
 
             def log_message(self, *_: object) -> None:
                 pass
@@ -74,6 +81,17 @@ class WebReceiver:
             self._server.shutdown()
             thread.join()
             self._server.server_close()
+
+    def tunnel(self, request: BaseHTTPRequestHandler) -> None:
+        self.tunneled.append(Posted(request.path, dict(request.headers), b""))
+        request.send_response(200)
+        request.end_headers()
+        with socket.create_connection(("127.0.0.1", self.tunnels_to)) as behind:
+            back = threading.Thread(target=_copy, args=(behind, request.connection))
+            back.start()
+            _copy(request.connection, behind)
+            back.join()
+        request.close_connection = True
 
     def handle(self, request: BaseHTTPRequestHandler) -> None:
         body = request.rfile.read(int(request.headers["Content-Length"]))
@@ -97,3 +115,11 @@ class WebReceiver:
                 request.send_header(name, value)
             request.end_headers()
             request.wfile.write(answer.body)
+
+
+def _copy(source: socket.socket, target: socket.socket) -> None:
+    with contextlib.suppress(OSError):
+        while data := source.recv(65536):
+            target.sendall(data)
+    with contextlib.suppress(OSError):
+        target.shutdown(socket.SHUT_WR)
