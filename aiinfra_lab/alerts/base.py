@@ -23,7 +23,7 @@ _MOST_FACTS = 20
 class Alert:
     """Something about a thing that people should hear of, whether or not they look.
 
-    subject: the URI of the thing that has the trouble and recovers from it, e.g. `recipe:nightly`; which run it was is a
+    subject: the URI of the thing that has the trouble and recovers, e.g. `recipe:nightly`; which run it was is a
     fact. what: one sentence, the same each time for the same trouble, since it is what doubles are known by: figures
     that change are facts. fix: the command that helps. at: epoch seconds. link: where more stands.
     Every text becomes one line without control characters, and long ones are cut.
