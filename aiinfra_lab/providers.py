@@ -133,6 +133,7 @@ def _is_of_a_model(problem: Exception) -> bool:
 
 
 CONTRACTS: dict[str, Contract] = {
+    "alerts.sink": Contract("aiinfra_lab.alerts.base:Sink", ""),
     "cost.prices_source": Contract("aiinfra_lab.cost.base:PricesSource", "aws"),
     "data.source": Contract("aiinfra_lab.data.base:Source", ""),
     "data.versions": Contract("aiinfra_lab.data.base:VersionStore", "dvc", "data.provider"),
@@ -156,6 +157,12 @@ CONTRACTS: dict[str, Contract] = {
 }
 
 TABLE: dict[str, dict[str, Provider]] = {
+    "alerts.sink": {
+        "file": Provider("aiinfra_lab.alerts.file:FileSink", "", "", "lines of JSON in a file"),
+        "slack": Provider("aiinfra_lab.alerts.slack:SlackSink", "", "", "Slack, and what takes its webhooks' form"),
+        "smtp": Provider("aiinfra_lab.alerts.smtp:SmtpSink", "", "", "mail"),
+        "webhook": Provider("aiinfra_lab.alerts.webhook:WebhookSink", "", "", "JSON, posted to a URL and signed"),
+    },
     "cost.prices_source": {
         "aws": Provider("aiinfra_lab.cost.aws:AwsPrices", "", "boto3", "AWS's price list and spot prices"),
     },
@@ -464,7 +471,8 @@ def _misnamed(found: Foreign) -> LabError | None:
     Its name stands behind `--on` and `--as`, before the colon of `--from`, in `aiinfra.toml` and in records.
     """
     fix = f"its author has to rename it in the package's entry point; until then: pip uninstall {found.package}"
-    if found.name in (*NOUNS, *_RESERVED):
+    is_reserved = found.name in _RESERVED and found.name not in TABLE.get(found.contract, {})
+    if found.name in NOUNS or is_reserved:
         kind = "a noun" if found.name in NOUNS else "a word of ours"
         return Conflict(f"{found.package} brings {found.contract} on {found.name!r}, which is {kind}", fix)
     try:

@@ -1,4 +1,5 @@
-"""The settings that there are: each noun's, those of the store and of jobs, those that choose providers, and their own.
+"""The settings that there are: each noun's, the store's, those of jobs and alerts, those that choose providers, and
+their own.
 
 A key that nobody reads is a mistake that would otherwise show as a wrong price or a log that is gone.
 """
@@ -14,6 +15,19 @@ from .errors import UsageProblem, did_you_mean
 
 # Sections that belong to no noun → key → what it sets.
 OTHERS: dict[str, dict[str, str]] = {
+    "alerts": {
+        "to": "where alerts go, e.g. webhook:ALERT_URL, slack:SLACK_URL, smtp:team@example.org, file:alerts.jsonl",
+        "repeat": "after how long the same trouble is sent again, 6h when it is not set",
+        "timeout_s": "how long one attempt to reach a sink may take, in seconds",
+        "webhook_secret": "the variable of the environment whose secret signs what webhook: posts",
+        "smtp_host": "the mail server, this machine when it is not set",
+        "smtp_port": "its port",
+        "smtp_security": "starttls, ssl or none",
+        "smtp_user": "who logs in there; nobody when it is not set",
+        "smtp_password": "the variable of the environment with the password for it",
+        "smtp_from": "the sender of the mail",
+        "file_mib": "how large a file of alerts may become, in MiB, before it is put aside",
+    },
     "store": {
         "url": "the PostgreSQL database that holds the records, instead of SQLite in the workspace",
         "heads": "a folder for copies of heads of audit logs, outside of the workspace",
@@ -28,6 +42,9 @@ OTHERS: dict[str, dict[str, str]] = {
 
 # Key → the function here that reads it wherever it is used; of those that refuse some values.
 _READERS = {
+    "alerts.to": ("alerts.destinations", "destinations"),
+    "alerts.repeat": ("alerts.delivery", "repeat_s"),
+    "alerts.timeout_s": ("alerts.connecting", "timeout_s"),
     "cost.machine_usd_per_hour": ("cost.prices", "machine_usd_per_hour"),
     "cost.prices": ("cost.prices", "table"),
     "cost.compare": ("cost.unit_cost", "compared_with"),

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Literal
 
 from .. import audit, files, nouns
+from ..alerts.record import AlertRecord
 from ..errors import Conflict, Damaged, LabError, NotFound
 from ..jobs import HomeRecord, JobRecord, restored
 from ..leftovers import temporary
@@ -28,7 +29,7 @@ _OWN_BACKUP = (
 
 def kinds() -> dict[str, type[Body]]:
     """Every kind of record that can be read here, by its name."""
-    found: list[type[Body]] = [*nouns.kinds(), JobRecord, HomeRecord]
+    found: list[type[Body]] = [*nouns.kinds(), JobRecord, HomeRecord, AlertRecord]
     return {kind.kind: kind for kind in found}
 
 

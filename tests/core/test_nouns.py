@@ -4,6 +4,7 @@ import pytest
 from IPython.core.interactiveshell import InteractiveShell
 
 from aiinfra_lab import cost, lab, nouns
+from aiinfra_lab.alerts.record import AlertRecord
 from aiinfra_lab.audit.references import refuse_referenced
 from aiinfra_lab.cli import main
 from aiinfra_lab.completion import complete
@@ -25,8 +26,8 @@ def pets(workspace, monkeypatch):
     return nouns.find("pets")
 
 
-def test_every_kind_of_record_belongs_to_a_noun_or_to_a_job():
-    known = {*nouns.kinds(), JobRecord, HomeRecord, Signal}  # importing every noun's folder
+def test_every_kind_of_record_belongs_to_a_noun_a_job_or_an_alert():
+    known = {*nouns.kinds(), JobRecord, HomeRecord, Signal, AlertRecord}  # importing every noun's folder
     ours = [
         kind
         for kind in _below(Body)

@@ -20,7 +20,8 @@ import remote_data
 from numpy.typing import NDArray
 from onnx import TensorProto, helper
 
-from aiinfra_lab import providers
+from aiinfra_lab import files, providers
+from aiinfra_lab.alerts import Sink
 from aiinfra_lab.config import Settings, settings
 from aiinfra_lab.cost.base import PricesSource
 from aiinfra_lab.data.base import Source, VersionStore
@@ -31,6 +32,7 @@ from aiinfra_lab.gpu import Machines
 from aiinfra_lab.models.base import Importer, ModelRegistry
 from aiinfra_lab.recipe.base import Executor
 from aiinfra_lab.store import Store
+from aiinfra_lab.testing.alerts import SinkContract
 from aiinfra_lab.testing.artifacts import model_version
 from aiinfra_lab.testing.cost import PricesSourceContract
 from aiinfra_lab.testing.data import RepairingContract, SourceContract, VersionStoreContract, WorkingCopiesContract
@@ -118,6 +120,41 @@ class TestVersions(VersionStoreContract, WorkingCopiesContract, RepairingContrac
             objects.update({digest: b"x" for digest, held in objects.items() if held == text.encode()})
 
         return alter
+
+
+class TestSink(SinkContract):
+    @pytest.fixture
+    def sink(self, workspace: Path, monkeypatch: pytest.MonkeyPatch) -> Sink:
+        monkeypatch.setenv("AIINFRA_ALERTS_TIMEOUT_S", "1")
+        return providers.make("alerts.sink", "file")
+
+    @pytest.fixture
+    def address(self) -> str:
+        return "alerts.jsonl"
+
+    @pytest.fixture
+    def received(self, workspace: Path) -> Callable[[], list[str]]:
+        return lambda: (workspace / "alerts.jsonl").read_text().splitlines()
+
+    @pytest.fixture
+    def refuses(self, workspace: Path) -> str:
+        (workspace / "folder").mkdir()
+        return "folder"
+
+    @pytest.fixture
+    def away(self, workspace: Path) -> Iterator[str]:
+        held = files.take_lock(workspace / ".held.jsonl.lock")
+        assert held
+        with held:
+            yield "held.jsonl"
+
+    @pytest.fixture
+    def no_address(self) -> str:
+        return "folder/"
+
+    @pytest.fixture
+    def secrets(self) -> list[str]:
+        return []
 
 
 class TestPrices(PricesSourceContract):
