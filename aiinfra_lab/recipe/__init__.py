@@ -15,7 +15,7 @@ from ..store import open_store
 from ..uris import Uri
 from ..verbs import Choices, Live, Name, Params, Suggested, verb
 from . import declaration, history, inputs, outputs, started
-from .base import Recipe, Value
+from .base import FAILED, Recipe, Value
 from .history import KIND
 from .notebook import read_notebook
 from .noun import NOUN
@@ -24,7 +24,7 @@ from .plan_result import RecipePlan, recipe_plan
 from .progress import shown_while
 from .record import RunRecord
 from .results import Made, RecipeInfo, RecipeRun, recipe_run
-from .run_card import FAILED, again
+from .run_card import again
 from .runner import RecipeRunner
 
 __all__ = ["Made", "RecipeInfo", "RecipePlan", "RecipeRun", "check", "get", "log", "ls", "run", "show", "stop"]

@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from ..errors import LabError
+from ..files import publish
 from ..units import counted, show_duration
 from .base import FAILURES, Executor, Outcome, RecipeStep, Value
 
@@ -44,7 +45,7 @@ def attempt(
         if outcome.state not in FAILURES or number > step.retries or not _waited(number, stop):
             return Attempts(_counted(outcome, number), number)
         if archive.exists():
-            archive.replace(archive.with_suffix(f".{number}.ipynb"))
+            publish(archive, archive.with_suffix(f".{number}.ipynb"), replace=True, flush=False)
         number += 1
 
 

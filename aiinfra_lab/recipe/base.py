@@ -15,6 +15,12 @@ OutcomeState = Literal["done", "stopped"] | Failure
 FAILURES: tuple[Failure, ...] = ("failed", "timeout", "killed", "oom")
 """How a step ends that did not succeed and that nobody stopped: a cell raised, its time was over, its process was
 killed, it took more memory than it may."""
+FAILED: Mapping[str, str] = {
+    "failed": "failed", "timeout": "timed out", "killed": "was killed", "oom": "ran out of memory",
+}  # fmt: skip
+"""What a step did that ended so, in a sentence about it."""
+ALERTS = ("failed", "recovered")
+"""Of what a recipe's runs can have people hear."""
 
 
 @dataclass(frozen=True)
@@ -57,6 +63,14 @@ class RecipeStep:
 
 
 @dataclass(frozen=True)
+class RecipeAlert:
+    """Of which of `ALERTS` people are to hear, and where: as `alerts.to`, which holds where none is given."""
+
+    on: tuple[str, ...] = ALERTS
+    to: tuple[str, ...] | None = None
+
+
+@dataclass(frozen=True)
 class Recipe:
     """A declaration, read and checked: its own parameters with their defaults, and its steps in running order.
 
@@ -69,6 +83,7 @@ class Recipe:
     parameters: Mapping[str, Value]
     steps: tuple[RecipeStep, ...]
     small: Mapping[str, Value] = field(default_factory=dict)
+    alert: RecipeAlert | None = None
 
     def leading_to(self, uri: str) -> Recipe | None:
         """The same recipe with only the steps that it takes to make that URI (any version), or None: it makes none."""

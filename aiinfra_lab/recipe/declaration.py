@@ -16,7 +16,7 @@ from ..errors import Failed, LabError, NotFound, UsageProblem, did_you_mean
 from ..help import Terms
 from ..units import read_duration
 from ..uris import Uri
-from .base import Recipe, RecipeStep, Value
+from .base import ALERTS, Recipe, RecipeAlert, RecipeStep, Value
 from .inputs import is_path
 from .notebook import read_notebook
 
@@ -24,7 +24,12 @@ _RECIPE_KEYS = {
     "title": "what the recipe is called in lists",
     "parameters": "name = default: what `-p name=value` changes",
     "small": "name = value: parameters with which a missing input is made when a notebook is opened alone",
+    "alert": "a table [alert]: of what people hear, and where",
     "steps": "a table [steps.NAME] for each notebook, in any order",
+}
+_ALERT_KEYS = {
+    "on": "any of failed and recovered; both where it is left out",
+    "to": "as [alerts] to in aiinfra.toml, which holds where it is left out",
 }
 _STEP_KEYS = {
     "notebook": "its file in the project's folder `notebooks`",
@@ -42,7 +47,8 @@ _STEP_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,62}")
 def keys_help() -> Terms:
     """The keys of a recipe's file and of its steps, each with what it means."""
     steps = {f"[steps.NAME] {key}": meaning for key, meaning in _STEP_KEYS.items()}
-    return Terms("key", {**_RECIPE_KEYS, **steps}, "recipes/NAME.toml has")
+    alert = {f"[alert] {key}": meaning for key, meaning in _ALERT_KEYS.items()}
+    return Terms("key", {**_RECIPE_KEYS, **alert, **steps}, "recipes/NAME.toml has")
 
 
 def folder() -> Path:
@@ -104,7 +110,8 @@ def read(name: str) -> Recipe:
     if not steps:
         raise UsageProblem(f"{path.name} has no steps", "add a [steps.NAME] with a notebook")
     parameters, small = (dict(_table(path.name, table.get(key, {}), key)) for key in ("parameters", "small"))
-    recipe = Recipe(name, str(table.get("title", name)), path, parameters, _ordered(path.name, steps), small)
+    alert = _alert(path.name, table.get("alert"))
+    recipe = Recipe(name, str(table.get("title", name)), path, parameters, _ordered(path.name, steps), small, alert)
     if problems := list(mistakes(recipe)):
         raise Failed(f"{path.name}: {'; '.join(what for what, _ in problems)}", "; ".join(fix for _, fix in problems))
     return recipe
@@ -276,6 +283,21 @@ def _list(where: str, value: Any) -> tuple[str, ...]:
     if not isinstance(value, list) or not all(isinstance(item, str) for item in value):
         raise UsageProblem(f"{where}: after must be a list of steps, and {value!r} was given", 'write after = ["step"]')
     return tuple(value)
+
+
+def _alert(where: str, value: Any) -> RecipeAlert | None:
+    if value is None:
+        return None
+    table = _table(where, value, "alert")
+    _known(f"{where} [alert]", table, _ALERT_KEYS)
+    on, to = table.get("on", list(ALERTS)), table.get("to")
+    for name, texts in (("on", on), ("to", to or [])):
+        if not isinstance(texts, list) or not all(isinstance(text, str) for text in texts):
+            raise UsageProblem(f"{where} [alert]: {name} must be a list of texts", f'write {name} = ["…"]')
+    for text in on:
+        if text not in ALERTS:
+            raise UsageProblem(f"{where} [alert]: nobody can hear of {text!r}", did_you_mean(text, ALERTS))
+    return RecipeAlert(tuple(on), None if to is None else tuple(to))
 
 
 def _timeout_s(where: str, table: Mapping[str, Any]) -> float | None:

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from ..show import Card, Cell, Dim, Number, Part, Plots, Progress, Quote, StateMark, Table, graph, mark_of, moment
 from ..units import counted, show_duration
 from ..uris import Uri
-from .base import FAILURES
+from .base import FAILED, FAILURES
 from .history import KIND
 
 if TYPE_CHECKING:
@@ -155,9 +155,6 @@ def _detail(name: str, step: RunStep, steps: Mapping[str, RunStep], context: Run
         case _:
             return _UNRUN.get(step["state"], _mark(step).word)
 
-
-FAILED = {"failed": "failed", "timeout": "timed out", "killed": "was killed", "oom": "ran out of memory"}
-"""What a step did that ended so, in a sentence about it."""
 
 _UNRUN = {"blocked": "source failed", "not run": "run had ended"}
 

@@ -17,6 +17,7 @@ from ..errors import Conflict, LabError
 from ..store import Event, Record, next_version, open_store, patiently, update
 from ..uris import Uri
 from . import started
+from .alerting import report_end
 from .attempts import Attempts, attempt
 from .base import FAILURES, Executor, Outcome, Recipe, RecipeStep, Value
 from .history import KIND, RECENT, observe, runs
@@ -289,6 +290,7 @@ class RecipeRunner:
             _warn_of(still_live)
         event = Event("recipe end", self._run.uri, outputs=(self._run.uri,), detail=detail)
         self._write(replace(self._run.body, state=state, ended_at=time.time()), event)
+        report_end(self._recipe, self._run)
 
 
 def _warn_of(still_live: Sequence[str]) -> None:

@@ -1,0 +1,100 @@
+"""People hear that a recipe failed, and that it runs again; nothing else, and nothing twice."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from aiinfra_lab import recipe as verbs
+from aiinfra_lab.errors import UsageProblem
+from aiinfra_lab.recipe import declaration
+from aiinfra_lab.recipe.base import Outcome, RecipeAlert
+from aiinfra_lab.recipe.runner import RecipeRunner
+from tests.fakes.in_process import InProcess
+
+STEP = '[steps.a]\nnotebook = "a.ipynb"\n'
+
+
+@pytest.fixture
+def heard(notebook, recipe, workspace):
+    """`heard(OUTCOME)` runs a recipe that ends so; all that people have heard until then."""
+    notebook("a", "")
+    recipe("one", f'{STEP}[alert]\nto = ["file:alerts.jsonl"]\n')
+
+    def run(outcome: Outcome) -> list[tuple[str, str, str]]:
+        declared = declaration.read("one")
+        RecipeRunner(declared, {}, InProcess(lambda *_: outcome), keep=True, force=True).go(lambda _run: None)
+        return lines(workspace)
+
+    return run
+
+
+def lines(workspace: Path) -> list[tuple[str, str, str]]:
+    found = [json.loads(line) for path in workspace.rglob("alerts.jsonl") for line in path.read_text().splitlines()]
+    return [(one["kind"], one["subject"], one["what"]) for one in found]
+
+
+FAILED = ("failed", "recipe:one", "the step a failed")
+AGAIN = ("recovered", "recipe:one", "it runs to its end again")
+
+
+def test_a_failure_is_heard_of_once_and_then_that_it_runs_again(heard):
+    assert heard(Outcome("done")) == []
+    assert heard(Outcome("failed", "secret words", 3)) == [FAILED]
+    assert heard(Outcome("failed", "other words", 4)) == [FAILED]
+    assert heard(Outcome("done")) == [FAILED, AGAIN]
+    assert heard(Outcome("done")) == [FAILED, AGAIN]
+
+
+def test_what_it_failed_by_is_not_sent(heard, workspace):
+    heard(Outcome("failed", "secret words", 3))
+    (path,) = workspace.rglob("alerts.jsonl")
+    assert "secret" not in path.read_text()
+    assert '"cell": "3"' in path.read_text()
+    assert "%recipe show one@1" in path.read_text()
+
+
+def test_what_somebody_stopped_is_no_failure(heard):
+    assert heard(Outcome("stopped")) == []
+
+
+def test_what_timed_out_or_was_killed_says_so(heard):
+    assert heard(Outcome("timeout")) == [("failed", "recipe:one", "the step a timed out")]
+    assert heard(Outcome("killed"))[1:] == [("failed", "recipe:one", "the step a was killed")]
+
+
+def test_nothing_is_heard_of_a_recipe_that_does_not_ask_for_it(heard, recipe):
+    recipe("one", STEP)
+    assert heard(Outcome("failed")) == []
+    recipe("one", f'{STEP}[alert]\non = ["recovered"]\nto = ["file:alerts.jsonl"]\n')
+    assert heard(Outcome("failed")) == []
+
+
+def test_a_sink_that_is_away_fails_no_run(notebook, recipe):
+    notebook("a", "")
+    recipe("one", f'{STEP}[alert]\non = ["failed", "recovered"]\nto = ["webhook:NO_SUCH_VARIABLE"]\n')
+    assert verbs.run("one").state == "done"
+
+
+@pytest.mark.parametrize(
+    ("text", "fix"),
+    [
+        ('[alert]\non = ["faild"]', "did you mean failed"),
+        ('[alert]\non = "failed"', 'write on = ["…"]'),
+        ("[alert]\nto = 3", 'write to = ["…"]'),
+        ("[alert]\nwhen = []", "known: on, to"),
+        ("alert = true", "write [alert]"),
+    ],
+)
+def test_what_is_no_alert_is_refused(notebook, recipe, text, fix):
+    notebook("a", "")
+    recipe("one", f"{text}\n{STEP}")
+    with pytest.raises(UsageProblem) as problem:
+        declaration.read("one")
+    assert fix in problem.value.fix
+
+
+def test_where_and_of_what_may_be_left_out(notebook, recipe):
+    notebook("a", "")
+    recipe("one", f"[alert]\n{STEP}")
+    assert declaration.read("one").alert == RecipeAlert(("failed", "recovered"), None)
