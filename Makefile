@@ -68,12 +68,12 @@ lab: env front  ## open JupyterLab on the tour
 
 # ---- tests ----
 
-check: env front  ## what needs no running: ruff, mypy, tsc, structure, help and docs
+check: env front  ## what needs no running: ruff, mypy, tsc, structure, help, docs and the lint of our notebooks
 	ruff check .
 	ruff format --check .
 	mypy
 	cd widgets && npx --no-install tsc --noEmit
-	$(PYTEST) -q tests/structure
+	$(PYTEST) -q tests/structure tests/recipe/lint
 
 test: env tools check  ## the tests side by side; what fails runs once more, alone
 	.ci/tests -m "not slow" --ignore=tests/structure

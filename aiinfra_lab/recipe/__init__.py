@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Annotated
 
 from .. import jobs
@@ -16,6 +17,7 @@ from ..uris import Uri
 from ..verbs import Choices, Live, Name, Params, Suggested, verb
 from . import declaration, history, inputs, outputs, started
 from .base import FAILED, Recipe, Value
+from .findings import failure, finding
 from .history import KIND
 from .notebook import read_notebook
 from .noun import NOUN
@@ -68,17 +70,29 @@ def show(name: RunName) -> RecipeInfo | RecipeRun:
 
 
 @verb("recipe", declaration.keys_help)
-def check(name: RecipeName) -> RecipeInfo:
-    """Check a recipe without running it: its keys, steps, references, files, notebooks and their parameters.
+def check(name: RecipeName, *, fix: bool = False, report: bool = False) -> RecipeInfo:
+    """Check a recipe without running it: its keys, steps, references and files, and the code of its notebooks.
+
+    Whether they would run where nobody looks: names that nothing defines, secrets, paths of one machine, what is not
+    installed, lines that the toolkit refuses. docs/lint.md has every rule, and how a comment silences one.
 
     name: the recipe
+    fix: first make those edits in its notebooks that change nothing of what they do
+    report: return what was found in the notebooks instead of raising
 
     Example:
         %recipe check flight-delays
     """
+    from .lint import fix_notebook, lint, lint_notebook  # here, since no other verb needs the rules
+
     recipe = Uri.parse(name, KIND).name
-    inputs.pinned(declaration.read(recipe))
-    return _info(recipe)
+    fixed = sum(fix_notebook(path, lint_notebook(path)) for path in declaration.notebooks(recipe)) if fix else 0
+    declared = declaration.read(recipe)
+    inputs.pinned(declared)
+    found = lint(declared)
+    if not report and (problem := failure(recipe, found)):
+        raise problem
+    return replace(_info(recipe), findings=tuple(map(finding, found)), fixed=fixed)
 
 
 @verb("recipe", declaration.keys_help)

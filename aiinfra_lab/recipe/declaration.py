@@ -95,6 +95,18 @@ def parameters(name: str) -> dict[str, Value]:
     return found if isinstance(found, dict) else {}
 
 
+def notebooks(name: str) -> list[Path]:
+    """The notebooks that a recipe's file names and that are there, whatever else is wrong in it; each once."""
+    path = path_of(name)
+    try:
+        tables = tomllib.loads(path.read_text("utf-8")).get("steps", {})
+        named = [table["notebook"] for table in tables.values()]
+        found = [_notebook(path.name, path.parent.parent, text) for text in named]
+    except (OSError, tomllib.TOMLDecodeError, UnicodeDecodeError, LabError, TypeError, KeyError, AttributeError):
+        return []  # `read` names the mistake
+    return list(dict.fromkeys(each for each in found if each.is_file()))
+
+
 def read(name: str) -> Recipe:
     """The recipe of that name, checked: keys, steps, references, cycles, and the notebooks' own parameters."""
     path = path_of(name)

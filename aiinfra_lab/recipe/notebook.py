@@ -20,19 +20,21 @@ _UNREADABLE = (json.JSONDecodeError, UnicodeDecodeError, KeyError, TypeError, At
 
 @dataclass(frozen=True, slots=True)
 class CodeCell:
-    """A code cell: its text, and its tags."""
+    """A code cell: its text, its tags, and the execution count that is stored with it."""
 
     source: str
     tags: frozenset[str] = frozenset()
+    count: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class Notebook:
-    """The code of a notebook. kernel: the name of its kernel; empty where it names none."""
+    """The code of a notebook. kernel: the name of its kernel; empty where it names none. language: that of its code."""
 
     path: Path
     cells: tuple[CodeCell, ...]
     kernel: str = ""
+    language: str = "python"
 
     @property
     def parameters_at(self) -> int | None:
@@ -59,7 +61,8 @@ def _read(path: Path, *_stamp: int) -> Notebook:
     try:
         content = json.loads(path.read_text("utf-8"))
         cells = tuple(_code_cells(content["cells"]))
-        return Notebook(path, cells, content.get("metadata", {}).get("kernelspec", {}).get("name", ""))
+        spec = content.get("metadata", {}).get("kernelspec", {})
+        return Notebook(path, cells, spec.get("name", ""), spec.get("language") or "python")
     except _UNREADABLE as problem:
         what = f"{path.name} cannot be read as a notebook: {problem}"
         raise Failed(what, "open it in JupyterLab and save it again") from None
@@ -68,7 +71,8 @@ def _read(path: Path, *_stamp: int) -> Notebook:
 def _code_cells(cells: Sequence[Mapping[str, Any]]) -> Iterator[CodeCell]:
     for cell in cells:
         if cell["cell_type"] == "code":
-            yield CodeCell("".join(cell["source"]), frozenset(cell.get("metadata", {}).get("tags", [])))
+            tags = frozenset(cell.get("metadata", {}).get("tags", []))
+            yield CodeCell("".join(cell["source"]), tags, cell.get("execution_count"))
 
 
 def parameter_name(node: ast.stmt) -> str:

@@ -12,6 +12,7 @@ from ..show import Card, Cell, Dim, Part, Plots, Result, Table, graph, sentence
 from ..units import counted
 from ..uris import Uri
 from .base import FAILURES, Recipe
+from .findings import Finding, findings_table
 from .history import KIND, ObservedRun, usual_s
 from .record import StepRecord, StepState
 from .run_card import RunContext, archived, run_card
@@ -79,7 +80,11 @@ class RecipeRun(Result):
 
 @dataclass(frozen=True)
 class RecipeInfo(Result):
-    """A recipe as it is declared, with the state of its newest run. newest: that run's URI; empty when it never ran."""
+    """A recipe as it is declared, with the state of its newest run.
+
+    newest: that run's URI; empty when it never ran. findings: what a check found in its notebooks. fixed: how many more
+    it took away.
+    """
 
     kind = "Recipe"
 
@@ -92,6 +97,8 @@ class RecipeInfo(Result):
     declared: Recipe | None = field(default=None, repr=False, compare=False, metadata={"json": False})
     newest: str = ""
     run: RecipeRun | None = field(default=None, repr=False, compare=False, metadata={"json": False})
+    findings: tuple[Finding, ...] = ()
+    fixed: int = 0
 
     def card(self) -> Card:
         name = Uri.parse(self.uri).name
@@ -107,7 +114,8 @@ class RecipeInfo(Result):
             lead=f"**{self.title}**: {counted(len(self.steps), 'step')}.{f' {broken.lead}' if broken else ''}",
             advice=broken.advice if broken else "",
             facts=[(key, str(value)) for key, value in self.parameters.items()],
-            parts=_declared(self.declared) if self.declared else [],
+            parts=[*(_declared(self.declared) if self.declared else ()), *findings_table(self.findings)],
+            notes=[f"{counted(self.fixed, 'finding')} fixed in its notebooks."] if self.fixed else [],
             next=[f"Next: `%recipe run {name}`", *shows, *log],
         )
 

@@ -111,7 +111,7 @@ def large(full: bool) -> Iterator[Figure]:
     yield Figure("beside papermill", ours, "s", ratio_at_most(1.0), theirs, "papermill", took["heavy", "nbclient"].note)
 
 
-@row("recipe.11", "the plan of 50 steps", "<= 150 ms")
+@row("recipe.11", "the plan of 50 steps; the lint of 100 cells", "<= 150 ms each")
 def plan(full: bool) -> Iterator[Figure]:
     """`recipe run --dry` in a process that has loaded the verb, nothing having run before."""
     with project() as (folder, env):
@@ -119,3 +119,15 @@ def plan(full: bool) -> Iterator[Figure]:
         before = f"import os; os.chdir({str(folder)!r})\nfrom aiinfra_lab import recipe"
         cost = statement("recipe.run('fifty', dry=True)", before=before, env=env)
     yield Figure("50 steps", cost.wall_s * 1000, "ms", at_most(150), note=cost.note)
+    yield from _lint()
+
+
+def _lint() -> Iterator[Figure]:
+    """A notebook of 100 cells, in a process that has loaded the verb."""
+    cell = "total = 0\nfor number in range(10):\n    total += number\nprint(f'{total}')\n%time total"
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder, "hundred.ipynb")
+        nbformat.write(new_notebook(cells=[new_code_cell(cell) for _ in range(100)]), path)
+        before = "from pathlib import Path; from aiinfra_lab.recipe.lint import lint_notebook"
+        cost = statement(f"lint_notebook(Path({str(path)!r}))", before=before)
+    yield Figure("100 cells", cost.wall_s * 1000, "ms", at_most(150), note=cost.note)

@@ -52,3 +52,15 @@ def test_a_notebook_need_not_name_a_kernel(tmp_path, metadata):
 def test_a_parameters_cell_that_cannot_be_read_is_refused(notebook, source, fix):
     with pytest.raises(Failed, match=fix):
         read_notebook(notebook("c", source)).parameters()
+
+
+def test_the_language_and_stored_counts_are_read(notebook):
+    path = notebook("a", "x <- 1")
+    text = path.read_text()
+    assert (read_notebook(path).language, read_notebook(path).cells[0].count) == ("python", None)
+    path.write_text(
+        text.replace('"language": "python"', '"language": "R"').replace(
+            '"execution_count": null', '"execution_count": 7'
+        )
+    )
+    assert (read_notebook(path).language, read_notebook(path).cells[0].count) == ("R", 7)

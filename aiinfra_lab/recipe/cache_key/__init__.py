@@ -4,19 +4,24 @@ An edit of a comment, of the layout or of a sentence between the cells changes n
 reason to run that can be told in words.
 """
 
-from .code import NormalCode, module_digest, notebook_code
-from .environment import StepEnvironment, changed_packages, environment_of
-from .modules import project_modules
+from .code import MAGIC, CellTree, NormalCode, cell_tree, module_digest, notebook_code
+from .environment import StepEnvironment, changed_packages, environment_of, is_our_kernel
+from .modules import is_of_project, project_modules
 from .parts import Parts, changes, digest_of, shown_value
 
 __all__ = [
+    "MAGIC",
+    "CellTree",
     "NormalCode",
     "Parts",
     "StepEnvironment",
+    "cell_tree",
     "changed_packages",
     "changes",
     "digest_of",
     "environment_of",
+    "is_of_project",
+    "is_our_kernel",
     "module_digest",
     "notebook_code",
     "project_modules",

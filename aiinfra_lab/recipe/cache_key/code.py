@@ -18,7 +18,8 @@ from ..notebook import Notebook, parameter_name
 _EXECUTION_TAGS = frozenset({"raises-exception", "skip-execution"})
 # Below them stands Python code; what others take is a text of which every letter may count.
 _PYTHON_CELLS = frozenset({"capture", "prun", "time", "timeit", *TABLE})
-_CELL_MAGIC = re.compile(r"%%(\w+)")
+MAGIC = "__magic__"
+_CELL_MAGIC = re.compile(r"%%(\w+|!)")
 _TARGET = r"[A-Za-z_]\w*(?:\s*,\s*[A-Za-z_]\w*)*\s*=\s*"
 _LINE_MAGIC = re.compile(rf"(\s*)({_TARGET})?([%!].*|[\w.%]+\?\??)")
 
@@ -51,6 +52,32 @@ def notebook_code(notebook: Notebook) -> NormalCode:
     return NormalCode("\n".join(code.text for code in found), tuple(imports))
 
 
+@dataclass(frozen=True, slots=True)
+class CellTree:
+    """A cell as it can be read without running it, with the cell's own line numbers.
+
+    magics: (line, text) of each line with `%%` that heads it. tree: its Python, in which each line that only IPython
+    understands is a call of MAGIC with the text of that line; None where it holds no Python, or cannot be read.
+    """
+
+    magics: tuple[tuple[int, str], ...]
+    tree: ast.Module | None
+    is_python: bool = True
+
+
+def cell_tree(source: str) -> CellTree:
+    """The cell, read."""
+    lines = source.splitlines()
+    at = next((number for number, line in enumerate(lines) if line.strip()), len(lines))
+    magics: list[tuple[int, str]] = []
+    while at < len(lines) and (magic := _CELL_MAGIC.match(lines[at])):
+        magics.append((at + 1, lines[at].rstrip()))
+        at += 1
+        if magic[1] not in _PYTHON_CELLS:
+            return CellTree(tuple(magics), None, is_python=False)
+    return CellTree(tuple(magics), _tree("\n" * at + "\n".join(lines[at:])))
+
+
 def cell_code(source: str, *, is_parameters: bool = False) -> NormalCode:
     """A cell's. Magics and commands of a shell count as they are written; so does what cannot be read as Python.
 
@@ -61,7 +88,7 @@ def cell_code(source: str, *, is_parameters: bool = False) -> NormalCode:
         first, _, body = source.partition("\n")
         below = cell_code(body) if magic[1] in _PYTHON_CELLS else NormalCode(body)
         return NormalCode(f"{first.rstrip()}\n{below.text}", below.imports)
-    tree = _parsed(source) or _parsed(_without_magics(source))
+    tree = _tree(source)
     if tree is None:
         return NormalCode("\n".join(line.rstrip() for line in source.splitlines()))
     if is_parameters:
@@ -99,6 +126,10 @@ def _imports(tree: ast.Module) -> Iterator[Import]:
             yield Import(node.module or "", node.level, tuple(alias.name for alias in node.names))
 
 
+def _tree(source: str) -> ast.Module | None:
+    return _parsed(source) or _parsed(_without_magics(source))
+
+
 def _parsed(source: str | bytes) -> ast.Module | None:
     try:
         return ast.parse(source)
@@ -114,25 +145,25 @@ def _without_magics(source: str) -> str:
     lines: list[str] = []
     for line in _logical_lines(source):
         found = _LINE_MAGIC.fullmatch(line)
-        lines.append(f"{found[1]}{found[2] or ''}__magic__({found[3].rstrip()!r})" if found else line)
+        lines.append(f"{found[1]}{found[2] or ''}{MAGIC}({found[3].rstrip()!r})" if found else line)
     return "\n".join(lines)
 
 
 def _logical_lines(source: str) -> Iterator[str]:
-    """Lines, of a magic with those that a backslash joins to it."""
-    begun = ""
+    """Lines, of a magic with those that a backslash joins to it, and as many empty ones: all keep their number."""
+    begun: list[str] = []
     for line in source.splitlines():
-        if begun:
-            begun += line
-        elif _LINE_MAGIC.fullmatch(line):
-            begun = line
-        else:
+        if not begun and not _LINE_MAGIC.fullmatch(line):
             yield line
             continue
-        if begun.endswith("\\"):
-            begun = begun[:-1] + "\n"
-        else:
-            yield begun.replace("\n", " ")
-            begun = ""
+        begun.append(line.removesuffix("\\"))
+        if not line.endswith("\\"):
+            yield from _joined(begun)
+            begun = []
     if begun:
-        yield begun.replace("\n", " ")
+        yield from _joined(begun)
+
+
+def _joined(lines: list[str]) -> Iterator[str]:
+    yield " ".join(lines)
+    yield from [""] * (len(lines) - 1)

@@ -53,12 +53,16 @@ class StepEnvironment:
 def environment_of(notebook: Notebook) -> StepEnvironment:
     """That in which this notebook's kernel will run; the kernel's name alone does not count."""
     command = _command(notebook.kernel or _OWN)
-    program = command[0]
-    if (Path(program).name == program and program.startswith("python")) or _is_same(program, sys.executable):
+    if _is_ours(command[0]):
         return StepEnvironment(platform.python_version(), own_packages(), accelerators())
-    prefix = Path(program).parent.parent
+    prefix = Path(command[0]).parent.parent
     packages = _listed([*map(str, prefix.glob("lib/python3*/site-packages"))])
     return StepEnvironment(_version(prefix) or " ".join(command), packages, accelerators())
+
+
+def is_our_kernel(notebook: Notebook) -> bool:
+    """Whether this notebook's kernel runs with what is installed here."""
+    return _is_ours(_command(notebook.kernel or _OWN)[0])
 
 
 def own_packages() -> tuple[str, ...]:
@@ -102,6 +106,10 @@ def _command(kernel: str) -> list[str]:
         if isinstance(argv, list) and argv:
             return list(map(str, argv))
     return [sys.executable] if kernel == _OWN else [kernel]
+
+
+def _is_ours(program: str) -> bool:
+    return (Path(program).name == program and program.startswith("python")) or _is_same(program, sys.executable)
 
 
 def _is_same(program: str, other: str) -> bool:

@@ -33,6 +33,12 @@ def project_modules(code: NormalCode, folder: Path) -> dict[str, str]:
     return {path.relative_to(project).as_posix(): module_digest(path) for path in sorted(found)}
 
 
+def is_of_project(module: str, folder: Path) -> bool:
+    """Whether a notebook in that folder that imports a module of that name gets one of the project."""
+    roots = [folder.resolve(), *_import_roots(settings().project.resolve())]
+    return any(_is_there(root / module.partition(".")[0]) for root in roots)
+
+
 def _import_roots(project: Path) -> list[Path]:
     """The folders of the project that this interpreter imports from: where it is installed to be edited."""
     places = [Path(place).resolve() for place in sys.path if place]

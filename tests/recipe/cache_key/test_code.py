@@ -1,8 +1,18 @@
 """The normal form of code: what differs in comments and layout is the same, and everything else is not."""
 
+import ast
+
 import pytest
 
-from aiinfra_lab.recipe.cache_key.code import Import, cell_code, module_code, module_digest, notebook_code
+from aiinfra_lab.recipe.cache_key.code import (
+    MAGIC,
+    Import,
+    cell_code,
+    cell_tree,
+    module_code,
+    module_digest,
+    notebook_code,
+)
 from aiinfra_lab.recipe.notebook import CodeCell, Notebook
 
 
@@ -105,3 +115,30 @@ def test_a_module_that_is_no_python_counts_by_its_bytes(tmp_path, content):
     before = module_digest(path)
     path.write_bytes(content + b" ")
     assert module_digest(path) != before
+
+
+def calls(source: str) -> list[tuple[int, str]]:
+    """(line, text) of what stands in a cell's tree for its magics."""
+    tree = cell_tree(source).tree
+    found = [node for node in ast.walk(tree) if isinstance(node, ast.Call) and node.func.id == MAGIC] if tree else []
+    return [(node.lineno, node.args[0].value) for node in found]
+
+
+@pytest.mark.parametrize(
+    ("source", "magics", "found"),
+    [
+        ("x = 1\n%cd a\n", (), [(2, "%cd a")]),
+        ("\n\n%%time\n\nx = !ls", ((3, "%%time"),), [(5, "!ls")]),
+        ("%%capture out\n%%time\n%cd a", ((1, "%%capture out"), (2, "%%time")), [(3, "%cd a")]),
+        ("%time \\\n  f(\\\n 1)\n%cd a", (), [(1, "%time    f(  1)"), (4, "%cd a")]),
+        ("%%bash\n%cd a", ((1, "%%bash"),), []),
+        ("%%!\nls", ((1, "%%!"),), []),
+        ("this is no Python", (), []),
+    ],
+)
+def test_a_tree_has_the_cells_own_lines(source, magics, found):
+    assert (cell_tree(source).magics, calls(source)) == (magics, found)
+
+
+def test_other_languages_are_no_python():
+    assert [cell_tree(source).is_python for source in ("%%bash\nls", "%%time\nx", "x =")] == [False, True, True]

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from aiinfra_lab.recipe.cache_key.code import cell_code
-from aiinfra_lab.recipe.cache_key.modules import project_modules
+from aiinfra_lab.recipe.cache_key.modules import is_of_project, project_modules
 
 FILES = {
     "helper.py": "import second",
@@ -91,3 +91,10 @@ def test_a_module_that_leads_out_of_the_project_is_left_out(folder, tmp_path):
     (tmp_path / "outside.py").touch()
     (folder / "linked.py").symlink_to(tmp_path / "outside.py")
     assert project_modules(cell_code("import linked"), folder) == {}
+
+
+def test_a_module_of_the_project_is_known_by_its_first_name(workspace):
+    (workspace / "notebooks" / "package").mkdir(parents=True)
+    (workspace / "notebooks" / "helper.py").touch()
+    names = ("helper", "package.part", "json", "nothing")
+    assert [is_of_project(name, workspace / "notebooks") for name in names] == [True, True, False, False]

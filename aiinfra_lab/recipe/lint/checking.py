@@ -1,0 +1,72 @@
+"""All rules over a notebook, or over those of a recipe."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+
+from .. import declaration
+from ..base import Recipe, RecipeStep, Value
+from .base import Diagnostic, LintRule
+from .rules import RULES
+from .subject import GivenValue, LintSubject
+
+
+def lint(recipe: Recipe) -> list[Diagnostic]:
+    """What the rules find in the notebooks of a recipe, with the values that it gives them; each thing once."""
+    text = recipe.path.read_text("utf-8")
+    subjects = (LintSubject.of(step.notebook, step, tuple(_given(recipe, step, text))) for step in recipe.steps)
+    return list(dict.fromkeys(each for subject in subjects for each in _lint(subject)))
+
+
+def lint_notebook(path: Path) -> list[Diagnostic]:
+    """What the rules find in a notebook alone, from its first cell to its last."""
+    return list(_lint(LintSubject.of(path)))
+
+
+def _lint(subject: LintSubject) -> list[Diagnostic]:
+    found = [each for rule in RULES for each in _found(rule, subject) if not _is_ignored(subject, each)]
+    return sorted(found, key=lambda each: (each.cell, each.line, each.code))
+
+
+def _found(rule: LintRule, subject: LintSubject) -> list[Diagnostic]:
+    try:
+        return list(rule.check(subject))
+    except RecursionError:  # code that a program wrote: a sum of thousands runs, and cannot be walked through
+        return []
+
+
+def _is_ignored(subject: LintSubject, found: Diagnostic) -> bool:
+    return found.cell > 0 and subject.cells[found.cell - 1].is_ignored(found.code, found.line)
+
+
+def _given(recipe: Recipe, step: RecipeStep, text: str) -> Iterator[Mapping[str, GivenValue]]:
+    """The values of a step's parameters as the recipe gives them, and as it gives them where an input is made first."""
+    for of_recipe, header in ((recipe.parameters, "parameters"), ({**recipe.parameters, **recipe.small}, "small")):
+        found: dict[str, GivenValue] = {}
+        for name, value in step.parameters.items():
+            wanted = declaration.reference(value)
+            if wanted is None:
+                found[name] = GivenValue(value, recipe.path, _line(text, f"steps.{step.name}", name))
+            elif wanted in of_recipe:
+                found[name] = _of_recipe(recipe, of_recipe, wanted, text, header)
+        yield found
+
+
+def _of_recipe(recipe: Recipe, values: Mapping[str, Value], name: str, text: str, header: str) -> GivenValue:
+    is_small = header == "small" and name in recipe.small
+    return GivenValue(values[name], recipe.path, _line(text, "small" if is_small else "parameters", name))
+
+
+def _line(text: str, header: str, key: str) -> int:
+    """Where a key of a table stands in the recipe's file, or else the table's head."""
+    at, is_inside = 1, False
+    for number, line in enumerate(text.splitlines(), 1):
+        if found := re.match(r"\s*\[([^\]]+)\]", line):
+            inner = found[1].replace('"', "").replace(" ", "")
+            is_inside = inner in (header, f"{header}.parameters")
+            at = number if is_inside else at
+        elif is_inside and re.search(rf"(?:^|[\s{{,])\"?{re.escape(key)}\"?\s*=", line):
+            return number
+    return at

@@ -1,0 +1,34 @@
+"""The rules, by their codes: 0xx of the lint itself, 1xx whether it runs at all, 2xx safety, 3xx quality."""
+
+from __future__ import annotations
+
+from .base import LintRule
+from .environment import InstallsPackages, NotInstalled, UndefinedMagic
+from .ignores import UnknownIgnore
+from .names import UndefinedName
+from .quality import LatestTag, NetworkRead, NoSeed
+from .running import ChangedFolder, DerivedParameter, ExecutionOrder, HomePath, UnreadableCell, WaitsForPeople
+from .safety import EndlessLoop, LargeOutputs, LiteralSecret, PrintedSecret
+from .thresholds import RefusedLine
+
+RULES: tuple[LintRule, ...] = (
+    UnknownIgnore(),
+    UnreadableCell(),
+    UndefinedName(),
+    ExecutionOrder(),
+    DerivedParameter(),
+    WaitsForPeople(),
+    HomePath(),
+    ChangedFolder(),
+    NotInstalled(),
+    InstallsPackages(),
+    UndefinedMagic(),
+    LiteralSecret(),
+    PrintedSecret(),
+    LargeOutputs(),
+    EndlessLoop(),
+    NoSeed(),
+    LatestTag(),
+    NetworkRead(),
+    RefusedLine(),
+)
