@@ -6,6 +6,7 @@ the kernel dies or a cell times out, and writes the file in place, so that a kil
 
 from __future__ import annotations
 
+import logging
 import time
 from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
@@ -15,6 +16,7 @@ from typing import Any
 import nbformat
 from nbformat import NotebookNode
 
+from ...errors import LabError
 from ...files import writing
 
 PENDING, RUNNING, COMPLETED, FAILED = "pending", "running", "completed", "failed"
@@ -24,6 +26,8 @@ FAILURE_TAG = "papermill-error-cell-tag"
 _ANCHOR = "failed-cell"
 # A save in between may take a tenth of the time; what a cell has just put out is in the file within half a second.
 _SAVE_EVERY_S, _SHARE = 0.5, 10.0
+
+_log = logging.getLogger(__name__)
 
 Save = Callable[[NotebookNode], None]
 
@@ -111,9 +115,16 @@ class Archive:
         self._save_took_s = self._saved_at - began
 
     def save_if_cheap(self) -> None:
-        """Bring it there now and then: one with large outputs and many cells is not written once for each."""
+        """Bring it there now and then: one with large outputs and many cells is not written once for each.
+
+        A disk that is full ends no work of hours: only the last save must succeed.
+        """
         if time.monotonic() - self._saved_at >= max(_SAVE_EVERY_S, _SHARE * self._save_took_s):
-            self.save()
+            try:
+                self.save()
+            except LabError as problem:
+                self._saved_at = time.monotonic()
+                _log.warning("the executed notebook is not saved in between: %s", problem)
 
 
 def _now() -> datetime:

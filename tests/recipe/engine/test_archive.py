@@ -6,6 +6,7 @@ import nbformat
 import pytest
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook
 
+from aiinfra_lab.errors import Unavailable
 from aiinfra_lab.recipe.engine import archive as module
 from aiinfra_lab.recipe.engine.archive import Archive, saved_at
 
@@ -100,6 +101,26 @@ def test_a_notebook_that_takes_long_to_write_is_written_rarely(monkeypatch):
         archive.end_cell(cell)
     archive.end()
     assert all(later - earlier >= 30 for earlier, later in pairwise(found[:-1]))
+
+
+def test_a_disk_that_is_full_in_between_ends_nothing_and_at_the_end_is_an_error(monkeypatch):
+    clock, found = [0.0], []
+
+    def save(_notebook) -> None:
+        found.append(clock[0])
+        if found[1:]:
+            raise Unavailable("the disk is full", "make room")
+
+    notebook = new_notebook(cells=[new_code_cell(str(n)) for n in range(5)])
+    monkeypatch.setattr(module.time, "monotonic", lambda: clock[0])
+    archive = Archive(notebook, save, {})
+    archive.begin()
+    for cell in notebook.cells:
+        clock[0] += 1.0
+        archive.end_cell(cell)
+    assert found == [0.0, 1.0, 2.0, 3.0, 4.0, 5.0]
+    with pytest.raises(Unavailable):
+        archive.end()
 
 
 def test_it_is_whole_in_its_file_at_every_moment(tmp_path, notebook):
