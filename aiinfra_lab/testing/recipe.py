@@ -12,7 +12,7 @@ import nbformat
 from nbformat.v4 import new_code_cell, new_notebook
 
 from ..errors import LabError
-from ..recipe.base import Executor, Outcome, Value
+from ..recipe.base import FAILURES, Executor, Outcome, Value
 
 __all__ = ["ExecutorContract"]
 
@@ -121,7 +121,7 @@ class ExecutorContract:
     def test_a_process_that_dies_fails_the_notebook(self, executor: Executor, tmp_path: Path) -> None:
         notebook = write_notebook(tmp_path / "a.ipynb", "print('before')", "import os; os._exit(3)", "print('never')")
         outcome = run(executor, notebook, tmp_path / "out.ipynb")
-        assert (outcome.state, bool(outcome.error)) == ("failed", True)
+        assert (outcome.state in FAILURES, bool(outcome.error)) == (True, True)
         assert (printed(tmp_path / "out.ipynb"), has_run(code_cells(tmp_path / "out.ipynb")[-1])) == ("before\n", False)
 
     def test_stop_reaches_the_cell_that_runs(self, executor: Executor, tmp_path: Path) -> None:
