@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
@@ -45,7 +46,8 @@ def attempt(
         if outcome.state not in FAILURES or number > step.retries or not _waited(number, stop):
             return Attempts(_counted(outcome, number), number)
         if archive.exists():
-            publish(archive, archive.with_suffix(f".{number}.ipynb"), replace=True, flush=False)
+            with contextlib.suppress(LabError):  # a full disk is told of by what comes next
+                publish(archive, archive.with_suffix(f".{number}.ipynb"), replace=True, flush=False)
         number += 1
 
 
@@ -87,4 +89,6 @@ def _waited(number: int, stop: Stop) -> bool:
 def _counted(outcome: Outcome, number: int) -> Outcome:
     if number == 1 or outcome.state not in FAILURES:
         return outcome
-    return replace(outcome, error=f"{outcome.error} ({counted(number, 'attempt')})".strip())
+    # Of an error of ours the fix comes behind the first line, and stays as it is.
+    what, line_end, rest = outcome.error.partition("\n")
+    return replace(outcome, error=f"{what} ({counted(number, 'attempt')})".strip() + line_end + rest)

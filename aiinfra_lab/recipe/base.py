@@ -86,7 +86,10 @@ class Recipe:
     alert: RecipeAlert | None = None
 
     def leading_to(self, uri: str) -> Recipe | None:
-        """The same recipe with only the steps that it takes to make that URI (any version), or None: it makes none."""
+        """The same recipe with only the steps that it takes to make that URI (any version), or None: it makes none.
+
+        Nobody hears of its runs: that a part succeeds does not say that the whole runs again.
+        """
         makers = [step for step in self.steps if uri in step.outputs.values()]
         if not makers:
             return None
@@ -94,7 +97,7 @@ class Recipe:
         for step in reversed(self.steps):
             if step.name in wanted:
                 wanted.update(step.depends_on)
-        return replace(self, steps=tuple(step for step in self.steps if step.name in wanted))
+        return replace(self, steps=tuple(step for step in self.steps if step.name in wanted), alert=None)
 
     def from_what_is_there(self, there: Mapping[str, str]) -> Recipe:
         """The same recipe without the steps before its last whose outputs are all there: they are taken as they are.

@@ -6,7 +6,7 @@ Nothing is written here, so that a plan is the same whether a run follows it or 
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Container, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Literal, NamedTuple
 
@@ -159,17 +159,18 @@ def _obstacles(attempt: _Attempt, *, is_overtaken: bool, alive: bool) -> Iterato
     yield from (f"{uri} is not there any more" for uri in step.made.values() if not outputs.is_there(uri, alive=alive))
 
 
-def _differences(step: RecipeStep, prepared: Prepared, attempts: Sequence[_Attempt]) -> tuple[str, ...]:
-    """What is other than at the newest attempt."""
+def _differences(
+    step: RecipeStep, prepared: Prepared, attempts: Sequence[_Attempt], left_out: Container[str] = ()
+) -> tuple[str, ...]:
+    """What is other than at the newest attempt, but for these parts."""
     if not attempts:
         return ("first time",)
     last = attempts[0].step
     if not last.parts:
         return ("an earlier version of the toolkit ran it last",)
     inputs = _input_changes(step, prepared, last)
-    found = changes(
-        last.parts, prepared.parts, inputs, lambda old: changed_packages(old, prepared.environment.packages)
-    )
+    old, new = _without(last.parts, left_out), _without(prepared.parts, left_out)
+    found = changes(old, new, inputs, lambda digest: changed_packages(digest, prepared.environment.packages))
     return (*found, *_changed_since(last))
 
 
@@ -181,22 +182,15 @@ def _whatever_comes(
         return ("first time",)
     inputs = [f"in {name}" for name, source in step.inputs.items() if source.partition(".")[0] in waits_for]
     open_ = {*inputs, *(f"after {name}" for name in waits_for)}
-
-    def known(parts: Parts) -> dict[str, str]:
-        return {label: value for label, value in parts.items() if label not in open_}
-
     # An older attempt than the newest may come to stand for it, when all that is known is as it was then.
-    if any(known(attempt.step.parts) == known(prepared.parts) for attempt in attempts):
+    known = _without(prepared.parts, open_)
+    if any(_without(attempt.step.parts, open_) == known for attempt in attempts):
         return ()
-    ours, last = replace(prepared, parts=known(prepared.parts)), attempts[0].step
-    before = _Attempt(attempts[0].run, _with_parts(last, known(last.parts)))
-    return _differences(step, ours, [before])
+    return _differences(step, prepared, attempts, open_)
 
 
-def _with_parts(step: StepRecord, parts: Mapping[str, str]) -> StepRecord:
-    from msgspec.structs import replace as replaced
-
-    return replaced(step, parts=dict(parts))
+def _without(parts: Parts, labels: Container[str]) -> dict[str, str]:
+    return {label: value for label, value in parts.items() if label not in labels}
 
 
 def _input_changes(step: RecipeStep, prepared: Prepared, last: StepRecord) -> dict[str, str]:

@@ -70,6 +70,13 @@ def test_nothing_is_heard_of_a_recipe_that_does_not_ask_for_it(heard, recipe):
     assert heard(Outcome("failed")) == []
 
 
+def test_nothing_is_heard_of_a_part_that_somebody_runs_for_its_input(notebook, recipe):
+    notebook("a", "")
+    recipe("one", f'{STEP}out = {{ x = "data:x" }}\n[alert]\n')
+    declared = declaration.read("one")
+    assert (declared.alert is None, declared.leading_to("data:x").alert) == (False, None)
+
+
 def test_a_sink_that_is_away_fails_no_run(notebook, recipe):
     notebook("a", "")
     recipe("one", f'{STEP}[alert]\non = ["failed", "recovered"]\nto = ["webhook:NO_SUCH_VARIABLE"]\n')

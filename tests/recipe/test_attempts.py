@@ -59,6 +59,13 @@ def test_an_executor_that_cannot_start_it_is_asked_again(tmp_path):
     assert "no machine is free\n  fix: ask again later" in go(refuse, tmp_path, retries=0).outcome.error
 
 
+def test_the_count_of_attempts_leaves_the_fix_as_it_is(tmp_path):
+    bad = Outcome("failed", "no rows\n  fix: `%data add rows PATH`")
+    assert go(ends(bad, bad), tmp_path, retries=1).outcome.error == (
+        "no rows (2 attempts)\n  fix: `%data add rows PATH`"
+    )
+
+
 def test_what_an_attempt_has_executed_is_kept(tmp_path):
     def act(number: int, _stop) -> Outcome:
         (tmp_path / "out.ipynb").write_text(str(number))
