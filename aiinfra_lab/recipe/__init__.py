@@ -16,7 +16,7 @@ from ..store import open_store
 from ..uris import Uri
 from ..verbs import Choices, Live, Name, Params, Suggested, verb
 from . import declaration, history, inputs, outputs, started
-from .base import FAILED, Recipe, Value
+from .base import ENDED_EARLY, FAILED, Recipe, Value
 from .findings import failure, finding
 from .history import KIND
 from .notebook import read_notebook
@@ -104,6 +104,7 @@ def run(
     force: bool = False,
     report: bool = False,
     dry: bool = False,
+    wait: bool = True,
 ) -> RecipeRun | RecipePlan:
     """Run a recipe; steps that did not change are skipped, and a failed step stops those that need it.
 
@@ -118,6 +119,7 @@ def run(
     force: run every step, changed or not
     report: return a run that failed instead of raising
     dry: say what would run, and why, and run nothing
+    wait: --no-wait leaves it to a process of its own, which goes on when the notebook or the terminal is closed
 
     Example:
         %recipe run flight-delays -p epochs=2
@@ -132,6 +134,8 @@ def run(
         planner = Planner(recipe, given, inputs.pinned(recipe), recent, force=force, alive=keep)
         return recipe_plan(recipe, given, build_plan(planner, recipe.steps))
     runner = RecipeRunner(recipe, given, make("recipe.executor"), keep=keep, force=force)
+    if not wait:
+        return _run(Uri.parse(runner.begin().uri))
     done = shown_while(runner.go, recipe, recipe.title, is_report=report)
     if done.state != "done" and not report:
         raise _failure(done, again(done.uri, param))
@@ -221,10 +225,10 @@ def _failure(done: RecipeRun, again: str) -> Failed:
     In a notebook the run's card stands above it, and says what a step's error was.
     """
     ended = [(name, step) for name, step in done.steps.items() if step["state"] == done.state]
-    if done.state == "stopped":
+    if done.state in ENDED_EARLY:
         where = f" at {ended[0][0]}" if ended else ""
         return StoppedEarly(
-            f"{done.uri} was stopped{where}", f"{again} goes on from there: unchanged steps are skipped"
+            f"{done.uri} was {done.state}{where}", f"{again} goes on from there: unchanged steps are skipped"
         )
     name, step = ended[0]
     error, _, fix = step["error"].partition("\n  fix: ")  # one of ours brings its own

@@ -19,6 +19,8 @@ FAILED: Mapping[str, str] = {
     "failed": "failed", "timeout": "timed out", "killed": "was killed", "oom": "ran out of memory",
 }  # fmt: skip
 """What a step did that ended so, in a sentence about it."""
+ENDED_EARLY = ("stopped", "interrupted")
+"""How what somebody wanted to end has ended."""
 ALERTS = ("failed", "recovered")
 """Of what a recipe's runs can have people hear."""
 

@@ -12,8 +12,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from msgspec.structs import replace
-
 from .. import jobs
 from ..errors import Conflict, Denied, LabError, Unavailable
 from ..store import NameIndex, Record, open_store, update
@@ -98,7 +96,7 @@ def observe(records: Sequence[Record[RunRecord]]) -> list[ObservedRun]:
 
 def as_lost(body: RunRecord) -> RunRecord:
     """How a run ended whose process vanished: when it last gave a sign, and no step of it runs or waits."""
-    return replace(body.with_end("lost"), state="lost", ended_at=body.last_sign_at)
+    return body.ended("lost", body.last_sign_at)
 
 
 def _observed(record: Record[RunRecord], live: Mapping[str, jobs.Job]) -> ObservedRun:
@@ -107,13 +105,13 @@ def _observed(record: Record[RunRecord], live: Mapping[str, jobs.Job]) -> Observ
 
 
 def _write_ends(lost: Sequence[Record[RunRecord]]) -> Sequence[Record[RunRecord]]:
-    ended = [record.of(as_lost(record.body)) for record in lost]
+    ended = [record.of(_as_ended(record)) for record in lost]
     if not ended:
         return []
     try:
         written = open_store().commit(ended)
     except Conflict:  # another observer was faster, or one of them has written its own end since it was read
-        written = [_write_end(record.name) for record in lost]
+        written = [_write_end(record) for record in lost]
     except (Denied, Unavailable):
         return ended  # looking must work where nothing can be written
     _end_leftovers([record.uri for record in written if record.body.may_leave_things])
@@ -131,5 +129,16 @@ def _end_leftovers(runs: Sequence[str]) -> None:
             _log.warning("%s vanished; what was to end with it is asked to: %s", ", ".join(runs), ", ".join(asked))
 
 
-def _write_end(name: str) -> Record[RunRecord]:
-    return update(open_store(), RunRecord, name, lambda body: as_lost(body) if body.is_open else None)
+def _write_end(record: Record[RunRecord]) -> Record[RunRecord]:
+    def end(body: RunRecord) -> RunRecord | None:
+        return _as_ended(record.of(body)) if body.is_open else None
+
+    return update(open_store(), RunRecord, record.name, end)
+
+
+def _as_ended(record: Record[RunRecord]) -> RunRecord:
+    """How a run ended that wrote no end: it was stopped before its process began, or that vanished."""
+    job = None if record.body.has_begun else jobs.find(record.uri)
+    if job is not None and job.state == "stopped":
+        return record.body.ended("stopped", job.ended_at or record.body.started_at)
+    return as_lost(record.body)

@@ -29,7 +29,7 @@ def shown_while(
     is_report says that it follows in any case; else it stays, for an error follows.
     """
     if not in_notebook():
-        return recipe_run(ObservedRun(go(_Lines())), title, recipe)
+        return recipe_run(ObservedRun(go(ProgressLines())), title, recipe)
     frame = _Frame(recipe, title)
     try:
         done = recipe_run(ObservedRun(go(frame)), title, recipe)
@@ -39,7 +39,7 @@ def shown_while(
     return done
 
 
-class _Lines:
+class ProgressLines:
     """A line on stderr for each change of a step's state."""
 
     def __init__(self) -> None:

@@ -11,9 +11,10 @@ from msgspec.structs import replace
 from ..store import Body
 from .base import OutcomeState, Value
 
-EndState = OutcomeState | Literal["lost"]
+EndState = OutcomeState | Literal["interrupted", "lost"]
+"""interrupted: by Ctrl-C or by a signal to its process, where stopped is by a request for its end."""
 RunState = Literal["running"] | EndState
-StepState = Literal["waiting", "running", "skipped", "blocked", "not run"] | OutcomeState | Literal["lost"]
+StepState = Literal["waiting", "running", "skipped", "blocked", "not run"] | EndState
 
 
 class Output(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -110,6 +111,11 @@ class RunRecord(Body, frozen=True, kw_only=True):
         return self.state == "running"
 
     @property
+    def has_begun(self) -> bool:
+        """Whether something has become of a step of it."""
+        return any(step.state != "waiting" for step in self.steps)
+
+    @property
     def may_leave_things(self) -> bool:
         """Whether what it started may live although it was to end with the run, whose process vanished."""
         return self.state == "lost" and not self.keep
@@ -126,6 +132,10 @@ class RunRecord(Body, frozen=True, kw_only=True):
     def with_step(self, step: StepRecord) -> RunRecord:
         """The same run with that step instead of the one of its name."""
         return replace(self, steps=tuple(step if one.name == step.name else one for one in self.steps))
+
+    def ended(self, state: EndState, at: float) -> RunRecord:
+        """The same run, over since then, in epoch seconds."""
+        return replace(self.with_end(state), state=state, ended_at=at)
 
     def with_end(self, ended: StepState) -> RunRecord:
         """The same run with its running step ended so; what did not begin will not."""

@@ -11,7 +11,7 @@ from ..config import settings
 from ..show import Card, Cell, Dim, Part, Plots, Result, Table, graph, sentence
 from ..units import counted
 from ..uris import Uri
-from .base import FAILURES, Recipe
+from .base import ENDED_EARLY, FAILURES, Recipe
 from .findings import Finding, findings_table
 from .history import KIND, ObservedRun, usual_s
 from .record import StepRecord, StepState
@@ -102,7 +102,7 @@ class RecipeInfo(Result):
 
     def card(self) -> Card:
         name = Uri.parse(self.uri).name
-        broken = self.run.card() if self.run and self.state in (*FAILURES, "lost", "stopped") else None
+        broken = self.run.card() if self.run and self.state in (*FAILURES, *ENDED_EARLY, "lost") else None
         shows = [f"`%recipe show {Uri.parse(self.newest).label}`"] if broken else []
         newest = f"the newest of {counted(self.runs, 'run')}" if self.runs > 1 else "its only run" if self.runs else ""
         log = [f"`%recipe log {name}`"] if self.runs else []

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from ..show import Card, Cell, Dim, Number, Part, Plots, Progress, Quote, StateMark, Table, graph, mark_of, moment
 from ..units import counted, show_duration
 from ..uris import Uri
-from .base import FAILED, FAILURES
+from .base import ENDED_EARLY, FAILED, FAILURES
 from .history import KIND
 
 if TYPE_CHECKING:
@@ -82,9 +82,9 @@ def _lead(state: str, steps: Mapping[str, RunStep], broken: str | None, error: s
     if state == "lost":
         at = f" while step {broken} ran" if broken else ""
         return f"**Its process vanished{at}**: it was killed, or its machine went away."
-    if state == "stopped":
-        at = next((f" in step {name}" for name, step in steps.items() if step["state"] == "stopped"), "")
-        return f"**It was stopped{at}**."
+    if state in ENDED_EARLY:
+        at = next((f" in step {name}" for name, step in steps.items() if step["state"] == state), "")
+        return f"**It was {state}{at}**."
     if count["skipped"] == len(steps) and steps:
         return f"**Nothing had changed:** {'all ' * (len(steps) > 1)}{counted(len(steps), 'step')} skipped."
     skipped = f" {counted(count['skipped'], 'step')} of them had not changed." if count["skipped"] else ""

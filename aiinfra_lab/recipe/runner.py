@@ -4,34 +4,41 @@ from __future__ import annotations
 
 import contextlib
 import logging
+import sys
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from typing import TypeVar
 
 from msgspec.structs import replace
 
 from .. import jobs
 from ..config import settings
-from ..errors import Conflict
+from ..errors import Conflict, LabError
+from ..jobs.record import State
 from ..store import Event, Record, next_version, open_store, patiently
 from ..uris import Uri
 from . import started
 from .alerting import report_end
-from .base import FAILURES, Executor, Recipe, Value
+from .base import ENDED_EARLY, FAILURES, Executor, Recipe, Value
 from .history import KIND, RECENT, observe, runs
 from .inputs import pinned
 from .plan import Planner
 from .record import EndState, RunRecord, StepRecord
 from .run_writer import RunWriter, Show
-from .steps import RunSteps, Stop
-from .stopping import stop_requests
+from .steps import RunSteps
+from .stopping import StopRequests, stop_requests
 
 _log = logging.getLogger(__name__)
 
 Run = Record[RunRecord]
+T = TypeVar("T")
 
 # Whoever loses the race for a number finds the winner running; it can lose again only to a run that was very short.
 _ATTEMPTS = 10
+# What a cell gets to heed its interrupt, and some seconds for the end of all that was started.
+_GRACE_S = 30.0
+_JOB_ENDS: Mapping[str, State] = {"done": "done", "stopped": "stopped", "interrupted": "stopped", "lost": "lost"}
 
 
 def folder_of(run: Run) -> Path:
@@ -56,21 +63,53 @@ class RecipeRunner:
     def go(self, show: Show) -> Run:
         """Run every step that must; returns the run's record, and shows it whenever a step's state changes.
 
-        Ctrl-C ends the run and records it as stopped. Conflict while another run of the recipe goes on: each takes what
-        is newest, and would take the other's. What its steps take from outside is pinned here: LabError, and no run,
-        when some of it is not there.
+        Ctrl-C ends the run and records it as interrupted. Conflict while another run of the recipe goes on: each takes
+        what is newest, and would take the other's. What its steps take from outside is pinned here: LabError, and no
+        run, when some of it is not there.
         """
         taken = pinned(self._recipe)
         self._end_leftovers()
-        with self._job(show) as job, stop_requests(job) as stop:
+        with contextlib.ExitStack() as stack:
+            run, job = self._claim(lambda run, event: stack.enter_context(jobs.here(run.uri, run, event=event)))
+            return self._carry_out(run, job, taken, show)
+
+    def begin(self) -> Run:
+        """Have the workspace's supervisor carry it out in a process of its own; returns its record at once.
+
+        The errors of `go`.
+        """
+        pinned(self._recipe)  # for its errors
+        run, job = self._claim(self._commit_supervised)
+        jobs.launch_or_withdraw(job)
+        return run
+
+    def go_on(self, run: Run, job: jobs.Here, show: Show) -> Run:
+        """Carry out a run that was begun so, as its job; see `go`."""
+        taken = pinned(self._recipe)
+        self._end_leftovers()
+        # The recipe's file may have been edited since.
+        return self._carry_out(run.with_(steps=self._body().steps), job, taken, show)
+
+    def _carry_out(self, run: Run, job: jobs.Here, taken: Mapping[str, str], show: Show) -> Run:
+        self._writer = RunWriter(self._store, run, show)
+        with stop_requests(job) as stop:
             # Not before the claim: another run may have ended until then, and none does while this one goes on.
             before = runs(self._recipe.name, RECENT)
             planner = Planner(self._recipe, self._given, taken, before, force=self._force, alive=self._keep)
             show(self._writer.run)
-            state = self._go(stop, planner)
-            job.ended = state if state in ("done", "stopped", "lost") else "failed"
+            job.ended = _JOB_ENDS.get(self._go(stop, planner), "failed")
         show(self._writer.run)
         return self._writer.run
+
+    def _commit_supervised(self, run: Run, event: Event) -> str:
+        argv = [sys.executable, "-m", "aiinfra_lab.recipe.worker", run.name, *(["--force"] if self._force else [])]
+        job = jobs.prepare(run.uri, argv, grace_s=_GRACE_S)
+        try:
+            self._store.commit([run, job], event)
+        except LabError:
+            jobs.discard(job.name)
+            raise
+        return job.name
 
     def _end_leftovers(self) -> None:
         """End what earlier runs were to end before they vanished: this one may start the same by the same name."""
@@ -79,16 +118,16 @@ class RecipeRunner:
         if left := [run.record.uri for run in found if run.record.body.may_leave_things]:
             _warn_of(started.end(*left))
 
-    def _go(self, stop: Stop, planner: Planner) -> EndState:
+    def _go(self, stop: StopRequests, planner: Planner) -> EndState:
         steps = RunSteps(self._recipe, planner, self._executor, self._writer, folder_of(self._writer.run))
         state: EndState
         try:
             steps.go(stop)
-            state = self._state()
+            state = self._state(stop)
         except KeyboardInterrupt:
             steps.abandon()
-            self._writer.end(self._writer.body.with_end("stopped"))
-            state = "stopped"
+            self._writer.end(self._writer.body.with_end("interrupted"))
+            state = "interrupted"
         except BaseException:
             steps.abandon()
             self._writer.end(self._writer.body.with_end("failed"))  # the record must not say that it still runs
@@ -97,23 +136,16 @@ class RecipeRunner:
         self._end(state)
         return state
 
-    @contextlib.contextmanager
-    def _job(self, show: Show) -> Iterator[jobs.Here]:
+    def _claim(self, commit: Callable[[Run, Event], T]) -> tuple[Run, T]:
         """The run and its job, begun in one commit: whoever sees a run without a living job writes its end."""
-        with contextlib.ExitStack() as stack:
-            for _ in range(_ATTEMPTS):
-                # The number first: who takes it between here and the commit makes this commit a conflict.
-                uri = Uri(KIND, self._recipe.name, next_version(self._store, RunRecord, self._recipe.name))
-                self._refuse_second()
-                run = Record.new(uri.label, self._body())
-                event = Event("recipe start", str(uri), detail={"parameters": self._given})
-                with contextlib.suppress(Conflict):
-                    job = stack.enter_context(jobs.here(str(uri), run, event=event))
-                    break
-            else:
-                raise Conflict(f"recipe {self._recipe.name} is started too often at once", "repeat in a moment")
-            self._writer = RunWriter(self._store, run, show)
-            yield job
+        for _ in range(_ATTEMPTS):
+            # The number first: who takes it between here and the commit makes this commit a conflict.
+            uri = Uri(KIND, self._recipe.name, next_version(self._store, RunRecord, self._recipe.name))
+            self._refuse_second()
+            run = Record.new(uri.label, self._body())
+            with contextlib.suppress(Conflict):
+                return run, commit(run, Event("recipe start", str(uri), detail={"parameters": self._given}))
+        raise Conflict(f"recipe {self._recipe.name} is started too often at once", "repeat in a moment")
 
     def _refuse_second(self) -> None:
         mine = str(Uri(KIND, self._recipe.name))
@@ -127,12 +159,12 @@ class RecipeRunner:
         steps = tuple(StepRecord(name=step.name) for step in self._recipe.steps)
         return RunRecord(started_at=time.time(), parameters=self._given, keep=self._keep, steps=steps)
 
-    def _state(self) -> EndState:
+    def _state(self, stop: StopRequests) -> EndState:
         states = [step.state for step in self._writer.body.steps]
         # The first failure decides: what came after it may have failed for it.
         if bad := next((state for state in states if state in FAILURES), None):
             return bad
-        return "stopped" if {"stopped", "not run"}.intersection(states) else "done"
+        return stop.word if {*ENDED_EARLY, "not run"}.intersection(states) else "done"
 
     def _end(self, state: EndState) -> None:
         run = self._writer.run

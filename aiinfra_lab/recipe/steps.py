@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -21,9 +21,8 @@ from .plan import PlannedStep, Planner, made, needs_revival
 from .prepared import Prepared
 from .record import Output, StepRecord
 from .run_writer import RunWriter
+from .stopping import StopRequests
 from .watching import ProjectWatch, StepWindow
-
-Stop = Callable[[], int]
 
 # Between two looks at what goes on: a step that takes a moment is taken at once, and a long one costs no time.
 _SHORTEST_S, _LONGEST_S = 0.001, 0.1
@@ -53,9 +52,11 @@ class RunSteps:
         self._revived: set[str] = set()
         self._starting: PlannedStep | None = None
         self._going: dict[str, _Going] = {}
+        self._stop: StopRequests
 
-    def go(self, stop: Stop) -> None:
+    def go(self, stop: StopRequests) -> None:
         """Begin what may begin and take what has ended, until nothing is left; the writer has all of it."""
+        self._stop = stop
         pause_s = _SHORTEST_S
         with ProjectWatch() as watch:
             while not self._is_over():
@@ -192,7 +193,7 @@ class RunSteps:
         opened, more = going.prepared.opened(found, began_at)
         ended = replace(
             going.record,
-            state=outcome.state,
+            state=self._stop.word if outcome.state == "stopped" else outcome.state,
             error=outcome.error,
             cell=outcome.cell,
             attempts=done.number,

@@ -8,19 +8,36 @@ import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from types import FrameType
+from typing import Literal
 
 from .. import jobs, signals
 
 
-@contextmanager
-def stop_requests(job: jobs.Here) -> Iterator[Callable[[], int]]:
-    """How urgently somebody asked for the end, by Stop or, while this lasts, by Ctrl-C, SIGTERM or SIGHUP.
+class StopRequests:
+    """How urgently somebody asked for the end: 0 nobody did, 1 once, 2 again, by a key or a signal: at once.
 
-    0: nobody did. 1: once. 2: again, by a key or a signal, for it was not over yet: at once.
+    signals: those that came, in their order.
     """
-    pressed: list[int] = []
-    with _on_ctrl_c(pressed.append), signals.taken(pressed.append):
-        yield lambda: min(2, len(pressed)) or int(job.stop_requested())
+
+    def __init__(self, job: jobs.Here) -> None:
+        self.signals: list[int] = []
+        self._job = job
+
+    def __call__(self) -> int:
+        return min(2, len(self.signals)) or int(self._job.stop_requested())
+
+    @property
+    def word(self) -> Literal["stopped", "interrupted"]:
+        """How what was asked for its end has ended. Whoever asks for the end of a job has a signal sent to it."""
+        return "interrupted" if self.signals and not self._job.stop_requested() else "stopped"
+
+
+@contextmanager
+def stop_requests(job: jobs.Here) -> Iterator[StopRequests]:
+    """The requests by Stop and, while this lasts, by Ctrl-C, SIGTERM or SIGHUP."""
+    requests = StopRequests(job)
+    with _on_ctrl_c(requests.signals.append), signals.taken(requests.signals.append):
+        yield requests
 
 
 @contextmanager

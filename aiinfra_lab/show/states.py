@@ -35,7 +35,7 @@ _WORDS: dict[tuple[str, Tone], str] = {
     ("?", "unsure"): "cannot tell, undecided",
     ("○", "off"): "waits, not checked, not installed, never ran",
     ("»", "off"): "skipped",
-    ("■", "off"): "stopped, ended",
+    ("■", "off"): "stopped, interrupted, ended",
 }
 STATES: dict[str, StateMark] = {
     word: StateMark(glyph, word, tone) for (glyph, tone), words in _WORDS.items() for word in words.split(", ")

@@ -337,7 +337,7 @@ def test_stop_interrupts_the_cell_that_runs(two, notebook, workspace):
 
 def test_ctrl_c_says_how_to_go_on(two, monkeypatch):
     monkeypatch.setattr(LocalExecutor, "submit", interrupt)
-    with pytest.raises(Failed, match="recipe:two@1 was stopped at make") as problem:
+    with pytest.raises(Failed, match="recipe:two@1 was interrupted at make") as problem:
         recipe.run("two", param={"word": "other"})
     assert problem.value.fix.startswith("`%recipe run two -p word=other` goes on from there")
     with pytest.raises(Failed) as problem:

@@ -48,11 +48,11 @@ def begun(notebook, recipe) -> Callable[[], bool]:
     return (slow.parent / "begun").exists
 
 
-def assert_stopped_at_slow() -> None:
+def assert_stopped_at_slow(word: str = "interrupted") -> None:
     run = recipe.show("chain@1")
     states = [step["state"] for step in run.steps.values()]
     cells = json.loads(Path(run.steps["slow"]["archive"]).read_text())["cells"]
-    assert (run.state, states) == ("stopped", ["done", "stopped", "not run"])
+    assert (run.state, states) == (word, ["done", word, "not run"])
     assert [cell["metadata"]["papermill"]["status"] for cell in cells[-2:]] == ["failed", "pending"]
     assert cells[-2]["outputs"][-1]["ename"] == "KeyboardInterrupt"
     assert jobs.find("recipe:chain").state == "stopped"
@@ -67,22 +67,22 @@ def test_ctrl_c_in_a_shell_says_nothing_but_our_own_words(begun):
     assert going.returncode == 130
     assert [line.split()[:3] for line in said[:5]] == [
         *(["◐", "quick", "running"], ["✓", "quick", "done"]),
-        *(["◐", "slow", "running"], ["■", "slow", "stopped"], ["»", "other", "skipped"]),
+        *(["◐", "slow", "running"], ["■", "slow", "interrupted"], ["»", "other", "skipped"]),
     ]
-    assert said[5] == "StoppedEarly: recipe:chain@1 was stopped at slow"
+    assert said[5] == "StoppedEarly: recipe:chain@1 was interrupted at slow"
     assert (said[6].split()[0], len([line for line in said if line])) == ("fix:", 7)
     assert_stopped_at_slow()
 
 
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGTERM, 143), (signal.SIGHUP, 129)])
-def test_a_run_in_a_shell_that_is_to_end_is_recorded_as_stopped_and_its_kernel_ends(begun, number, code):
+def test_a_run_in_a_shell_that_is_to_end_is_recorded_as_interrupted_and_its_kernel_ends(begun, number, code):
     command = [sys.executable, "-m", "aiinfra_lab.cli", "recipe", "run", "chain"]
     going = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
     until(begun)
     kernel = psutil.Process(int((Path("notebooks") / "begun").read_text()))
     going.send_signal(number)
     said = going.communicate(timeout=PATIENCE_S)[0]
-    assert (going.returncode, "recipe:chain@1 was stopped at slow" in said) == (code, True)
+    assert (going.returncode, "recipe:chain@1 was interrupted at slow" in said) == (code, True)
     assert not kernel.is_running()
     assert_stopped_at_slow()
 
@@ -122,9 +122,9 @@ def test_the_stop_button_says_nothing_but_our_own_words(begun, kernel):
     stopper.start()
     frame, error = shown(client, "%recipe run chain")
     stopper.join()
-    assert "It was stopped in step slow." in frame["data"]["text/plain"]
-    assert re.search(r"slow +■ stopped", frame["data"]["text/plain"])
-    assert error["evalue"].startswith("recipe:chain@1 was stopped at slow")
+    assert "It was interrupted in step slow." in frame["data"]["text/plain"]
+    assert re.search(r"slow +■ interrupted", frame["data"]["text/plain"])
+    assert error["evalue"].startswith("recipe:chain@1 was interrupted at slow")
     assert shown(client, "import gc, time; time.sleep(1.5); gc.collect(); print(1)")[0]["text"] == "1\n"
     assert "ERROR" not in Path("said").read_text()
     assert_stopped_at_slow()

@@ -1,0 +1,50 @@
+"""`python -m aiinfra_lab.recipe.worker NAME@N`: carries out a run that was begun, as a job of the supervisor.
+
+So it outlives the terminal, the notebook and the kernel from which it was begun.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+import time
+from collections.abc import Sequence
+
+from .. import jobs, logs
+from ..errors import LabError
+from ..providers import make
+from ..resolve import resolve
+from ..store import open_store, update
+from . import declaration
+from .progress import ProgressLines
+from .record import RunRecord
+from .runner import RecipeRunner
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """0 when the run is done; its log says why not."""
+    parser = argparse.ArgumentParser()
+    parser.add_argument("run")
+    parser.add_argument("--force", action="store_true")
+    asked = parser.parse_args(argv)
+    logs.configure()
+    run = resolve(f"recipe:{asked.run}", RunRecord)
+    job = jobs.Here(os.environ["AIINFRA_JOB"], open_store())
+    try:
+        recipe, executor = declaration.read(run.base), make("recipe.executor")
+        runner = RecipeRunner(recipe, run.body.parameters, executor, keep=run.body.keep, force=asked.force)
+        done = runner.go_on(run, job, ProgressLines())
+    except LabError as problem:  # the recipe or what it takes is gone since
+        sys.stderr.write(f"{type(problem).__name__}: {problem}\n")
+        update(open_store(), RunRecord, run.name, _failed)
+        return 1
+    return 0 if done.body.state == "done" else 1
+
+
+def _failed(body: RunRecord) -> RunRecord | None:
+    return body.ended("failed", time.time()) if body.is_open else None
+
+
+if __name__ == "__main__":
+    sys.exit(main())
