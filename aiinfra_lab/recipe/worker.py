@@ -6,6 +6,7 @@ So it outlives the terminal, the notebook and the kernel from which it was begun
 from __future__ import annotations
 
 import argparse
+import logging
 import os
 import sys
 import time
@@ -20,6 +21,8 @@ from . import declaration
 from .progress import ProgressLines
 from .record import RunRecord
 from .runner import RecipeRunner
+
+_log = logging.getLogger("aiinfra_lab.recipe.worker")  # __name__ is __main__ here
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -36,7 +39,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         runner = RecipeRunner(recipe, run.body.parameters, executor, keep=run.body.keep, force=asked.force)
         done = runner.go_on(run, job, ProgressLines())
     except LabError as problem:  # the recipe or what it takes is gone since
-        sys.stderr.write(f"{type(problem).__name__}: {problem}\n")
+        _log.error("%s: %s", type(problem).__name__, problem)  # its users' words, no traceback
         update(open_store(), RunRecord, run.name, _failed)
         return 1
     return 0 if done.body.state == "done" else 1
