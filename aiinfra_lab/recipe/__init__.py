@@ -28,8 +28,12 @@ from .record import RunRecord
 from .results import Made, RecipeInfo, RecipeRun, recipe_run
 from .run_card import again
 from .runner import RecipeRunner
+from .schedule import keeping
 
-__all__ = ["Made", "RecipeInfo", "RecipePlan", "RecipeRun", "check", "get", "log", "ls", "run", "show", "stop"]
+__all__ = [
+    "Made", "RecipeInfo", "RecipePlan", "RecipeRun",
+    "check", "get", "log", "ls", "run", "show", "start", "stop",
+]  # fmt: skip
 
 RecipeName = Annotated[Name, Choices(declaration.names)]
 RunName = Annotated[Name, Live(KIND)]
@@ -179,11 +183,29 @@ def get(name: RecipeName, uri: Annotated[Name, Suggested(_outputs)]) -> Made:
     return Made(found, found, f"there was no {wanted}: a small one was made by {done.uri} ({small})")
 
 
+@verb("recipe", declaration.keys_help)
+def start(name: RecipeName, *, since: str | None = None) -> RecipeInfo:
+    """Keep a recipe's [schedule]: from now on it runs at its times, until `recipe stop` pauses that.
+
+    It is kept by the workspace's supervisor, also when no notebook is open; infra/systemd has it start with the
+    machine. Of the times that pass while the machine is off, `catch_up` in [schedule] says which run later.
+
+    name: the recipe
+    since: a day that is over, as 2026-04-01: all times since then run first, one after the other
+
+    Example:
+        %recipe start flight-delays
+    """
+    keeping.start(declaration.read(Uri.parse(name, KIND).name), since)
+    return _info(Uri.parse(name, KIND).name)
+
+
 @verb("recipe")
-def stop(name: RunName) -> RecipeRun:
+def stop(name: RunName) -> RecipeRun | RecipeInfo:
     """Stop a running recipe: the cell that runs is interrupted, and no further step begins. One that is over stays so.
 
-    What was to end with a run (--no-keep) whose process vanished is ended now.
+    Of a recipe whose schedule is kept that is paused too; of one of its runs, NAME@N, nothing else is. What was to end
+    with a run (--no-keep) whose process vanished is ended now.
 
     name: the recipe, or one of its runs
 
@@ -191,13 +213,15 @@ def stop(name: RunName) -> RecipeRun:
         %recipe stop flight-delays
     """
     uri = Uri.parse(name, KIND)
+    is_paused = not uri.tag and keeping.pause(uri.name)
     # The recipe's name alone means the run that goes on, which need not be the newest by the time it is shown.
     if going := jobs.ls(str(uri), live=True):
         NOUN.stop(going[0].subject)
         uri = Uri.parse(going[0].subject)
     else:
         _end_leftovers(uri)
-    return _run(uri)
+    # It may never have run yet.
+    return _info(uri.name) if is_paused and not uri.tag else _run(uri)
 
 
 @verb("recipe")
@@ -283,6 +307,7 @@ def _info(name: str, runs: int | None = None) -> RecipeInfo:
         declared=recipe,
         newest=newest.record.uri if newest else "",
         run=run,
+        schedule=keeping.facts(recipe),
     )
 
 

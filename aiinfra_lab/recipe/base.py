@@ -7,6 +7,8 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal, Protocol
 
+from .schedule.deciding import RecipeSchedule
+
 Value = str | int | float | bool | list[Any] | dict[str, Any]
 """A parameter's value: what TOML, JSON and a notebook's first cell can all write."""
 
@@ -21,7 +23,7 @@ FAILED: Mapping[str, str] = {
 """What a step did that ended so, in a sentence about it."""
 ENDED_EARLY = ("stopped", "interrupted")
 """How what somebody wanted to end has ended."""
-ALERTS = ("failed", "recovered")
+ALERTS = ("failed", "recovered", "late")
 """Of what a recipe's runs can have people hear."""
 
 
@@ -86,6 +88,7 @@ class Recipe:
     steps: tuple[RecipeStep, ...]
     small: Mapping[str, Value] = field(default_factory=dict)
     alert: RecipeAlert | None = None
+    schedule: RecipeSchedule | None = None
 
     def leading_to(self, uri: str) -> Recipe | None:
         """The same recipe with only the steps that it takes to make that URI (any version), or None: it makes none.
@@ -99,7 +102,7 @@ class Recipe:
         for step in reversed(self.steps):
             if step.name in wanted:
                 wanted.update(step.depends_on)
-        return replace(self, steps=tuple(step for step in self.steps if step.name in wanted), alert=None)
+        return replace(self, steps=tuple(step for step in self.steps if step.name in wanted), alert=None, schedule=None)
 
     def from_what_is_there(self, there: Mapping[str, str]) -> Recipe:
         """The same recipe without the steps before its last whose outputs are all there: they are taken as they are.

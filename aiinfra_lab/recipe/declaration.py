@@ -19,16 +19,20 @@ from ..uris import Uri
 from .base import ALERTS, Recipe, RecipeAlert, RecipeStep, Value
 from .inputs import is_path
 from .notebook import read_notebook
+from .schedule.deciding import RecipeSchedule
+from .schedule.declared import KEYS as SCHEDULE_KEYS
+from .schedule.declared import read_schedule
 
 _RECIPE_KEYS = {
     "title": "what the recipe is called in lists",
     "parameters": "name = default: what `-p name=value` changes",
     "small": "name = value: parameters with which a missing input is made when a notebook is opened alone",
     "alert": "a table [alert]: of what people hear, and where",
+    "schedule": "a table [schedule]: when it runs by itself, once `%recipe start` was said",
     "steps": "a table [steps.NAME] for each notebook, in any order",
 }
 _ALERT_KEYS = {
-    "on": "any of failed and recovered; both where it is left out",
+    "on": "any of failed, recovered and late; all where it is left out",
     "to": "as [alerts] to in aiinfra.toml, which holds where it is left out",
 }
 _STEP_KEYS = {
@@ -48,7 +52,8 @@ def keys_help() -> Terms:
     """The keys of a recipe's file and of its steps, each with what it means."""
     steps = {f"[steps.NAME] {key}": meaning for key, meaning in _STEP_KEYS.items()}
     alert = {f"[alert] {key}": meaning for key, meaning in _ALERT_KEYS.items()}
-    return Terms("key", {**_RECIPE_KEYS, **alert, **steps}, "recipes/NAME.toml has")
+    schedule = {f"[schedule] {key}": meaning for key, meaning in SCHEDULE_KEYS.items()}
+    return Terms("key", {**_RECIPE_KEYS, **alert, **schedule, **steps}, "recipes/NAME.toml has")
 
 
 def folder() -> Path:
@@ -123,7 +128,9 @@ def read(name: str) -> Recipe:
         raise UsageProblem(f"{path.name} has no steps", "add a [steps.NAME] with a notebook")
     parameters, small = (dict(_table(path.name, table.get(key, {}), key)) for key in ("parameters", "small"))
     alert = _alert(path.name, table.get("alert"))
-    recipe = Recipe(name, str(table.get("title", name)), path, parameters, _ordered(path.name, steps), small, alert)
+    schedule = _schedule(path.name, table.get("schedule"), parameters)
+    title = str(table.get("title", name))
+    recipe = Recipe(name, title, path, parameters, _ordered(path.name, steps), small, alert, schedule)
     if problems := list(mistakes(recipe)):
         raise Failed(f"{path.name}: {'; '.join(what for what, _ in problems)}", "; ".join(fix for _, fix in problems))
     return recipe
@@ -310,6 +317,18 @@ def _alert(where: str, value: Any) -> RecipeAlert | None:
         if text not in ALERTS:
             raise UsageProblem(f"{where} [alert]: nobody can hear of {text!r}", did_you_mean(text, ALERTS))
     return RecipeAlert(tuple(on), None if to is None else tuple(to))
+
+
+def _schedule(where: str, value: Any, parameters: Mapping[str, Value]) -> RecipeSchedule | None:
+    if value is None:
+        return None
+    table, where = _table(where, value, "schedule"), f"{where} [schedule]"
+    _known(where, table, SCHEDULE_KEYS)
+    schedule = read_schedule(where, table)
+    for name in schedule.parameters:
+        if name not in parameters:
+            raise UsageProblem(f"{where}: the recipe has no parameter {name!r}", did_you_mean(name, parameters))
+    return schedule
 
 
 def _timeout_s(where: str, table: Mapping[str, Any]) -> float | None:

@@ -16,6 +16,7 @@ from ..uris import Uri
 from . import declaration, history, started
 from .history import ObservedRun
 from .record import RunRecord, StepRecord
+from .schedule.record import ScheduleRecord
 
 # Steps in these states never began: one that is skipped says when an earlier run's began.
 _NEVER_BEGAN = ("waiting", "blocked", "skipped")
@@ -27,6 +28,7 @@ class RecipeNoun(Noun[RunRecord]):
     name = "recipe"
     kind = RunRecord
     has_versions = True
+    more_kinds = (ScheduleRecord,)
     plural = "recipes"
     settings: ClassVar = {
         "at_once": "how many steps of a run go on at once, as many as there are cores when it is not set"

@@ -79,16 +79,18 @@ class RunRecord(Body, frozen=True, kw_only=True):
     """One run of a recipe, `recipe:NAME@N`.
 
     keep: whether what its notebooks started lives on after it; all of that has a context that begins with the run.
+    due_at: the time of the schedule that it was begun for, in epoch seconds.
     """
 
     kind: ClassVar[str] = "recipe"
-    schema_version: ClassVar[int] = 5
+    schema_version: ClassVar[int] = 6
 
     state: RunState = "running"
     started_at: float
     ended_at: float | None = None
     parameters: dict[str, Value] = msgspec.field(default_factory=dict)
     keep: bool = True
+    due_at: float | None = None
     steps: tuple[StepRecord, ...]
 
     @classmethod
@@ -96,8 +98,11 @@ class RunRecord(Body, frozen=True, kw_only=True):
         """Version 1 kept the steps as a table, whose keys the store sorts, and their order beside it.
 
         Version 2 did not say what was to live on: of such a run nothing is ended. Version 3 knew nothing of files.
-        Version 4 kept what a step took, by its digest, and not all that its key was made of.
+        Version 4 kept what a step took, by its digest, and not all that its key was made of. Version 5 knew of no
+        schedules.
         """
+        if version > 4:
+            return fields
         if version > 1:
             return {**fields, "steps": list(map(_without_inputs, fields["steps"]))}
         steps = fields["steps"]

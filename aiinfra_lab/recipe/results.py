@@ -8,7 +8,7 @@ from typing import Any, TypedDict, cast
 import msgspec
 
 from ..config import settings
-from ..show import Card, Cell, Dim, Part, Plots, Result, Table, graph, sentence
+from ..show import Card, Cell, Dim, Part, Plots, Result, Table, graph, moment, sentence
 from ..units import counted
 from ..uris import Uri
 from .base import ENDED_EARLY, FAILURES, Recipe
@@ -16,6 +16,7 @@ from .findings import Finding, findings_table
 from .history import KIND, ObservedRun, usual_s
 from .record import StepRecord, StepState
 from .run_card import RunContext, archived, run_card
+from .schedule.keeping import ScheduleFacts
 
 
 class RunStep(TypedDict):
@@ -99,6 +100,7 @@ class RecipeInfo(Result):
     run: RecipeRun | None = field(default=None, repr=False, compare=False, metadata={"json": False})
     findings: tuple[Finding, ...] = ()
     fixed: int = 0
+    schedule: ScheduleFacts | None = None
 
     def card(self) -> Card:
         name = Uri.parse(self.uri).name
@@ -113,10 +115,10 @@ class RecipeInfo(Result):
             when=newest,
             lead=f"**{self.title}**: {counted(len(self.steps), 'step')}.{f' {broken.lead}' if broken else ''}",
             advice=broken.advice if broken else "",
-            facts=[(key, str(value)) for key, value in self.parameters.items()],
+            facts=[*_scheduled(self.schedule), *((key, str(value)) for key, value in self.parameters.items())],
             parts=[*(_declared(self.declared) if self.declared else ()), *findings_table(self.findings)],
             notes=[f"{counted(self.fixed, 'finding')} fixed in its notebooks."] if self.fixed else [],
-            next=[f"Next: `%recipe run {name}`", *shows, *log],
+            next=[f"Next: `%recipe run {name}`", *_starts(name, self.schedule), *shows, *log],
         )
 
 
@@ -153,6 +155,29 @@ def _run_step(step: StepRecord) -> RunStep:
     fields = msgspec.to_builtins(step)
     del fields["name"]
     return cast(RunStep, {**fields, "outputs": step.made})
+
+
+def _starts(name: str, schedule: ScheduleFacts | None) -> list[str]:
+    if schedule is None:
+        return []
+    return [
+        f"`%recipe stop {name}` pauses its schedule" if schedule.state == "scheduled" else f"`%recipe start {name}`"
+    ]
+
+
+def _scheduled(schedule: ScheduleFacts | None) -> list[tuple[str, str]]:
+    """When it runs by itself."""
+    if schedule is None:
+        return []
+    more = f", next {moment(schedule.next_at)}" if schedule.next_at is not None else ""
+    found = [("schedule", f"{schedule.words}: {schedule.state}{more}")]
+    if schedule.last_due is not None:
+        found.append(("last due", f"{moment(schedule.last_due)}, {schedule.run}"))
+    if schedule.missed_count:
+        found.append(("missed", f"{counted(schedule.missed_count, 'run')}, last {moment(schedule.missed[-1])}"))
+    if schedule.problem:
+        found.append(("trouble", f"{schedule.problem}; {schedule.fix}"))
+    return found
 
 
 def _declared(recipe: Recipe) -> list[Part]:

@@ -8,7 +8,7 @@ import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from msgspec.structs import replace
 
@@ -59,6 +59,8 @@ class RecipeRunner:
         self._force = force
         self._store = open_store()
         self._writer: RunWriter
+        self._due_at: float | None = None
+        self._also: Callable[[Run], Record[Any]] | None = None
 
     def go(self, show: Show) -> Run:
         """Run every step that must; returns the run's record, and shows it whenever a step's state changes.
@@ -73,12 +75,14 @@ class RecipeRunner:
             run, job = self._claim(lambda run, event: stack.enter_context(jobs.here(run.uri, run, event=event)))
             return self._carry_out(run, job, taken, show)
 
-    def begin(self) -> Run:
+    def begin(self, *, due_at: float | None = None, also: Callable[[Run], Record[Any]] | None = None) -> Run:
         """Have the workspace's supervisor carry it out in a process of its own; returns its record at once.
 
-        The errors of `go`.
+        The errors of `go`. due_at: the time of a schedule for which it is. also: a record to be written in the same
+        commit, given the run's; Conflict where it is not as it was
         """
         pinned(self._recipe)  # for its errors
+        self._due_at, self._also = due_at, also
         run, job = self._claim(self._commit_supervised)
         jobs.launch_or_withdraw(job)
         return run
@@ -105,7 +109,7 @@ class RecipeRunner:
         argv = [sys.executable, "-m", "aiinfra_lab.recipe.worker", run.name, *(["--force"] if self._force else [])]
         job = jobs.prepare(run.uri, argv, grace_s=_GRACE_S)
         try:
-            self._store.commit([run, job], event)
+            self._store.commit([run, job, *([self._also(run)] if self._also else [])], event)
         except LabError:
             jobs.discard(job.name)
             raise
@@ -157,7 +161,8 @@ class RecipeRunner:
 
     def _body(self) -> RunRecord:
         steps = tuple(StepRecord(name=step.name) for step in self._recipe.steps)
-        return RunRecord(started_at=time.time(), parameters=self._given, keep=self._keep, steps=steps)
+        given, keep = self._given, self._keep
+        return RunRecord(started_at=time.time(), parameters=given, keep=keep, due_at=self._due_at, steps=steps)
 
     def _state(self, stop: StopRequests) -> EndState:
         states = [step.state for step in self._writer.body.steps]

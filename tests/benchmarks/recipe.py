@@ -2,6 +2,7 @@
 
 import os
 import shutil
+import subprocess
 import sys
 import tempfile
 from collections.abc import Iterator
@@ -158,3 +159,20 @@ def _lint() -> Iterator[Figure]:
         before = "from pathlib import Path; from aiinfra_lab.recipe.lint import lint_notebook"
         cost = statement(f"lint_notebook(Path({str(path)!r}))", before=before)
     yield Figure("100 cells", cost.wall_s * 1000, "ms", at_most(150), note=cost.note)
+
+
+@row("recipe.14", "a year of schedules, DST both ways, two daemons, 50 sleeps and kills", "exactly once, or missed")
+def year(full: bool) -> Iterator[Figure]:
+    """By a clock of ours, on a real store; five schedules in Berlin."""
+    with project() as (folder, env):
+        code = (
+            f"import os; os.chdir({str(folder)!r}); os.environ['AIINFRA_WORKSPACE'] = {str(folder)!r}\n"
+            "from datetime import UTC, datetime; from pathlib import Path; from tests.benchmarks._year import Year\n"
+            "year = Year(Path.cwd(), datetime(2026, 1, 1, tzinfo=UTC).timestamp(), 365, sleeps=50, kills=50)\n"
+            "year.go()\n"
+            "print(len(year.faults()), sum(map(len, year.begun.values())), year.slept, year.killed, year.crossed)"
+        )
+        run = subprocess.run([sys.executable, "-c", code], env=env, capture_output=True, text=True, check=True)
+    faults, begun, slept, killed, crossed = map(int, run.stdout.split())
+    note = f"{begun} begun, {slept} sleeps, {killed} kills, {crossed} commits that crossed"
+    yield Figure("begun twice, lost or unlisted", faults, "schedules", at_most(0), note=note)

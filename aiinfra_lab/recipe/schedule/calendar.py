@@ -1,0 +1,83 @@
+"""The times that a line of cron means, in a time zone."""
+
+from __future__ import annotations
+
+import itertools
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import datetime
+from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
+
+from cronsim import CronSim, CronSimError
+
+from ...errors import UsageProblem
+
+_NAMED = {
+    "@hourly": "0 * * * *",
+    "@daily": "0 0 * * *",
+    "@weekly": "0 0 * * SUN",
+    "@monthly": "0 0 1 * *",
+    "@yearly": "0 0 1 1 *",
+}
+_FIELDS = 5
+
+
+@dataclass(frozen=True)
+class Calendar:
+    """A line of cron in a zone, both checked.
+
+    Where a clock is put forward, a fixed time in the hour that is left out comes right after it; where it is put back,
+    a fixed time in the hour that comes twice comes once. Lines whose hour is `*` go by the time that passes. So does
+    cron of Debian, whose rules the library `cronsim` has.
+    """
+
+    cron: str
+    tz: str = "UTC"
+
+    def __post_init__(self) -> None:
+        try:
+            zone = ZoneInfo(self.tz)
+        except (ZoneInfoNotFoundError, ValueError, OSError):
+            raise UsageProblem(
+                f"there is no time zone {self.tz!r}", 'write one of the IANA database, e.g. tz = "Europe/Berlin"'
+            ) from None
+        line = _NAMED.get(self.cron, self.cron)
+        if len(line.split()) != _FIELDS:
+            raise UsageProblem(f"{self.cron!r} is no line of cron", _fix())
+        try:
+            next(CronSim(line, datetime.now(zone)))
+        except CronSimError as problem:
+            raise UsageProblem(f"{self.cron!r} is no line of cron: {str(problem).lower()}", _fix()) from None
+        except StopIteration:
+            raise UsageProblem(f"{self.cron!r} never comes", "there is no such day in any year") from None
+
+    def after(self, at: float) -> Iterator[float]:
+        """The times after that one, in epoch seconds, the first first."""
+        line = _NAMED.get(self.cron, self.cron)
+        for due in CronSim(line, datetime.fromtimestamp(at, ZoneInfo(self.tz))):
+            # In the hour that comes twice it begins with the first again.
+            if due.timestamp() > at:
+                yield due.timestamp()
+
+    def between(self, after: float, until: float) -> list[float]:
+        """The times after the first and until the second."""
+        return list(itertools.takewhile(lambda due: due <= until, self.after(after)))
+
+    def next(self, at: float | None = None) -> float | None:
+        """The first time after that one, after now; None when there is none in the next years."""
+        return next(self.after(time.time() if at is None else at), None)
+
+    def local(self, at: float) -> datetime:
+        """A time as the clocks of the zone show it."""
+        return datetime.fromtimestamp(at, ZoneInfo(self.tz))
+
+    @property
+    def words(self) -> str:
+        """What it means, in words."""
+        zone = "" if self.tz == "UTC" else f" ({self.tz})"
+        return f"{CronSim(_NAMED.get(self.cron, self.cron), datetime.now(ZoneInfo(self.tz))).explain()}{zone or ' UTC'}"
+
+
+def _fix() -> str:
+    return f'write minute, hour, day, month and weekday, as cron = "0 3 * * *", or one of {", ".join(_NAMED)}'

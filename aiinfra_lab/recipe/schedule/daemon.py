@@ -1,0 +1,158 @@
+"""`python -m aiinfra_lab.recipe.schedule.daemon`: begins the runs of the workspace's schedules, until none is open.
+
+A job of the supervisor. More than one may live, on several machines with one store: whose commit comes first begins a
+run.
+"""
+
+from __future__ import annotations
+
+import logging
+import signal
+import sys
+import time
+from collections.abc import Callable, Mapping
+
+from ... import jobs, logs, modes
+from ...alerts import Alert, deliver
+from ...errors import Conflict, LabError, NotFound, Unavailable
+from ...providers import make
+from ...store import Event, Record, open_store
+from ...units import counted
+from ...uris import Uri
+from .. import declaration
+from ..base import Recipe, Value
+from ..record import RunRecord
+from ..runner import RecipeRunner
+from .deciding import RecipeSchedule, decide
+from .declared import at_due
+from .record import ScheduleRecord
+
+SUBJECT = "lab:schedules"
+_LOOK_S = 1.0
+_IDLE_S = 10.0
+Also = Callable[[Record[RunRecord]], Record[ScheduleRecord]]
+Begin = Callable[[Recipe, Mapping[str, Value], float, Also], None]
+_log = logging.getLogger("aiinfra_lab.recipe.schedule.daemon")  # __name__ is __main__ here
+
+
+def begin_run(recipe: Recipe, given: Mapping[str, Value], due: float, also: Also) -> None:
+    """Leave the run of that time to the supervisor, in one commit with the record that `also` gives for it."""
+    runner = RecipeRunner(recipe, given, make("recipe.executor"), keep=True, force=False)
+    runner.begin(due_at=due, also=also)
+
+
+def launch() -> None:
+    """See to it that one lives in this workspace."""
+    if not jobs.ls(SUBJECT, live=True):
+        jobs.start(SUBJECT, [sys.executable, "-m", __name__], restart=True)
+    jobs.launch()
+
+
+class ScheduleKeeper:
+    """Keeps the schedules of the workspace. clock: gives epoch seconds. begin: begins a run."""
+
+    def __init__(self, clock: Callable[[], float] = time.time, begin: Begin | None = None) -> None:
+        self._clock, self._begin_run, self._store = clock, begin or begin_run, open_store()
+
+    def look(self) -> int:
+        """Decide what is due; how many schedules are open."""
+        found = self._store.list(ScheduleRecord, is_open=True, skip_unreadable=True)
+        for record in found:
+            try:
+                self._keep(record)
+            except Conflict:
+                continue  # another daemon was faster, or it was paused just now
+            except Unavailable as problem:
+                _log.warning("%s: %s", record.name, problem)
+        return len(found)
+
+    def _keep(self, record: Record[ScheduleRecord]) -> None:
+        try:
+            recipe = declaration.read(record.name)
+            if recipe.schedule is None:
+                raise NotFound(f"{recipe.path.name} has no [schedule] any more", f"`%recipe stop {record.name}`")
+        except LabError as problem:
+            self._note(record, problem)
+            return
+        # Times from before it was started run one by one, whatever the rule for those that are missed later.
+        is_backfill = record.body.decided_until < record.body.started_at
+        schedule = recipe.schedule.as_backfill() if is_backfill else recipe.schedule
+        now, after = self._clock(), record.body.decided_until
+        if decide(schedule, after, now, is_busy=False) is None:
+            return  # the usual look asks nothing else
+        is_busy = bool(jobs.ls(str(Uri("recipe", record.name)), live=True))
+        decided = decide(schedule, after, now, is_busy=is_busy)
+        if decided is None:
+            return
+        changed = record.of(record.body.with_missed(decided.missed, decided.until))
+        if decided.start is None:
+            self._store.commit([changed], Event("recipe missed", record.uri, detail={"times": list(decided.missed)}))
+        else:
+            changed = self._begin(recipe, schedule, changed, decided.start)
+        _report(recipe, decided.missed, changed)
+
+    def _begin(
+        self, recipe: Recipe, schedule: RecipeSchedule, record: Record[ScheduleRecord], due: float
+    ) -> Record[ScheduleRecord]:
+        def also(run: Record[RunRecord]) -> Record[ScheduleRecord]:
+            return record.with_(last_due=due, run=run.uri, problem="", fix="")
+
+        try:
+            given = {
+                key: declaration.typed(key, type(recipe.parameters[key]).__name__, at_due(value, schedule, due))
+                for key, value in schedule.parameters.items()
+            }
+            self._begin_run(recipe, given, due, also)
+        except (Conflict, Unavailable):
+            raise
+        except LabError as problem:  # what it takes is not there: later it may be, and this time is missed
+            missed = record.of(record.body.with_missed((due,), record.body.decided_until))
+            return self._note(missed, problem, is_missed=True)
+        return record
+
+    def _note(
+        self, record: Record[ScheduleRecord], problem: LabError, *, is_missed: bool = False
+    ) -> Record[ScheduleRecord]:
+        """Write down why a schedule cannot be kept now, once."""
+        if not is_missed and record.body.problem == problem.what:
+            return record
+        _log.warning("%s: %s", record.name, problem)
+        noted = record.with_(problem=problem.what, fix=problem.fix)
+        return self._store.commit([noted], Event("recipe missed", record.uri, detail={"why": problem.what}))[0]
+
+
+def _report(recipe: Recipe, missed: tuple[float, ...], record: Record[ScheduleRecord]) -> None:
+    """Have people hear of runs that did not come at their time."""
+    if recipe.alert is None or "late" not in recipe.alert.on or not (missed or record.body.problem):
+        return
+    assert recipe.schedule is not None
+    last = recipe.schedule.calendar.local(missed[-1] if missed else record.body.decided_until)
+    facts = {"missed": counted(len(missed) or 1, "run"), "last": f"{last:%Y-%m-%d %H:%M %Z}"}
+    what = record.body.problem or "a run of its schedule was missed"
+    deliver(Alert("late", record.uri, what, f"`%recipe show {recipe.name}`", facts=facts), recipe.alert.to)
+
+
+def main() -> int:
+    """Look again and again until no schedule has been open for some seconds."""
+    logs.configure()
+    over: list[int] = []
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda number, _frame: over.append(number))
+    keeper, open_at = ScheduleKeeper(), time.monotonic()
+    while not over:
+        try:
+            if keeper.look():
+                open_at = time.monotonic()
+        except Unavailable as problem:  # a database that restarts
+            _log.warning("%s", problem)
+            open_at = time.monotonic()
+        if time.monotonic() - open_at > _IDLE_S:
+            return 0
+        jobs.beat()
+        time.sleep(_LOOK_S)
+    return 0
+
+
+if __name__ == "__main__":
+    modes.keep_to_owner()
+    sys.exit(main())

@@ -1,0 +1,45 @@
+"""The table [schedule] of a recipe's file."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from ...errors import UsageProblem, did_you_mean
+from .calendar import Calendar
+from .deciding import CATCH_UP, OVERLAP, RecipeSchedule
+
+KEYS = {
+    "cron": 'minute, hour, day, month, weekday, as "0 3 * * *"; or @hourly, @daily, @weekly, @monthly, @yearly',
+    "tz": 'the time zone of that, e.g. "Europe/Berlin"; UTC where it is left out',
+    "catch_up": "which of the times that passed unseen run later: last (where it is left out), all or none",
+    "overlap": "where the run before still goes on: wait (where it is left out) or skip",
+    "parameters": "name = value for these runs; ${run.date} and ${run.time} stand for the time that is due",
+}
+
+
+def read_schedule(where: str, table: Mapping[str, Any]) -> RecipeSchedule:
+    """A table that has no other keys than `KEYS`. UsageProblem for what is wrong in it."""
+    cron, tz = table.get("cron"), table.get("tz", "UTC")
+    if not isinstance(cron, str) or not isinstance(tz, str):
+        raise UsageProblem(f"{where}: it has no line of cron", 'write cron = "0 3 * * *"')
+    try:
+        calendar = Calendar(cron.strip(), tz)
+    except UsageProblem as problem:
+        raise UsageProblem(f"{where}: {problem.what}", problem.fix) from None
+    catch_up, overlap = table.get("catch_up", "last"), table.get("overlap", "wait")
+    for key, value, known in (("catch_up", catch_up, CATCH_UP), ("overlap", overlap, OVERLAP)):
+        if value not in known:
+            raise UsageProblem(f"{where}: {key} cannot be {value!r}", did_you_mean(str(value), known))
+    parameters = table.get("parameters", {})
+    if not isinstance(parameters, dict):
+        raise UsageProblem(f"{where}: parameters must be a table", 'write parameters = { day = "${run.date}" }')
+    return RecipeSchedule(calendar, catch_up, overlap, parameters)
+
+
+def at_due(value: object, schedule: RecipeSchedule, due: float) -> object:
+    """A parameter's value for the run of that time."""
+    if not isinstance(value, str):
+        return value
+    local = schedule.calendar.local(due)
+    return value.replace("${run.date}", local.date().isoformat()).replace("${run.time}", local.isoformat())

@@ -1,0 +1,49 @@
+"""What the workspace remembers of a recipe's schedule that was started."""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+import msgspec
+
+from ...store import Body
+
+MOST_MISSED = 200
+
+
+class ScheduleRecord(Body, frozen=True, kw_only=True):
+    """A schedule of a recipe, by the recipe's name.
+
+    started_at, paused_at: when it was started, and paused since, in epoch seconds. decided_until: for each time until
+    then a run was begun, or it is missed; it is changed in the commit that begins the run, so that of two daemons one
+    does. missed: the last times without a run; missed_count: how many in all. problem, fix: why the last time could not
+    be kept. last_due: the time for which a run was begun last, and run its URI.
+    """
+
+    kind: ClassVar[str] = "recipe.schedule"
+
+    started_at: float
+    decided_until: float
+    paused_at: float | None = None
+    missed: tuple[float, ...] = ()
+    missed_count: int = 0
+    problem: str = ""
+    fix: str = ""
+    last_due: float | None = None
+    run: str = ""
+
+    @property
+    def is_open(self) -> bool:
+        """Whether it is to be kept."""
+        return self.paused_at is None
+
+    def paused(self, at: float) -> ScheduleRecord:
+        """The same, kept no more since then."""
+        return msgspec.structs.replace(self, paused_at=at)
+
+    def with_missed(self, times: tuple[float, ...], until: float) -> ScheduleRecord:
+        """The same with times that are missed, all being decided until then."""
+        missed = (*self.missed, *times)[-MOST_MISSED:]
+        return msgspec.structs.replace(
+            self, missed=missed, missed_count=self.missed_count + len(times), decided_until=until
+        )

@@ -1,0 +1,226 @@
+"""Schedules are kept, by one daemon or two, whatever happens in between."""
+
+import time
+from collections.abc import Callable
+
+import pytest
+
+from aiinfra_lab import jobs, recipe
+from aiinfra_lab.errors import Conflict, Failed, NotFound, UsageProblem
+from aiinfra_lab.recipe import declaration
+from aiinfra_lab.recipe.record import RunRecord
+from aiinfra_lab.recipe.schedule import daemon, keeping
+from aiinfra_lab.recipe.schedule.daemon import ScheduleKeeper
+from aiinfra_lab.recipe.schedule.record import ScheduleRecord
+from aiinfra_lab.store import Record, open_store
+from tests.conftest import until
+
+NIGHTLY = """
+[steps.a]
+notebook = "a.ipynb"
+parameters = { day = "$day" }
+[parameters]
+day = ""
+[schedule]
+cron = "0 3 * * *"
+tz = "Europe/Berlin"
+parameters = { day = "${run.date}" }
+"""
+DAY = 86400.0
+
+
+@pytest.fixture
+def nightly(notebook, recipe) -> Callable[..., None]:
+    notebook("a", "day: str = ''", "print('of', day)")
+
+    def write(more: str = "") -> None:
+        recipe("nightly", NIGHTLY + more)
+
+    write()
+    return write
+
+
+class Clock:
+    def __init__(self) -> None:
+        self.now = time.time()
+
+    def __call__(self) -> float:
+        return self.now
+
+
+class Begun:
+    """Begins runs that end at once, as far as a schedule sees it."""
+
+    def __init__(self) -> None:
+        self.due: list[float] = []
+        self.given: list[dict[str, object]] = []
+
+    def __call__(self, _recipe, given, due, also) -> None:
+        number = len(open_store().list(RunRecord)) + 1
+        run = Record.new(
+            f"nightly@{number}", RunRecord(state="done", started_at=due, ended_at=due, due_at=due, steps=())
+        )
+        open_store().commit([run, also(run)])
+        self.due.append(due)
+        self.given.append(dict(given))
+
+
+@pytest.fixture
+def no_daemon(monkeypatch) -> None:
+    monkeypatch.setattr(daemon, "launch", lambda: None)
+
+
+def schedule_of(name: str = "nightly") -> ScheduleRecord:
+    found = open_store().get(ScheduleRecord, name)
+    assert found is not None
+    return found.body
+
+
+def test_it_runs_each_night_once_and_knows_the_day(nightly, no_daemon):
+    assert recipe.show("nightly").schedule.state == "not started"
+    recipe.start("nightly")
+    clock, begun = Clock(), Begun()
+    keeper = ScheduleKeeper(clock, begun)
+    assert keeper.look() == 1
+    assert begun.due == []
+    for _ in range(3 * 24 * 4):
+        clock.now += DAY / 24 / 4
+        keeper.look()
+    assert len(begun.due) == 3
+    calendar = declaration.read("nightly").schedule.calendar
+    assert begun.given == [{"day": calendar.local(due).date().isoformat()} for due in begun.due]
+    facts = recipe.show("nightly").schedule
+    assert (facts.state, facts.missed_count, facts.last_due) == ("scheduled", 0, begun.due[-1])
+    assert facts.next_at == calendar.next(begun.due[-1])
+
+
+def test_after_a_sleep_the_last_runs_and_the_others_are_listed(nightly, no_daemon):
+    recipe.start("nightly")
+    clock, begun = Clock(), Begun()
+    clock.now += 4 * DAY
+    ScheduleKeeper(clock, begun).look()
+    facts = recipe.show("nightly").schedule
+    assert (len(begun.due), facts.missed_count, len(facts.missed)) == (1, 3, 3)
+    assert max(facts.missed) < begun.due[0]
+    assert "3 runs" in str(recipe.show("nightly").card().facts)
+
+
+def test_of_two_daemons_one_begins_the_run(nightly, no_daemon, monkeypatch):
+    recipe.start("nightly")
+    clock, begun = Clock(), Begun()
+    clock.now += DAY
+    keepers = [ScheduleKeeper(clock, begun), ScheduleKeeper(clock, begun)]
+    # Both have read the schedule before either has decided.
+    (record,) = open_store().list(ScheduleRecord)
+    keepers[0]._keep(record)
+    with pytest.raises(Conflict):
+        keepers[1]._keep(record)
+    assert len(begun.due) == 1
+    assert keepers[1].look() == 1
+    assert len(begun.due) == 1
+
+
+def test_stop_pauses_it_and_what_was_due_meanwhile_was_not_wanted(nightly, no_daemon):
+    recipe.start("nightly")
+    clock, begun = Clock(), Begun()
+    keeper = ScheduleKeeper(clock, begun)
+    assert recipe.stop("nightly").schedule.state == "paused"
+    clock.now += 5 * DAY
+    assert (keeper.look(), begun.due) == (0, [])
+    recipe.start("nightly")
+    assert recipe.show("nightly").schedule.state == "scheduled"
+    assert schedule_of().missed_count == 0
+
+
+def test_all_times_since_a_day_run_first_one_after_the_other(nightly, no_daemon):
+    clock, begun = Clock(), Begun()
+    since = time.strftime("%Y-%m-%d", time.gmtime(clock.now - 3 * DAY))
+    recipe.start("nightly", since=since)
+    keeper = ScheduleKeeper(clock, begun)
+    for _ in range(6):
+        keeper.look()
+    assert 3 <= len(begun.due) <= 4
+    assert (begun.due == sorted(begun.due), schedule_of().missed_count) == (True, 0)
+    assert begun.given[0]["day"] == since
+
+
+@pytest.mark.parametrize(("since", "what"), [("2999-01-01", "is yet to come"), ("soon", "is no day")])
+def test_a_day_that_cannot_be_is_refused(nightly, no_daemon, since, what):
+    with pytest.raises(UsageProblem, match=what):
+        recipe.start("nightly", since=since)
+    assert recipe.show("nightly").schedule.state == "not started"
+
+
+def test_a_recipe_without_a_schedule_is_not_started(notebook, recipe, no_daemon):
+    from aiinfra_lab import recipe as recipes
+
+    notebook("a", "")
+    recipe("plain", '[steps.a]\nnotebook = "a.ipynb"\n')
+    with pytest.raises(NotFound, match="has no schedule") as problem:
+        recipes.start("plain")
+    assert "[schedule]" in problem.value.fix
+    assert recipes.show("plain").schedule is None
+
+
+def test_what_cannot_begin_is_missed_and_the_card_says_why(nightly, no_daemon):
+    nightly('[alert]\nto = ["file:heard.jsonl"]\n')
+    recipe.start("nightly")
+
+    def refuse(*_: object) -> None:
+        raise NotFound("there is no data:flights", "`%data add flights PATH`")
+
+    clock = Clock()
+    clock.now += DAY
+    ScheduleKeeper(clock, refuse).look()
+    facts = recipe.show("nightly").schedule
+    assert (facts.missed_count, facts.problem) == (1, "there is no data:flights")
+
+
+def test_a_file_that_is_broken_is_said_once_and_what_was_due_runs_when_it_is_mended(nightly, no_daemon, workspace):
+    recipe.start("nightly")
+    clock, begun = Clock(), Begun()
+    keeper = ScheduleKeeper(clock, begun)
+    path = workspace / "recipes" / "nightly.toml"
+    good = path.read_text()
+    path.write_text("[")
+    clock.now += DAY
+    keeper.look()
+    before = open_store().get(ScheduleRecord, "nightly")
+    keeper.look()
+    assert open_store().get(ScheduleRecord, "nightly") == before
+    assert "is not valid TOML" in before.body.problem
+    path.write_text(good)
+    keeper.look()
+    assert (len(begun.due), schedule_of().problem) == (1, "")
+
+
+@pytest.mark.parametrize(
+    ("lines", "what"),
+    [
+        ('[schedule]\ncron = "61 * * * *"', "is no line of cron: bad minute"),
+        ("[schedule]\n", "it has no line of cron"),
+        ('[schedule]\ncron = "@daily"\ncatch_up = "lats"', "catch_up cannot be 'lats'"),
+        ('[schedule]\ncron = "@daily"\nwhen = 3', "when"),
+        ('[schedule]\ncron = "@daily"\ntz = "CET2"', "there is no time zone"),
+        ('[schedule]\ncron = "@daily"\nparameters = { daay = 1 }', "the recipe has no parameter 'daay'"),
+    ],
+)
+def test_a_table_that_cannot_be_is_refused_with_its_place(notebook, recipe, lines, what):
+    notebook("a", "")
+    recipe("r", f'[steps.a]\nnotebook = "a.ipynb"\n[parameters]\nday = ""\n{lines}\n')
+    with pytest.raises((UsageProblem, Failed)) as problem:
+        declaration.read("r")
+    assert (what in problem.value.what, problem.value.what.startswith("r.toml")) == (True, True)
+    assert problem.value.fix
+
+
+def test_the_daemon_of_the_supervisor_begins_what_is_due_and_goes_when_nothing_is_open(nightly, monkeypatch):
+    monkeypatch.setattr(keeping, "_epoch", lambda *_: time.time() - 1.5 * DAY)
+    recipe.start("nightly", since="2026-01-01")
+    until(lambda: recipe.show("nightly").runs >= 1)
+    until(lambda: recipe.show("nightly@1").state == "done")
+    assert open_store().get(RunRecord, "nightly@1").body.due_at is not None
+    assert [job.subject for job in jobs.ls(live=True)].count(daemon.SUBJECT) == 1
+    recipe.stop("nightly")
+    until(lambda: not jobs.ls(daemon.SUBJECT, live=True))
+    assert jobs.find(daemon.SUBJECT).state == "done"
