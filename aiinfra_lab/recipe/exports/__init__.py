@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from . import airflow, argo, container, crontab, dvc, github, gitlab, systemd
 from .base import ExportFacts, RecipeExport, RecipeFiles
 
-__all__ = ["FORMS", "ExportFacts", "RecipeExport", "RecipeFiles"]
+__all__ = ["FORMS", "TAKE_IMAGE", "TAKE_SCHEDULE", "ExportFacts", "RecipeExport", "RecipeFiles"]
 
 FORMS: Mapping[str, RecipeExport] = {
     "airflow": airflow,
@@ -19,3 +19,5 @@ FORMS: Mapping[str, RecipeExport] = {
     "gitlab": gitlab,
     "systemd": systemd,
 }
+TAKE_IMAGE = ("argo",)
+TAKE_SCHEDULE = ("airflow", "argo", "cron", "github", "gitlab", "systemd")

@@ -13,8 +13,8 @@ _BODY = """\
 FROM {image}
 RUN pip install --no-cache-dir uv=={uv} \\
     && useradd --uid 10001 --user-group --create-home lab \\
-    && install -d -o lab -g lab /workspace /opt/venv /project
-ENV VIRTUAL_ENV=/opt/venv UV_PROJECT_ENVIRONMENT=/opt/venv UV_NO_CACHE=1 PATH=/opt/venv/bin:$PATH
+    && install -d -o lab -g lab /workspace /srv/venv /project
+ENV VIRTUAL_ENV=/srv/venv UV_PROJECT_ENVIRONMENT=/srv/venv UV_NO_CACHE=1 PATH=/srv/venv/bin:$PATH
 ENV AIINFRA_PROJECT=/project AIINFRA_WORKSPACE=/workspace
 WORKDIR /project
 USER 10001
@@ -46,7 +46,7 @@ def render(recipe: Recipe, facts: ExportFacts) -> RecipeFiles:
     body = _BODY.format(
         image=IMAGE,
         uv=UV,
-        install=" \\\n    && ".join(["uv venv --allow-existing /opt/venv", *facts.install]),
+        install=" \\\n    && ".join(["uv venv --allow-existing /srv/venv", *facts.install]),
         entry=json.dumps(facts.command(recipe)),
     )
     comments = [

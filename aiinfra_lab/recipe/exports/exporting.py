@@ -18,7 +18,7 @@ from ..cache_key import notebook_code, project_modules
 from ..exported import ExportedRecipe
 from ..history import KIND
 from ..notebook import read_notebook
-from . import FORMS
+from . import FORMS, TAKE_IMAGE, TAKE_SCHEDULE
 from .base import ExportFacts, RecipeFiles
 from .cron import schedule_of
 from .written import is_untouched
@@ -47,6 +47,7 @@ class ExportRequest:
         """The files. UsageProblem for an unknown scheduler, and for what it cannot express."""
         if self.to not in FORMS:
             raise UsageProblem(f"nothing is exported to {self.to!r}", did_you_mean(self.to, FORMS))
+        self._refuse_unused()
         project = settings().project
         facts = ExportFacts(
             refresh=self.command(),
@@ -58,6 +59,16 @@ class ExportRequest:
             modules={step.name: _modules(step.notebook) for step in self.recipe.steps},
         )
         return FORMS[self.to].render(self.recipe, facts)
+
+    def _refuse_unused(self) -> None:
+        """UsageProblem for a flag that would change nothing: whoever gives it believes that it does."""
+        if self.image and self.to not in TAKE_IMAGE:
+            raise UsageProblem(f"{self.to} is given no image", f"leave --image out; {', '.join(TAKE_IMAGE)} takes one")
+        if self.cron is not None and self.to not in TAKE_SCHEDULE:
+            what = f"{self.to} has no schedules"
+            raise UsageProblem(what, f"leave --cron out; {', '.join(TAKE_SCHEDULE)} take one")
+        if self.tz != "UTC" and self.cron is None:
+            raise UsageProblem("--tz is the time zone of --cron, which is not given", 'add --cron, e.g. "0 3 * * *"')
 
     def command(self, into: str = "") -> str:
         """The command that asks for it."""

@@ -95,6 +95,9 @@ def test_an_unknown_scheduler_or_recipe_brings_the_nearest(one):
     [
         ({"to": "cron"}, "--cron"),
         ({"to": "argo"}, "--image"),
+        ({"to": "github", "image": "r:1"}, "leave --image out"),
+        ({"to": "dvc", "cron": "0 3 * * *"}, "leave --cron out"),
+        ({"to": "github", "tz": "Europe/Berlin"}, "add --cron"),
         ({"to": "github", "cron": "0 3 * * *", "tz": "Europe/Berlin"}, "in UTC"),
         ({"to": "github", "cron": "0 3 * *"}, "five fields"),
         ({"to": "dvc", "param": {"wrd": "x"}}, "word"),
@@ -145,6 +148,8 @@ def test_one_step_runs_alone_with_what_was_made_before(notebook, recipe):
     done = recipes.run("two", only="use")
     assert {name: step["state"] for name, step in done.steps.items()} == {"use": "done"}
     assert recipes.run("two", only="use").steps["use"]["state"] == "skipped"
+    assert {step["state"] for step in recipes.run("two").steps.values()} == {"skipped"}
+    assert recipes.run("two", only="use", force=True).steps["use"]["state"] == "done"
     with pytest.raises(UsageProblem, match="no step 'us'"):
         recipes.run("two", only="us")
 
