@@ -5,22 +5,26 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import replace
+from pathlib import Path
 from typing import Annotated
 
 from .. import jobs
+from ..config import settings
 from ..errors import Failed, NotFound, StoppedEarly, Unavailable, UsageProblem
 from ..providers import make
 from ..resolve import resolve
 from ..show import Listing, in_notebook
 from ..store import open_store
 from ..uris import Uri
-from ..verbs import Choices, Live, Name, Params, Suggested, verb
+from ..verbs import Choices, Destination, Live, Name, Params, Suggested, verb
 from . import declaration, history, inputs, outputs, started
 from .base import ENDED_EARLY, FAILED, Recipe, Value
+from .exported import ExportedRecipe
 from .findings import failure, finding
 from .history import KIND
 from .notebook import read_notebook
 from .noun import NOUN
+from .parts import only_step
 from .plan import Planner, build_plan
 from .plan_result import RecipePlan, recipe_plan
 from .progress import shown_while
@@ -31,8 +35,8 @@ from .runner import RecipeRunner
 from .schedule import keeping
 
 __all__ = [
-    "Made", "RecipeInfo", "RecipePlan", "RecipeRun",
-    "check", "get", "log", "ls", "run", "show", "start", "stop",
+    "ExportedRecipe", "Made", "RecipeInfo", "RecipePlan", "RecipeRun",
+    "check", "export", "get", "log", "ls", "run", "show", "start", "stop",
 ]  # fmt: skip
 
 RecipeName = Annotated[Name, Choices(declaration.names)]
@@ -45,6 +49,16 @@ def _parameters(typed: Mapping[str, str]) -> list[str]:
 
 def _outputs(typed: Mapping[str, str]) -> list[str]:
     return _makes(declaration.read(typed.get("name", "")))
+
+
+def _steps(typed: Mapping[str, str]) -> list[str]:
+    return [step.name for step in declaration.read(typed.get("name", "")).steps]
+
+
+def _forms() -> list[str]:
+    from .exports import FORMS
+
+    return sorted(FORMS)
 
 
 @verb("recipe", declaration.keys_help)
@@ -109,6 +123,7 @@ def run(
     report: bool = False,
     dry: bool = False,
     wait: bool = True,
+    only: Annotated[str, Suggested(_steps)] | None = None,
 ) -> RecipeRun | RecipePlan:
     """Run a recipe; steps that did not change are skipped, and a failed step stops those that need it.
 
@@ -124,14 +139,14 @@ def run(
     report: return a run that failed instead of raising
     dry: say what would run, and why, and run nothing
     wait: --no-wait leaves it to a process of its own, which goes on when the notebook or the terminal is closed
+    only: one step alone, with what the steps before it made last; it is skipped as in a run of all
 
     Example:
         %recipe run flight-delays -p epochs=2
     """
     recipe = declaration.read(Uri.parse(name, KIND).name)
-    for key in param:
-        if key not in recipe.parameters:
-            raise UsageProblem(f"recipe {recipe.name} has no parameter {key!r}", declaration.parameter_fix(recipe, key))
+    _known_parameters(recipe, param)
+    recipe = only_step(recipe, only) if only else recipe
     given = _typed(recipe, param)
     if dry:
         recent = history.runs(recipe.name, history.RECENT)
@@ -139,10 +154,11 @@ def run(
         return recipe_plan(recipe, given, build_plan(planner, recipe.steps))
     runner = RecipeRunner(recipe, given, make("recipe.executor"), keep=keep, force=force)
     if not wait:
-        return _run(Uri.parse(runner.begin().uri))
+        return _run(Uri.parse(runner.begin(only=only or "").uri))
     done = shown_while(runner.go, recipe, recipe.title, is_report=report)
     if done.state != "done" and not report:
-        raise _failure(done, again(done.uri, param))
+        repeat = again(done.uri, param)
+        raise _failure(done, f"{repeat[:-1]} --only {only}`" if only else repeat)
     return done
 
 
@@ -243,6 +259,51 @@ def log(name: RecipeName) -> Listing:
     return Listing(str(uri), items, header, "it has not run yet", title="Runs", of=str(uri))
 
 
+@verb("recipe")
+def export(
+    name: RecipeName,
+    *,
+    to: Annotated[str, Choices(_forms)],
+    cron: str | None = None,
+    tz: str = "UTC",
+    image: str = "",
+    param: Annotated[Params, Suggested(_parameters)] = {},  # noqa: B006  # never changed
+    into: Destination | None = None,
+    check: bool = False,
+    force: bool = False,
+) -> ExportedRecipe:
+    """Write a recipe for another scheduler: the same recipe, whose commands are `aiinfra recipe run`.
+
+    Files that nobody edited are written anew; nothing else is overwritten without --force.
+
+    name: the recipe
+    to: the scheduler
+    cron: when it is to run, e.g. "0 3 * * *"
+    tz: the time zone of --cron
+    image: of a container with the project, for schedulers that run one; `--to container` writes what it is built from
+    param: a parameter of the recipe, for each run
+    into: the folder for the files, the project's own as they are meant; without, the main one is shown
+    check: write nothing, and fail where a file in --into, or else in the project, is not what the recipe gives now
+    force: overwrite files that were edited by hand
+
+    Example:
+        %recipe export flight-delays --to github --into .
+    """
+    from .exports.exporting import ExportRequest
+
+    recipe = declaration.read(Uri.parse(name, KIND).name)
+    _known_parameters(recipe, param)
+    _typed(recipe, param)
+    request = ExportRequest(recipe, to, cron, tz, image, {key: str(value) for key, value in param.items()})
+    done = request.render()
+    where = Path(into) if into else settings().project if check else None
+    if check and where:
+        request.compare(done, where)
+    elif where:
+        request.write(done, where, force=force)
+    return request.result(done, where)
+
+
 def _failure(done: RecipeRun, again: str) -> Failed:
     """The error for a run that did not come to its end; `again` is the command that goes on with it.
 
@@ -264,6 +325,12 @@ def _failure(done: RecipeRun, again: str) -> Failed:
     archive = step["archive"] or done.archive
     do = "; ".join(filter(None, (fix, f"see {archive}" if archive else "", "correct the notebook" if archive else "")))
     return Failed(what, f"{do}, then {again}: what succeeded is skipped")
+
+
+def _known_parameters(recipe: Recipe, given: Mapping[str, object]) -> None:
+    for key in given:
+        if key not in recipe.parameters:
+            raise UsageProblem(f"recipe {recipe.name} has no parameter {key!r}", declaration.parameter_fix(recipe, key))
 
 
 def _typed(recipe: Recipe, given: Mapping[str, object]) -> dict[str, Value]:

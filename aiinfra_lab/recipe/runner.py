@@ -59,6 +59,7 @@ class RecipeRunner:
         self._force = force
         self._store = open_store()
         self._writer: RunWriter
+        self._only = ""
         self._due_at: float | None = None
         self._also: Callable[[Run], Record[Any]] | None = None
 
@@ -75,14 +76,16 @@ class RecipeRunner:
             run, job = self._claim(lambda run, event: stack.enter_context(jobs.here(run.uri, run, event=event)))
             return self._carry_out(run, job, taken, show)
 
-    def begin(self, *, due_at: float | None = None, also: Callable[[Run], Record[Any]] | None = None) -> Run:
+    def begin(
+        self, *, only: str = "", due_at: float | None = None, also: Callable[[Run], Record[Any]] | None = None
+    ) -> Run:
         """Have the workspace's supervisor carry it out in a process of its own; returns its record at once.
 
-        The errors of `go`. due_at: the time of a schedule for which it is. also: a record to be written in the same
+        The errors of `go`. only: the step that is left of the recipe, where that is one. due_at: the time of a schedule for which it is. also: a record to be written in the same
         commit, given the run's; Conflict where it is not as it was
         """
         pinned(self._recipe)  # for its errors
-        self._due_at, self._also = due_at, also
+        self._only, self._due_at, self._also = only, due_at, also
         run, job = self._claim(self._commit_supervised)
         jobs.launch_or_withdraw(job)
         return run
@@ -106,7 +109,8 @@ class RecipeRunner:
         return self._writer.run
 
     def _commit_supervised(self, run: Run, event: Event) -> str:
-        argv = [sys.executable, "-m", "aiinfra_lab.recipe.worker", run.name, *(["--force"] if self._force else [])]
+        options = [*(["--force"] if self._force else []), *(["--only", self._only] if self._only else [])]
+        argv = [sys.executable, "-m", "aiinfra_lab.recipe.worker", run.name, *options]
         job = jobs.prepare(run.uri, argv, grace_s=_GRACE_S)
         try:
             self._store.commit([run, job, *([self._also(run)] if self._also else [])], event)

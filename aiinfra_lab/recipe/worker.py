@@ -18,6 +18,7 @@ from ..providers import make
 from ..resolve import resolve
 from ..store import open_store, update
 from . import declaration
+from .parts import only_step
 from .progress import ProgressLines
 from .record import RunRecord
 from .runner import RecipeRunner
@@ -30,12 +31,14 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser()
     parser.add_argument("run")
     parser.add_argument("--force", action="store_true")
+    parser.add_argument("--only", default="")
     asked = parser.parse_args(argv)
     logs.configure()
     run = resolve(f"recipe:{asked.run}", RunRecord)
     job = jobs.Here(os.environ["AIINFRA_JOB"], open_store())
     try:
         recipe, executor = declaration.read(run.base), make("recipe.executor")
+        recipe = only_step(recipe, asked.only) if asked.only else recipe
         runner = RecipeRunner(recipe, run.body.parameters, executor, keep=run.body.keep, force=asked.force)
         done = runner.go_on(run, job, ProgressLines())
     except LabError as problem:  # the recipe or what it takes is gone since

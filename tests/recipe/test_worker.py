@@ -51,6 +51,16 @@ def test_force_reaches_it(one):
     assert ended("one@2").steps["a"]["state"] == "done"
 
 
+def test_one_step_alone(notebook, recipe):
+    from aiinfra_lab import recipe as recipes
+
+    notebook("a", "", "print('alone')")
+    recipe("one", '[steps.a]\nnotebook = "a.ipynb"\n[steps.b]\nnotebook = "a.ipynb"\n')
+    recipes.run("one", wait=False, only="b")
+    done = ended("one@1")
+    assert {name: step["state"] for name, step in done.steps.items()} == {"b": "done"}
+
+
 def test_it_outlives_who_began_it(one):
     path = one("import time; time.sleep(2); print('there')")
     command = [sys.executable, "-m", "aiinfra_lab.cli", "recipe", "run", "one", "--no-wait"]

@@ -39,6 +39,8 @@ THEIRS = {
     *("me", "mem", "mpi", "name", "no-requeue", "node", "nodes", "noheader", "ntasks", "oneliner", "output", "overlap"),
     *("parsable", "partition", "qos", "signal", "starttime", "states", "summarize", "test-only", "time", "unbuffered"),
     *("python-version", "python-platform", "cluster", "dryrun"),
+    # Of container files, of what exports install by, and of Argo.
+    *("active", "chown", "create-home", "from", "init", "locked", "no-cache-dir", "uid", "user-group"),
     # kubectl's
     *("all-namespaces", "context", "field-selector", "grace-period", "ignore-not-found", "local", "minify"),
     *("namespace", "overwrite", "request-timeout", "wait"),

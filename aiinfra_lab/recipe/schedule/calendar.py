@@ -42,7 +42,7 @@ class Calendar:
             raise UsageProblem(
                 f"there is no time zone {self.tz!r}", 'write one of the IANA database, e.g. tz = "Europe/Berlin"'
             ) from None
-        line = _NAMED.get(self.cron, self.cron)
+        line = self.line
         if len(line.split()) != _FIELDS:
             raise UsageProblem(f"{self.cron!r} is no line of cron", _fix())
         try:
@@ -52,10 +52,14 @@ class Calendar:
         except StopIteration:
             raise UsageProblem(f"{self.cron!r} never comes", "there is no such day in any year") from None
 
+    @property
+    def line(self) -> str:
+        """The five fields."""
+        return _NAMED.get(self.cron, self.cron)
+
     def after(self, at: float) -> Iterator[float]:
         """The times after that one, in epoch seconds, the first first."""
-        line = _NAMED.get(self.cron, self.cron)
-        for due in CronSim(line, datetime.fromtimestamp(at, ZoneInfo(self.tz))):
+        for due in CronSim(self.line, datetime.fromtimestamp(at, ZoneInfo(self.tz))):
             # In the hour that comes twice it begins with the first again.
             if due.timestamp() > at:
                 yield due.timestamp()
@@ -76,7 +80,7 @@ class Calendar:
     def words(self) -> str:
         """What it means, in words."""
         zone = "" if self.tz == "UTC" else f" ({self.tz})"
-        return f"{CronSim(_NAMED.get(self.cron, self.cron), datetime.now(ZoneInfo(self.tz))).explain()}{zone or ' UTC'}"
+        return f"{CronSim(self.line, datetime.now(ZoneInfo(self.tz))).explain()}{zone or ' UTC'}"
 
 
 def _fix() -> str:

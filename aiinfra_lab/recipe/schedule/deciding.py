@@ -36,7 +36,7 @@ class RecipeSchedule:
 
 
 @dataclass(frozen=True)
-class Decision:
+class ScheduleDecision:
     """start: the time that a run is begun for now. missed: times for which there is none. until: up to which time all
     is decided."""
 
@@ -45,7 +45,7 @@ class Decision:
     until: float
 
 
-def decide(schedule: RecipeSchedule, decided_until: float, now: float, *, is_busy: bool) -> Decision | None:
+def decide(schedule: RecipeSchedule, decided_until: float, now: float, *, is_busy: bool) -> ScheduleDecision | None:
     """What becomes of the times after `decided_until`; None while nothing does.
 
     is_busy: whether a run of the recipe goes on
@@ -54,12 +54,12 @@ def decide(schedule: RecipeSchedule, decided_until: float, now: float, *, is_bus
     if not due:
         return None
     if is_busy:
-        return Decision(None, tuple(due), due[-1]) if schedule.overlap == "skip" else None
+        return ScheduleDecision(None, tuple(due), due[-1]) if schedule.overlap == "skip" else None
     if schedule.catch_up == "all":
-        return Decision(due[0], (), due[0])
+        return ScheduleDecision(due[0], (), due[0])
     if schedule.catch_up == "none" and now - due[-1] > ON_TIME_S:
-        return Decision(None, tuple(due), due[-1])
-    return Decision(due[-1], tuple(due[:-1]), due[-1])
+        return ScheduleDecision(None, tuple(due), due[-1])
+    return ScheduleDecision(due[-1], tuple(due[:-1]), due[-1])
 
 
 def _due(schedule: RecipeSchedule, after: float, until: float) -> itertools.takewhile[float]:

@@ -3,7 +3,7 @@
 import pytest
 
 from aiinfra_lab.recipe.schedule.calendar import Calendar
-from aiinfra_lab.recipe.schedule.deciding import ON_TIME_S, Decision, RecipeSchedule, decide
+from aiinfra_lab.recipe.schedule.deciding import ON_TIME_S, RecipeSchedule, ScheduleDecision, decide
 
 HOUR = 3600.0
 
@@ -19,11 +19,11 @@ def test_nothing_is_due_before_its_time():
 
 def test_what_is_due_now_runs():
     for rule in ("last", "all", "none"):
-        assert decide(hourly(catch_up=rule), 0, HOUR, is_busy=False) == Decision(HOUR, (), HOUR)
+        assert decide(hourly(catch_up=rule), 0, HOUR, is_busy=False) == ScheduleDecision(HOUR, (), HOUR)
 
 
 def test_of_times_that_passed_unseen_the_last_runs():
-    assert decide(hourly(), 0, 3.5 * HOUR, is_busy=False) == Decision(3 * HOUR, (HOUR, 2 * HOUR), 3 * HOUR)
+    assert decide(hourly(), 0, 3.5 * HOUR, is_busy=False) == ScheduleDecision(3 * HOUR, (HOUR, 2 * HOUR), 3 * HOUR)
 
 
 def test_or_all_one_after_the_other():
@@ -37,15 +37,17 @@ def test_or_all_one_after_the_other():
 
 def test_or_none():
     late = 3 * HOUR + ON_TIME_S
-    assert decide(hourly(catch_up="none"), 0, late + 1, is_busy=False) == Decision(
+    assert decide(hourly(catch_up="none"), 0, late + 1, is_busy=False) == ScheduleDecision(
         None, (HOUR, 2 * HOUR, 3 * HOUR), 3 * HOUR
     )
-    assert decide(hourly(catch_up="none"), 0, late, is_busy=False) == Decision(3 * HOUR, (HOUR, 2 * HOUR), 3 * HOUR)
+    assert decide(hourly(catch_up="none"), 0, late, is_busy=False) == ScheduleDecision(
+        3 * HOUR, (HOUR, 2 * HOUR), 3 * HOUR
+    )
 
 
 def test_beside_a_run_that_goes_on_the_next_waits_or_is_left_out():
     assert decide(hourly(), 0, HOUR, is_busy=True) is None
-    assert decide(hourly(overlap="skip"), 0, HOUR, is_busy=True) == Decision(None, (HOUR,), HOUR)
+    assert decide(hourly(overlap="skip"), 0, HOUR, is_busy=True) == ScheduleDecision(None, (HOUR,), HOUR)
 
 
 @pytest.mark.parametrize("catch_up", ["last", "all", "none"])

@@ -1,0 +1,94 @@
+"""A recipe as a dvc.yaml: a stage for each step, so that `dvc repro` skips what did not change, and `dvc dag` shows it.
+
+What a step makes lies in the workspace; what DVC sees of it are small files with its URI.
+"""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Iterator
+from typing import Any
+
+from ..base import Recipe, RecipeStep
+from ..declaration import reference
+from ..outputs import can_live
+from .base import ExportFacts, RecipeFiles
+from .written import sealed, slug, yaml_text
+
+_WILD = "*?["
+
+
+def render(recipe: Recipe, facts: ExportFacts) -> RecipeFiles:
+    """The file; it lies in a folder of its own, since DVC writes its lock file beside it."""
+    name = slug(recipe.name)
+    folder = f"dvc/{name}"
+    stages = {slug(step.name): _stage(recipe, step, facts, folder) for step in recipe.steps}
+    main = f"{folder}/dvc.yaml"
+    ignored = sealed(recipe, facts, "What git is not to keep of", "/made\n")
+    return RecipeFiles(
+        {main: sealed(recipe, facts, "For DVC", yaml_text({"stages": stages})), f"{folder}/.gitignore": ignored},
+        main,
+        f"`dvc repro {main}`, in the project's folder; `dvc init` first where there is no DVC yet",
+        ("what an endpoint does is not in a file: `dvc repro --force` starts one again that was stopped",),
+    )
+
+
+def _stage(recipe: Recipe, step: RecipeStep, facts: ExportFacts, folder: str) -> dict[str, Any]:
+    made = list(_made(step, folder))
+    commands = [facts.shell(recipe, step), f"mkdir -p {folder}/made"]
+    for uri, path in made:
+        get = shlex.join(["aiinfra", "recipe", "get", recipe.name, uri, "--json"]) if uri else "echo done"
+        commands.append(f"{get} > {path}")
+    toml = facts.in_project(recipe.path)
+    wanted = sorted({name for value in step.parameters.values() if (name := reference(value))})
+    deps = [
+        facts.in_project(step.notebook),
+        *facts.modules.get(step.name, ()),
+        *map(_without_glob, step.files.values()),
+    ]
+    deps += [path for before in _seen(recipe, step) for _, path in _made(before, folder)]
+    return {
+        "wdir": "../..",
+        "cmd": list(map(_literal, commands)),
+        "deps": list(map(_literal, dict.fromkeys(deps))),
+        "params": [{_literal(toml): [f"steps.{step.name}", *(f"parameters.{name}" for name in wanted)]}],
+        # Small and of no use to others: neither DVC's cache nor git has to keep them.
+        "outs": [{path: {"cache": False}} for _, path in made],
+        # Data of the workspace is in no file that DVC could look at; the recipe itself skips what did not change.
+        **({"always_changed": True} if step.data else {}),
+    }
+
+
+def _made(step: RecipeStep, folder: str) -> Iterator[tuple[str, str]]:
+    """(URI, the file that stands for it); of a step that makes nothing one that says that it ran."""
+    if not step.outputs:
+        yield "", f"{folder}/made/{slug(step.name)}"
+    for name, uri in step.outputs.items():
+        yield uri, f"{folder}/made/{slug(step.name)}.{slug(name)}.json"
+
+
+def _seen(recipe: Recipe, step: RecipeStep) -> list[RecipeStep]:
+    """The steps whose files a stage depends on: those before it, and behind one without versions those before that,
+    since the URI of what lives stays the same."""
+    steps = {each.name: each for each in recipe.steps}
+    found: dict[str, RecipeStep] = {}
+    left = list(step.depends_on)
+    while left:
+        before = steps[left.pop(0)]
+        if before.name not in found:
+            found[before.name] = before
+            if not before.outputs or any(map(can_live, before.outputs.values())):
+                left.extend(before.depends_on)
+    return [each for each in recipe.steps if each.name in found]
+
+
+def _without_glob(source: str) -> str:
+    """A path of `in`; of a glob the folder that it looks in."""
+    parts = source.split("/")
+    plain = next((at for at, part in enumerate(parts) if any(mark in part for mark in _WILD)), len(parts))
+    return "/".join(parts[:plain]) or "."
+
+
+def _literal(text: str) -> str:
+    """A text in which nothing is a template of DVC's."""
+    return text.replace("${", "\\${")

@@ -1,0 +1,143 @@
+"""What `%recipe export` does: gathers the facts, renders, and writes or compares the files."""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Mapping
+from dataclasses import dataclass
+from importlib.metadata import version
+from pathlib import Path
+
+from ... import files
+from ...config import settings
+from ...errors import Conflict, Denied, Failed, UsageProblem, did_you_mean
+from ...kernels.environment import SOURCES
+from ...uris import Uri
+from ..base import Recipe
+from ..cache_key import notebook_code, project_modules
+from ..exported import ExportedRecipe
+from ..history import KIND
+from ..notebook import read_notebook
+from . import FORMS, TAKE_IMAGE, TAKE_SCHEDULE
+from .base import ExportFacts, RecipeFiles
+from .cron import schedule_of
+from .written import is_untouched
+
+_INSTALLS = {
+    "uv.lock": "uv sync --locked --active",
+    "pylock.toml": "uv pip install -r pylock.toml",
+    "requirements.txt": "uv pip install -r requirements.txt",
+    "pyproject.toml": "uv pip install -e .",
+    "constraints.txt": "uv pip install -r constraints.txt",
+}
+
+
+@dataclass(frozen=True)
+class ExportRequest:
+    """An export as it was asked for."""
+
+    recipe: Recipe
+    to: str
+    cron: str | None
+    tz: str
+    image: str
+    given: Mapping[str, str]
+
+    def render(self) -> RecipeFiles:
+        """The files. UsageProblem for an unknown scheduler, and for what it cannot express."""
+        if self.to not in FORMS:
+            raise UsageProblem(f"nothing is exported to {self.to!r}", did_you_mean(self.to, FORMS))
+        self._refuse_unused()
+        project = settings().project
+        facts = ExportFacts(
+            refresh=self.command(),
+            project=project,
+            install=_install(project),
+            given=self.given,
+            schedule=schedule_of(self.recipe.schedule, self.cron, self.tz) if self.to in TAKE_SCHEDULE else None,
+            image=self.image,
+            modules={step.name: _modules(step.notebook) for step in self.recipe.steps},
+        )
+        return FORMS[self.to].render(self.recipe, facts)
+
+    def _refuse_unused(self) -> None:
+        """UsageProblem for a flag that would change nothing: whoever gives it believes that it does."""
+        if self.image and self.to not in TAKE_IMAGE:
+            raise UsageProblem(f"{self.to} is given no image", f"leave --image out; {', '.join(TAKE_IMAGE)} takes one")
+        if self.cron is not None and self.to not in TAKE_SCHEDULE:
+            what = f"{self.to} has no schedules"
+            raise UsageProblem(what, f"leave --cron out; {', '.join(TAKE_SCHEDULE)} take one")
+        if self.tz != "UTC" and self.cron is None:
+            raise UsageProblem("--tz is the time zone of --cron, which is not given", 'add --cron, e.g. "0 3 * * *"')
+
+    def command(self, into: str = "") -> str:
+        """The command that asks for it."""
+        words = ["aiinfra", "recipe", "export", self.recipe.name, "--to", self.to]
+        words += ["--cron", self.cron] if self.cron is not None else []
+        words += ["--tz", self.tz] if self.tz != "UTC" else []
+        words += ["--image", self.image] if self.image else []
+        words += [word for name, value in self.given.items() for word in ("-p", f"{name}={value}")]
+        return shlex.join([*words, *(["--into", into] if into else [])])
+
+    def result(self, done: RecipeFiles, into: Path | None) -> ExportedRecipe:
+        """What the verb answers with."""
+        uri, text = str(Uri(KIND, self.recipe.name)), done.files[done.main]
+        return ExportedRecipe(uri, self.to, done.main, text, tuple(done.files), str(into or ""), done.use, done.notes)
+
+    def write(self, done: RecipeFiles, into: Path, *, force: bool) -> None:
+        """All files, over exports that nobody edited. Conflict, and none is written, where another file is in the way
+        and not `force`; Denied where the folder may not be written."""
+        found = {into / name: text for name, text in done.files.items() if _read(into / name) != text}
+        kept = [path for path in found if _is_there(path) and not is_untouched(_read(path) or "")]
+        if kept and not force:
+            names = ", ".join(map(str, kept))
+            fix = "carry over what is yours, then --force overwrites it; or name another folder with --into"
+            raise Conflict(f"{names}: edited by hand, or not written by `export`", fix)
+        for path, text in found.items():
+            try:
+                path.parent.mkdir(parents=True, exist_ok=True)
+            except OSError as problem:
+                what = f"{path.parent} cannot be made: {problem.strerror}"
+                raise Denied(what, "name a folder that you may write with --into") from None
+            files.write(path, text, mode=0o666, flush=False, fix="name a folder that you may write with --into")
+
+    def compare(self, done: RecipeFiles, into: Path) -> None:
+        """Failed when a file is not what the recipe gives now; it names the files, and the command that writes them."""
+        stale = [f"{into / name} {why}" for name, text in done.files.items() if (why := _staleness(into / name, text))]
+        if stale:
+            raise Failed("; ".join(stale), f"`{self.command(str(into))}` writes it anew")
+
+
+def _staleness(path: Path, text: str) -> str:
+    if not _is_there(path):
+        return "is not there"
+    found = _read(path)
+    if found == text:
+        return ""
+    return "is stale" if is_untouched(found or "") else "was edited by hand, or not written by `export`"
+
+
+def _is_there(path: Path) -> bool:
+    return path.exists() or path.is_symlink()
+
+
+def _read(path: Path) -> str | None:
+    try:
+        return path.read_bytes().decode()
+    except (OSError, UnicodeDecodeError):
+        return None
+
+
+def _install(project: Path) -> tuple[str, ...]:
+    """What installs the project, by the first of its files that says what it needs."""
+    found = next((name for name in SOURCES if (project / name).is_file()), None)
+    if found is None:
+        return (f"uv pip install aiinfra-lab=={version('aiinfra-lab')}",)
+    if found == "pyproject.toml" and (project / "constraints.txt").is_file():
+        return ("uv pip install -c constraints.txt -e .",)
+    return (_INSTALLS[found],)
+
+
+def _modules(notebook: Path) -> tuple[str, ...]:
+    """The files of the project that a notebook imports."""
+    return tuple(sorted(project_modules(notebook_code(read_notebook(notebook)), notebook.parent)))

@@ -1,0 +1,200 @@
+"""A recipe as a workflow of GitHub Actions: a job for each stage, approval by environments, rollback."""
+
+from __future__ import annotations
+
+import re
+import shlex
+from collections.abc import Sequence
+from typing import Any
+
+from ...errors import UsageProblem
+from ..base import Recipe
+from .base import ExportFacts, RecipeFiles
+from .stages import (
+    Stage,
+    endpoints,
+    has_outside_data,
+    newest_served,
+    rollback_lines,
+    stages,
+    variable,
+)
+from .written import one_line, sealed, slug, yaml_text
+
+# Commits of the tags in actions/checkout (2026-07-16) and astral-sh/setup-uv (2026-07-21).
+_ACTIONS = {
+    "actions/checkout@d23441a48e516b6c34aea4fa41551a30e30af803": "v6.1.0",
+    "astral-sh/setup-uv@c771a70e6277c0a99b617c7a806ffedaca235ff9": "v9.0.0",
+}
+_CHECKOUT, _SETUP_UV = _ACTIONS
+_PYTHON = "3.11"
+_HOSTED = "ubuntu-latest"
+_RUNNER = "${{ vars.AIINFRA_RUNNER || 'aiinfra' }}"
+_KEPT = ': "${AIINFRA_WORKSPACE:?set the variable AIINFRA_WORKSPACE to a folder that your runners keep}"'
+_NOT_OF_PULL_REQUEST = "github.event_name != 'pull_request'"
+
+
+def render(recipe: Recipe, facts: ExportFacts) -> RecipeFiles:
+    """The workflow. UsageProblem for a time zone: GitHub's schedules are in UTC."""
+    name = slug(recipe.name)
+    main = f".github/workflows/{name}.yml"
+    document = {
+        "name": _literal(one_line(recipe.name)),
+        "on": _triggers(recipe, facts, main),
+        "permissions": {},
+        "concurrency": {
+            "group": f"recipe-{name}-${{{{ github.event_name == 'pull_request' && github.ref || 'run' }}}}",
+            "cancel-in-progress": f"${{{{ {_NOT_OF_PULL_REQUEST.replace('!=', '==')} }}}}",
+        },
+        "env": {"AIINFRA_PROJECT": "${{ github.workspace }}"},
+        "jobs": _jobs(recipe, facts, name),
+    }
+    text = yaml_text(document).replace("\n'on':\n", "\non:\n", 1)
+    for action, version in _ACTIONS.items():
+        text = re.sub(rf"^(\s*(?:- )?uses: {re.escape(action)})$", rf"\1 # {version}", text, flags=re.MULTILINE)
+    return RecipeFiles(
+        {main: sealed(recipe, facts, "A workflow of GitHub Actions", text, _comments(recipe, name))},
+        main,
+        f"commit it with the recipe; `gh workflow run {name}.yml` runs it at once",
+        ("its jobs need a runner of your own that keeps the workspace: the file's head says what is to be set",),
+    )
+
+
+def _comments(recipe: Recipe, name: str) -> list[str]:
+    approvals = [f"  environments {name}-canary and {name}-promotion: who has to approve what"]
+    return [
+        "",
+        "To be set in the repository's settings:",
+        "  variable AIINFRA_RUNNER: the label of your runners, `aiinfra` where it is not set. They keep the workspace",
+        "    from job to job, and endpoints of this machine live there.",
+        "  variable AIINFRA_WORKSPACE: the workspace's folder there, outside of what a runner cleans.",
+        f"  environment {name}, and those below: its secret AIINFRA_STORE_URL is the PostgreSQL database with the",
+        "    records, where several machines share them.",
+        *(approvals if endpoints(recipe) else []),
+        "Pull requests are checked on a machine of GitHub's, without secrets, and run nothing.",
+    ]
+
+
+def _triggers(recipe: Recipe, facts: ExportFacts, main: str) -> dict[str, Any]:
+    notebooks = sorted({facts.in_project(step.notebook) for step in recipe.steps})
+    modules = sorted({module for found in facts.modules.values() for module in found})
+    paths = [_pattern(each) for each in (facts.in_project(recipe.path), *notebooks, *modules, main)]
+    on: dict[str, Any] = {"push": {"branches": ["main"], "paths": paths}}
+    if not has_outside_data(recipe):
+        on["pull_request"] = {"paths": paths}
+    if facts.schedule:
+        if facts.schedule.tz != "UTC":
+            what = f"GitHub's schedules are in UTC, and {facts.schedule.tz} was given"
+            raise UsageProblem(what, "give --cron in UTC, without --tz")
+        on["schedule"] = [{"cron": facts.schedule.text}]
+    return {**on, "workflow_dispatch": None}
+
+
+def _jobs(recipe: Recipe, facts: ExportFacts, name: str) -> dict[str, Any]:
+    is_hosted = not has_outside_data(recipe)
+    check = [_step("Check the recipe", f"aiinfra recipe check {shlex.quote(recipe.name)}")]
+    jobs: dict[str, Any] = {
+        "check": _job("Code commit", facts, check, environment="" if is_hosted else name, is_hosted=is_hosted),
+    }
+    before = "check"
+    for stage in stages(recipe):
+        jobs[stage.name] = _stage_job(stage, recipe, facts, name, before)
+        before = stage.name
+    if names := endpoints(recipe):
+        promote = [_step(f"Promote {each}", f"aiinfra deploy promote {shlex.quote(each)}") for each in names]
+        jobs["promote"] = _job("Promotion", facts, promote, needs=[before], environment=f"{name}-promotion")
+        if before != "canary":
+            jobs["rollback"] = _rollback(recipe, facts, name, before)
+    return jobs
+
+
+def _stage_job(stage: Stage, recipe: Recipe, facts: ExportFacts, name: str, before: str) -> dict[str, Any]:
+    steps = [_step(f"Step {step.name}", facts.shell(recipe, step)) for step in stage.steps]
+    if stage.name != "canary":
+        return _job(stage.title, facts, steps, minutes=stage.minutes, needs=[before], environment=name)
+    names = list(enumerate(endpoints(recipe)))
+    outputs = {variable(moment, at): f"${{{{ steps.{moment}.outputs.{variable(moment, at)} }}}}"
+               for at, _ in names for moment in ("before", "served")}  # fmt: skip
+    noted = {moment: [f'echo {variable(moment, at)}={newest_served(each)} >> "$GITHUB_OUTPUT"' for at, each in names]
+             for moment in ("before", "served")}  # fmt: skip
+    steps = [
+        {"id": "before", **_step("What serves now", "\n".join(noted["before"]))},
+        *steps,
+        {"id": "served", **_step("What serves then", "\n".join(noted["served"]))},
+    ]
+    job = _job(stage.title, facts, steps, minutes=stage.minutes, needs=[before], environment=f"{name}-canary")
+    return {**job, "outputs": outputs}
+
+
+def _rollback(recipe: Recipe, facts: ExportFacts, name: str, watched: str) -> dict[str, Any]:
+    step = _step("Roll back what still serves", "\n".join(rollback_lines(recipe)))
+    names = range(len(endpoints(recipe)))
+    step["env"] = {variable(moment.upper(), at): f"${{{{ needs.canary.outputs.{variable(moment, at)} }}}}"
+                   for at in names for moment in ("before", "served")}  # fmt: skip
+    condition = f"failure() && needs.canary.result == 'success' && needs.{watched}.result == 'failure'"
+    return {
+        **_job("Rollback", facts, [step], needs=["canary", watched], environment=name),
+        "if": f"${{{{ {condition} }}}}",
+    }
+
+
+def _job(
+    title: str,
+    facts: ExportFacts,
+    steps: Sequence[dict[str, Any]],
+    *,
+    minutes: int = 30,
+    needs: Sequence[str] = (),
+    environment: str,
+    is_hosted: bool = False,
+) -> dict[str, Any]:
+    ours: dict[str, Any] = {
+        # A runner ends at a job's end all that has this variable's value: what a recipe deploys is to live on.
+        "env": {
+            "AIINFRA_WORKSPACE": "${{ vars.AIINFRA_WORKSPACE }}",
+            "AIINFRA_STORE_URL": "${{ secrets.AIINFRA_STORE_URL }}",
+            "RUNNER_TRACKING_ID": "",
+        }
+    }
+    return {
+        "name": title,
+        **({"needs": list(needs), "if": _NOT_OF_PULL_REQUEST} if needs else {}),
+        "runs-on": _HOSTED if is_hosted else _RUNNER,
+        "timeout-minutes": minutes,
+        "permissions": {"contents": "read"},
+        **({"environment": environment} if environment else {}),
+        **({} if is_hosted else ours),
+        "steps": [*_setup(facts, is_hosted=is_hosted), *steps],
+    }
+
+
+def _setup(facts: ExportFacts, *, is_hosted: bool) -> list[dict[str, Any]]:
+    return [
+        {"uses": _CHECKOUT, "with": {"persist-credentials": False}},
+        {
+            "uses": _SETUP_UV,
+            # On a runner of one's own uv's cache is there anyway; what pull requests wrote is not to be taken there.
+            "with": {"python-version": _PYTHON, "activate-environment": True, "enable-cache": is_hosted},
+        },
+        *([] if is_hosted else [_step("See that the workspace is kept", _KEPT)]),
+        _step("Install the project", "\n".join(facts.install)),
+    ]
+
+
+def _step(name: str, run: str) -> dict[str, Any]:
+    return {"name": _literal(one_line(name)), "run": _in_quotes(run), "shell": "bash"}
+
+
+def _literal(text: str) -> str:
+    """A text in which nothing is an expression of GitHub's."""
+    return text.replace("${{", "${{ '${{' }}")
+
+
+def _in_quotes(command: str) -> str:
+    """The same for a command, where whatever a recipe names stands in single quotes: these end and begin there."""
+    return command.replace("${{", "$''{{")
+
+
+def _pattern(path: str) -> str:
+    """A path as a filter that matches it alone."""
+    return re.sub(r"([*?+\[\]!\\])", r"\\\1", path)
