@@ -81,8 +81,9 @@ class RecipeRunner:
     ) -> Run:
         """Have the workspace's supervisor carry it out in a process of its own; returns its record at once.
 
-        The errors of `go`. only: the step that is left of the recipe, where that is one. due_at: the time of a schedule for which it is. also: a record to be written in the same
-        commit, given the run's; Conflict where it is not as it was
+        The errors of `go`. only: the step that is left of the recipe, where that is one. due_at: the time of a schedule
+        for which it is. also: a record to be written in the same commit, given the run's; Conflict where it is not as
+        it was
         """
         pinned(self._recipe)  # for its errors
         self._only, self._due_at, self._also = only, due_at, also
