@@ -13,6 +13,7 @@ from msgspec.structs import replace
 from .. import jobs
 from ..config import settings
 from ..errors import Conflict
+from ..secrets import redactor
 from ..store import Event, Record, next_version, open_store, patiently
 from ..uris import Uri
 from . import started
@@ -125,7 +126,8 @@ class RecipeRunner:
 
     def _body(self) -> RunRecord:
         steps = tuple(StepRecord(name=step.name) for step in self._recipe.steps)
-        return RunRecord(started_at=time.time(), parameters=self._given, keep=self._keep, steps=steps)
+        given = redactor().clean_value(self._given)
+        return RunRecord(started_at=time.time(), parameters=given, keep=self._keep, steps=steps)
 
     def _state(self) -> EndState:
         states = [step.state for step in self._writer.body.steps]
