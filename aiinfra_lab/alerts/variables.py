@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from ..errors import Missing, UsageProblem
+from ..errors import Missing, NotFound, UsageProblem
 from ..secrets import is_reference, resolve
 
 
@@ -23,5 +23,5 @@ def value_of(name: str, setting: str) -> str:
     check_variable(name, setting)
     try:
         return resolve(name)
-    except Missing as problem:
+    except (Missing, NotFound) as problem:
         raise Missing(f"{problem.what}, which {setting} names", problem.fix) from None

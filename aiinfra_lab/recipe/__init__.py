@@ -11,6 +11,7 @@ from .. import jobs
 from ..errors import Failed, NotFound, StoppedEarly, Unavailable, UsageProblem
 from ..providers import make
 from ..resolve import resolve
+from ..secrets import redactor
 from ..show import Listing, in_notebook
 from ..store import open_store
 from ..uris import Uri
@@ -134,7 +135,7 @@ def run(
     runner = RecipeRunner(recipe, given, make("recipe.executor"), keep=keep, force=force)
     done = shown_while(runner.go, recipe, recipe.title, is_report=report)
     if done.state != "done" and not report:
-        raise _failure(done, again(done.uri, param))
+        raise _failure(done, again(done.uri, redactor().clean_value(dict(param))))
     return done
 
 

@@ -33,18 +33,21 @@ def report(pipe: str, name: str, value: str) -> None:
         os.close(handle)
 
 
-def watch(pipe: str, pattern: str, names: list[str], public: list[str]) -> None:
-    """Report the variables of these names, those there are and those that are set from now on.
+def watch(pipe: str, pattern: str, password: str, names: list[str], public: list[str]) -> None:
+    """Report the secrets in variables, those there are and those that are set from now on.
 
-    pattern: of the names of secret variables. names: others that are. public: those that are not all the same.
+    pattern: of the names of secret variables. password: of one in a URL, whatever its variable. names: others that are
+    secret. public: those that are not all the same.
     """
     known: set[tuple[str, str]] = set()
 
     def look(name: str, value: str) -> None:
-        is_wanted = name in names or (re.search(pattern, name, re.IGNORECASE) and name not in public)
-        if is_wanted and (name, value) not in known:
-            known.add((name, value))
-            report(pipe, name, value)
+        if name in public or (name, value) in known:
+            return
+        known.add((name, value))
+        is_whole = name in names or re.search(pattern, name, re.IGNORECASE)
+        for each in [*([value] if is_whole else []), *re.findall(password, value)]:
+            report(pipe, name, each)
 
     def take(event: str, arguments: tuple[object, ...]) -> None:
         if event == "os.putenv":

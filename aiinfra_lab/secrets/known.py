@@ -47,7 +47,8 @@ def known_secrets(environment: Mapping[str, str] | None = None) -> list[tuple[st
     for name in sorted(env.keys() - public):
         if (name in also or is_secret_variable(name)) and is_secret(value := env[name].strip()):
             found.append((name, value))
-        urls[name] = env[name]
+        if "://" in env[name]:
+            urls[name] = env[name]
     for name, url in urls.items():
         found += ((name, password[1]) for password in URL_PASSWORD.finditer(url) if is_secret(password[1]))
     return found

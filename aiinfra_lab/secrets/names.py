@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from functools import lru_cache
 from pathlib import Path
 
 _KEYS = r"api_?key|secret_?key|access_?key|private_?key"
@@ -14,7 +15,8 @@ LITERAL_NAME = re.compile(rf"(?:^|_)(?:({_STRONG})|(token))$", re.IGNORECASE)
 """Of a name in code: a text that it is given is a secret, of the second group if it looks like one."""
 
 VARIABLE = re.compile(
-    rf"(?:^|_)(?:{_STRONG}|keys?|tokens?|secrets|pat|pwd|credentials?|webhook(?:_?url)?){_WHICH}$", re.IGNORECASE
+    rf"(?:^|_)(?:{_STRONG}|keys?|token|secrets|(?<=_)(?:pat|pwd)|credentials?|webhook(?:_?url)?){_WHICH}$",
+    re.IGNORECASE,
 )
 """Of the names of the environment's variables that hold secrets; without groups that are read."""
 
@@ -41,6 +43,7 @@ _WORDS = {
 }  # fmt: skip
 
 
+@lru_cache(maxsize=1024)
 def is_secret_variable(name: str) -> bool:
     """Whether a variable of the environment of that name holds a secret: one that ends in KEY, TOKEN and the like."""
     return VARIABLE.search(name) is not None

@@ -73,7 +73,7 @@ class Redactor:
         if isinstance(value, dict):
             return {self.clean_value(key): self.clean_value(one) for key, one in value.items()}
         if isinstance(value, list | tuple):
-            return type(value)([self.clean_value(one) for one in value])
+            return (list if isinstance(value, list) else tuple)(self.clean_value(one) for one in value)
         return value
 
     def split(self, text: str) -> tuple[str, str]:

@@ -19,6 +19,8 @@ from urllib.parse import quote
 import nbformat
 from nbformat.v4 import new_code_cell, new_notebook
 
+from aiinfra_lab.secrets import RedactedStream, Redactor
+
 # Put together here, so that no scanner takes this file for one that holds a secret.
 _END = "7Kx-93hLp_4mTw"
 PLANTED = {
@@ -154,6 +156,24 @@ def by_papermill(*options: str) -> int:
     outputs = nbformat.read("out.ipynb", as_version=4)
     texts = [done.stdout, done.stderr, json.dumps(outputs), json.dumps(outputs, ensure_ascii=False)]
     return sum(text.count(form) for name in PLANTED for form in set(forms(name)) for text in texts)
+
+
+def known() -> Redactor:
+    """One that knows ten secrets."""
+    return Redactor((f"S{at}", f"{at}{_END}{at * 7919}") for at in range(10))
+
+
+def large() -> str:
+    """8 MB of a log."""
+    return "".join(f"2026-11-28 12:00:00 INFO train: step {at} loss 0.{at}\n" for at in range(170_000))[:8_000_000]
+
+
+def stream(redactor: Redactor, text: str) -> None:
+    """The same text as a kernel sends it."""
+    pieces = RedactedStream(redactor)
+    for at in range(0, len(text), 4096):
+        pieces.feed(text[at : at + 4096])
+    pieces.flush()
 
 
 if __name__ == "__main__":

@@ -167,7 +167,20 @@ def test_a_secret_variable(name):
     assert is_secret_variable(name)
 
 
-@pytest.mark.parametrize("name", ["PATH", "KEYBOARD", "TOKENIZERS_PARALLELISM", "SSH_AUTH_SOCK", "TOKEN_FILE", "MONEY"])
+@pytest.mark.parametrize(
+    "name",
+    [
+        "PATH",
+        "PWD",
+        "OLDPWD",
+        "MAX_TOKENS",
+        "KEYBOARD",
+        "TOKENIZERS_PARALLELISM",
+        "SSH_AUTH_SOCK",
+        "TOKEN_FILE",
+        "MONEY",
+    ],
+)
 def test_another_variable(name):
     assert not is_secret_variable(name)
 

@@ -8,6 +8,7 @@ import pytest
 from moto.server import ThreadedMotoServer
 
 from aiinfra_lab import secrets
+from aiinfra_lab.alerts.variables import check_variable, value_of
 from aiinfra_lab.errors import Denied, LabError, Missing, NotFound, Unavailable, UsageProblem
 
 from .conftest import VALUE
@@ -151,6 +152,16 @@ def test_what_was_resolved_is_taken_out_of_texts(tmp_path):
     assert secrets.redactor().clean(VALUE) == VALUE
     secrets.resolve(f"file:{path}")
     assert secrets.redactor().clean(VALUE) == f"[secret file:{path}]"
+
+
+def test_a_setting_of_alerts_may_name_any_source(tmp_path):
+    path = tmp_path / "url"
+    path.write_text(f"https://hooks.example.org/{VALUE}")
+    path.chmod(0o600)
+    check_variable(f"file:{path}", "alerts.to")
+    assert value_of(f"file:{path}", "alerts.to").endswith(VALUE)
+    with pytest.raises(Missing, match=r"which alerts\.to names"):
+        value_of(f"file:{tmp_path / 'none'}", "alerts.to")
 
 
 def test_the_settings_add_names_and_take_some_away(workspace, monkeypatch):

@@ -52,6 +52,11 @@ def test_a_secret_that_is_set_after_it_was_printed_is_taken_out_all_the_same(wor
     assert text == ["[secret A_TOKEN]\n"]
 
 
+def test_a_password_of_a_url_that_a_cell_sets_is_known_by_itself(workspace, notebook_run):
+    cell = "import os; os.environ['DATABASE'] = 'postgres://ann:db' + '7Kx-93hLp@db/x'; print('db7Kx' + '-93hLp')"
+    assert notebook_run(cell) == ["[secret DATABASE]\n"]
+
+
 def test_a_public_variable_is_shown(workspace, notebook_run, monkeypatch):
     monkeypatch.setenv("SORT_KEY", "departure_time_utc")
     (workspace / "aiinfra.toml").write_text('[secrets]\npublic = ["SORT_KEY"]')

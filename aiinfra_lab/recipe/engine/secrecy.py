@@ -11,10 +11,12 @@ from typing import Any
 
 from ...secrets import RedactedStream, Redactor, in_kernel, is_secret, known_secrets
 from ...secrets.known import REPORT, named_secrets
-from ...secrets.names import VARIABLE
+from ...secrets.names import URL_PASSWORD, VARIABLE
 
 _CHUNK = 65536
 _SHOWN = ("display_data", "execute_result", "update_display_data")
+# What stands behind the streams so far. Widgets and what they show may change in the middle of a secret.
+_BEHIND = ("display_data", "execute_result", "error", "clear_output", "status")
 _PICTURES = ("image/", "audio/", "video/", "application/pdf", "application/octet-stream")
 
 
@@ -52,7 +54,8 @@ class Secrets:
     def watching(self) -> str:
         """The code by which a Python kernel reports variables that are set in it."""
         names, public, _ = named_secrets()
-        call = f"watch({str(self.pipe)!r}, {VARIABLE.pattern!r}, {sorted(names)!r}, {sorted(public)!r})"
+        patterns = f"{VARIABLE.pattern!r}, {URL_PASSWORD.pattern!r}"
+        call = f"watch({str(self.pipe)!r}, {patterns}, {sorted(names)!r}, {sorted(public)!r})"
         # As text, since the kernel may be of an environment without us; and nothing of it is left in the notebook.
         text = Path(in_kernel.__file__).read_text("utf-8")
         return f"exec({text + call!r}, {{'__name__': {in_kernel.__name__!r}}})"
@@ -88,7 +91,7 @@ class CleanMessages:
         if kind == "stream":
             yield from self._of_stream(message)
             return
-        if kind != "execute_input":
+        if kind in _BEHIND:
             yield from self.flush()
         content = message["content"]
         if kind in _SHOWN:
