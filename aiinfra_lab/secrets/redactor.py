@@ -159,12 +159,20 @@ def _in_urls(text: str) -> Iterator[re.Match[str]]:
 
 def _forms(value: str) -> Iterator[tuple[str, str]]:
     """(what is looked for, the pattern of what goes) of one value."""
-    content = value.encode("utf-8", "surrogateescape")
+    content = _bytes_of(value)
     for text in (value, *_written(value, content), *_long_words(value)):
         if len(text) >= SHORTEST:
             yield text, re.escape(text)
     for alphabet in _ALPHABETS:
         yield from _in_base64(content, alphabet)
+
+
+def _bytes_of(value: str) -> bytes:
+    """As the environment has it, where a variable may hold any bytes; else as well as it can be written."""
+    try:
+        return value.encode("utf-8", "surrogateescape")
+    except UnicodeEncodeError:
+        return value.encode("utf-8", "surrogatepass")
 
 
 def _written(value: str, content: bytes) -> Iterator[str]:

@@ -140,6 +140,6 @@ def _is_picture(kind: str) -> bool:
 
 def _parsed(lines: list[bytes]) -> Iterator[tuple[str, str]]:
     for line in lines:
-        with contextlib.suppress(ValueError):
+        with contextlib.suppress(TypeError, ValueError):
             name, value = json.loads(line)
             yield str(name), str(value)
