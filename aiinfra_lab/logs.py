@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import IO
 
 from .files import shared_lock, take_lock
+from .secrets import redactor
 
 REPEAT_S = 60.0
 _FORMAT = "%(asctime)s %(levelname)s %(name)s: %(message)s"
@@ -26,10 +27,17 @@ _CHUNK = 1 << 20
 def configure() -> None:
     """Log to standard error, in a process of ours: all from us, warnings of others. Whoever reads it bounds it."""
     handler = logging.StreamHandler(sys.stderr)
-    handler.setFormatter(logging.Formatter(_FORMAT, "%Y-%m-%d %H:%M:%S"))
+    handler.setFormatter(_Formatter(_FORMAT, "%Y-%m-%d %H:%M:%S"))
     handler.addFilter(Repeats())
     logging.getLogger().addHandler(handler)
     logging.getLogger("aiinfra_lab").setLevel(logging.INFO)
+
+
+class _Formatter(logging.Formatter):
+    """Writes no secret, neither of a message nor of a traceback."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        return redactor().clean(super().format(record))
 
 
 class Repeats(logging.Filter):

@@ -1,5 +1,5 @@
-"""The settings that there are: each noun's, the store's, those of jobs and alerts, those that choose providers, and
-their own.
+"""The settings that there are: each noun's, the store's, those of jobs, alerts and secrets, those that choose
+providers, and their own.
 
 A key that nobody reads is a mistake that would otherwise show as a wrong price or a log that is gone.
 """
@@ -32,6 +32,10 @@ OTHERS: dict[str, dict[str, str]] = {
         "url": "the PostgreSQL database that holds the records, instead of SQLite in the workspace",
         "heads": "a folder for copies of heads of audit logs, outside of the workspace",
         "schema": "the schema in that database, `aiinfra` when it is not set",
+    },
+    "secrets": {
+        "names": "more variables of the environment that hold secrets, whatever they are called",
+        "public": "variables that hold none although their names end in KEY, TOKEN and the like",
     },
     "jobs": {
         "log_mib": "how large the log of one job may become, in MiB",

@@ -88,6 +88,7 @@ TOGETHER = (
     "tests/kernels/foreign/",
     "tests/models/",
     "tests/notebooks/",
+    "tests/secrets/test_sinks.py",
 )
 
 # Bounds a wait for something that will happen. Never what a test measures: a machine with other work may be slow.

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from typing import Literal, Protocol, get_args, runtime_checkable
 
 from ..errors import Denied, UsageProblem, did_you_mean
+from ..secrets import redactor
 from ..store import canonical
 
 AlertKind = Literal["failed", "late", "recovered", "over budget", "drift"]
@@ -26,7 +27,7 @@ class Alert:
     subject: the URI of the thing that has the trouble and recovers, e.g. `recipe:nightly`; which run it was is a
     fact. what: one sentence, the same each time for the same trouble, since it is what doubles are known by: figures
     that change are facts. fix: the command that helps. at: epoch seconds. link: where more stands.
-    Every text becomes one line without control characters, and long ones are cut.
+    Every text becomes one line without control characters and secrets, and long ones are cut.
     """
 
     kind: AlertKind
@@ -87,6 +88,6 @@ class PartlySent(Denied):
 
 
 def _line(text: object, longest: int) -> str:
-    printable = "".join(letter if letter.isprintable() else " " for letter in str(text))
+    printable = "".join(letter if letter.isprintable() else " " for letter in redactor().clean(str(text)))
     line = " ".join(printable.split())
     return line if len(line) <= longest else f"{line[: longest - 1].rstrip()}…"

@@ -13,6 +13,7 @@ from ..config import settings
 from ..errors import Failed, NotFound, StoppedEarly, Unavailable, UsageProblem
 from ..providers import make
 from ..resolve import resolve
+from ..secrets import redactor
 from ..show import Listing, in_notebook
 from ..store import open_store
 from ..uris import Uri
@@ -157,7 +158,7 @@ def run(
         return _run(Uri.parse(runner.begin(only=only or "").uri))
     done = shown_while(runner.go, recipe, recipe.title, is_report=report)
     if done.state != "done" and not report:
-        repeat = again(done.uri, param)
+        repeat = again(done.uri, redactor().clean_value(dict(param)))
         raise _failure(done, f"{repeat[:-1]} --only {only}`" if only else repeat)
     return done
 

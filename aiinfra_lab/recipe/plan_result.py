@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TypedDict
 
+from ..secrets import redactor
 from ..show import Card, Cell, Dim, Number, Part, Plots, Result, Table, graph, mark_of
 from ..units import counted, show_duration
 from ..uris import Uri
@@ -104,7 +105,7 @@ def recipe_plan(recipe: Recipe, given: Mapping[str, Value], planned: Mapping[str
     return RecipePlan(
         str(Uri(KIND, recipe.name)),
         recipe.title,
-        dict(given),
+        redactor().clean_value(dict(given)),
         steps,
         {name: took[name] for name in steps if name in took},
         {step.name: step.depends_on for step in recipe.steps},

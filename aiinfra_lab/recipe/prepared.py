@@ -10,6 +10,7 @@ from pathlib import Path
 
 from ..config import settings
 from ..providers import chosen
+from ..secrets import redactor
 from ..store import canonical
 from . import outputs
 from .base import Recipe, RecipeStep, Value
@@ -94,7 +95,8 @@ class Prepared:
             "accelerator": environment.accelerator,
             "engine": chosen("recipe.executor"),
         }
-        return cls(values, parts, environment, files, named, modules)
+        # As the records have them, with which they are compared.
+        return cls(values, redactor().clean_value(parts), environment, files, named, modules)
 
     @property
     def key(self) -> str:

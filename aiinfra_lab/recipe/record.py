@@ -8,6 +8,7 @@ from typing import Any, ClassVar, Literal
 import msgspec
 from msgspec.structs import replace
 
+from ..secrets import redactor
 from ..store import Body
 from .base import OutcomeState, Value
 
@@ -68,6 +69,14 @@ class StepRecord(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
     def made(self) -> dict[str, str]:
         """Output → URI."""
         return {output.name: output.uri for output in self.outputs}
+
+    def without_secrets(self) -> StepRecord:
+        """The same without the values of secrets, wherever it holds texts of users and programs."""
+        texts = {"values": self.values, "error": self.error, "parts": self.parts, "because": self.because}
+        known = redactor()
+        if not known.finds(msgspec.json.encode(texts).decode()):
+            return self
+        return replace(self, **known.clean_value(texts))
 
     @property
     def succeeded(self) -> bool:

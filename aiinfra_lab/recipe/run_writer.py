@@ -35,7 +35,7 @@ class RunWriter:
 
     def set(self, step: StepRecord, event: Event | None = None) -> None:
         """Have that written next, with what has happened."""
-        self._body = self._body.with_step(step)
+        self._body = self._body.with_step(step.without_secrets())
         if event is not None:
             self._events.append(event)
 

@@ -16,6 +16,7 @@ from .. import jobs
 from ..config import settings
 from ..errors import Conflict, LabError
 from ..jobs.record import State
+from ..secrets import redactor
 from ..store import Event, Record, next_version, open_store, patiently
 from ..uris import Uri
 from . import started
@@ -166,7 +167,7 @@ class RecipeRunner:
 
     def _body(self) -> RunRecord:
         steps = tuple(StepRecord(name=step.name) for step in self._recipe.steps)
-        given, keep = self._given, self._keep
+        given, keep = redactor().clean_value(self._given), self._keep
         return RunRecord(started_at=time.time(), parameters=given, keep=keep, due_at=self._due_at, steps=steps)
 
     def _state(self, stop: StopRequests) -> EndState:

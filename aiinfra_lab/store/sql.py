@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
+import json
 import logging
 import time
 from abc import ABC, abstractmethod
@@ -17,6 +18,7 @@ from typing import Any, Literal
 import msgspec
 
 from ..errors import Conflict, Damaged, LabError
+from ..secrets import redactor
 from ..uris import Uri, split_label
 from . import heads
 from .base import (
@@ -296,7 +298,10 @@ class SqlStore(ABC):
 
     def _append(self, db: Any, event: Event, records: Mapping[str, str], head: Head) -> Head:
         # Not `asdict`, which copies what is in it too, and takes a tenth of a commit.
-        body = canonical({name: getattr(event, name) for name in Event.__slots__})
+        fields = {name: getattr(event, name) for name in Event.__slots__}
+        body = canonical(fields)
+        if (known := redactor()).finds(body):
+            body = canonical({**fields, "detail": known.clean_value(json.loads(canonical(event.detail)))})
         with_it = canonical(records) if records else ""
         seq, at, who = head.seq + 1, round(time.time(), 6), actor()
         digest = chain_hash(seq, at, who, body, head.hash, with_it)

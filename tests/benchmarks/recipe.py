@@ -1,5 +1,6 @@
 """The rows of recipes: what a run costs beside papermill, what a plan costs, and what large outputs cost."""
 
+import json
 import os
 import shutil
 import subprocess
@@ -14,7 +15,7 @@ from nbformat.v4 import new_code_cell, new_notebook
 
 from . import _nothing
 from .measure import command, statement
-from .rows import Figure, at_most, ratio_at_most, row
+from .rows import Figure, at_most, exactly, ratio_at_most, row
 
 KERNEL = {"name": "python3", "display_name": "Python 3", "language": "python"}
 LARGE = 8_000_000  # bytes that a cell puts out
@@ -90,6 +91,30 @@ def chains(full: bool) -> Iterator[Figure]:
     yield Figure("3 steps, unchanged", again.wall_s, "s", at_most(0.12), note=again.note)
     yield Figure("50 unchanged, 1,000 earlier runs", many.wall_s, "s", at_most(0.15), note=many.note)
     yield Figure("50 steps that do nothing", alone.wall_s, "s", at_most(0.6), note=alone.note)
+
+
+@row("recipe.8", "6 planted secrets x 8 sinks", "0 found", ("papermill",))
+def sinks(full: bool) -> Iterator[Figure]:
+    """How often a secret is found in what a run leaves."""
+    yield from secrets_in_sinks()
+
+
+def secrets_in_sinks() -> Iterator[Figure]:
+    """The same notebook by a recipe's run and by papermill, with its own engine and with ours; and what it costs."""
+    with tempfile.TemporaryDirectory() as folder:
+        argv = [sys.executable, "-m", f"{__package__}._planted", folder]
+        done = subprocess.run(argv, check=True, capture_output=True, text=True)
+    found = json.loads(done.stdout.splitlines()[-1])
+    counts = [count for sink in found["recipe"].values() for count in sink.values()]
+    note = f"{sum(taken_out for _, taken_out in counts)} names stand in the places of {len(counts)} pairs"
+    theirs = found["papermill"], "papermill"
+    yield Figure("found in a recipe's run", sum(number for number, _ in counts), "", exactly(0), *theirs, note)
+    yield Figure("found after papermill --engine lab", found["lab"], "", exactly(0), *theirs)
+    before = "from tests.benchmarks._planted import known, large\nredactor, text = known(), large()"
+    cost = statement("redactor.clean(text)", before=before)
+    yield Figure("8 MB of output, 10 secrets known", cost.cpu_s, "s CPU", at_most(0.5), note=cost.note)
+    cost = statement("stream(redactor, text)", before=f"{before}\nfrom tests.benchmarks._planted import stream")
+    yield Figure("the same in pieces of 4 KB", cost.cpu_s, "s CPU", at_most(1.0), note=cost.note)
 
 
 @row("recipe.9", "8 MB of output, then 100 cells", "<= 0.5 s beyond the same without it", ("papermill", "nbclient"))

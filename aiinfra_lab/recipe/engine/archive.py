@@ -6,9 +6,10 @@ the kernel dies or a cell times out, and writes the file in place, so that a kil
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -18,6 +19,7 @@ from nbformat import NotebookNode
 
 from ...errors import LabError
 from ...files import writing
+from ...secrets import redactor
 
 PENDING, RUNNING, COMPLETED, FAILED = "pending", "running", "completed", "failed"
 FAILURE_TAG = "papermill-error-cell-tag"
@@ -57,13 +59,14 @@ class Archive:
     ) -> None:
         self.notebook, self._save, self._on_cell_end = notebook, save, on_cell_end
         self._facts = dict(facts)
+        self.redactor = redactor()
         self._began = self._cell_began = _now()
         self._saved_at = self._save_took_s = 0.0
 
     def begin(self) -> None:
         """Write down that no cell has run."""
         times = {"start_time": self._began.isoformat(), "end_time": None, "duration": None}
-        self.notebook.metadata["papermill"] = {**self._facts, **times, "exception": None}
+        self.notebook.metadata["papermill"] = {**self.redactor.clean_value(self._facts), **times, "exception": None}
         for cell in self.notebook.cells:
             if cell.cell_type == "code":
                 cell.outputs, cell.execution_count = [], None
@@ -87,7 +90,8 @@ class Archive:
             cell.metadata["papermill"].update(status=FAILED, exception=True)
             self.notebook.metadata["papermill"]["exception"] = True
         if problem is not None and cell.cell_type == "code" and not _shows_error(cell):
-            cell.outputs.append(nbformat.from_dict(_error_output(problem)))  # type: ignore[no-untyped-call]
+            shown = self.redactor.clean_value(_error_output(problem))
+            cell.outputs.append(nbformat.from_dict(shown))  # type: ignore[no-untyped-call]
         self.save_if_cheap()
         self._on_cell_end()
 
@@ -96,6 +100,9 @@ class Archive:
         ended = _now()
         took = (ended - self._began).total_seconds()
         self.notebook.metadata["papermill"].update(end_time=ended.isoformat(), duration=took)
+        self.notebook.metadata["papermill"].update(self.redactor.clean_value(self._facts))
+        for cell in self.notebook.cells:
+            cell.source = self.redactor.clean(cell.source)
         self.save()
 
     def point_to(self, at: int, error: str) -> None:
@@ -110,9 +117,22 @@ class Archive:
         """Bring it where it is kept."""
         began = time.monotonic()
         self.before_save()
-        self._save(self.notebook)
+        with self._clean_sources():
+            self._save(self.notebook)
         self._saved_at = time.monotonic()
         self._save_took_s = self._saved_at - began
+
+    @contextlib.contextmanager
+    def _clean_sources(self) -> Iterator[None]:
+        """What is executed may hold a secret, such as a parameter's value; no file does."""
+        sources = [(cell, cell.source) for cell in self.notebook.cells if self.redactor.finds(cell.source)]
+        try:
+            for cell, source in sources:
+                cell.source = self.redactor.clean(source)
+            yield
+        finally:
+            for cell, source in sources:
+                cell.source = source
 
     def save_if_cheap(self) -> None:
         """Bring it there now and then: one with large outputs and many cells is not written once for each.

@@ -22,6 +22,7 @@ from ...kernels.hosted import HostedKernelManager
 from .. import opened
 from ..base import Failure
 from .archive import Archive
+from .secrecy import CleanMessages, Secrets, clean_output
 from .streams import StreamJoiner
 
 ENDS: dict[type[Exception], Failure] = {CellTimeoutError: "timeout", DeadKernelError: "killed"}
@@ -44,19 +45,22 @@ class StopRequested(Exception):
 
 class ArchiveClient(NotebookClient):
     """Executes the archive's notebook. report, project: as `opened.watch`; none is watched without a report.
-    on_output: called with each output that a cell gets."""
+    on_output: called with each output that a cell gets. secrets: what is taken out of all of them."""
 
     def __init__(
         self,
         archive: Archive,
+        secrets: Secrets,
         *,
         report: str = "",
         project: str = "",
         on_output: Callable[[Any], None] | None = None,
         **options: Any,
     ) -> None:
-        super().__init__(archive.notebook, iopub_timeout=IOPUB_TIMEOUT_S, **options)
-        self.archive = archive
+        super().__init__(archive.notebook, iopub_timeout=IOPUB_TIMEOUT_S, on_cell_error=self._clean_error, **options)
+        self.archive, self._secrets = archive, secrets
+        archive.redactor = secrets.redactor
+        self._messages = CleanMessages(secrets.redactor)
         self._cell: Any = None
         self._streams = StreamJoiner()
         archive.before_save = self._streams.flush
@@ -93,7 +97,7 @@ class ArchiveClient(NotebookClient):
             assert self.kc is not None
             info = await self.async_wait_for_reply(self.kc.kernel_info())
             self.nb.metadata["language_info"] = info["content"]["language_info"] if info else {}
-            await self._watch_files()
+            await self._watch()
             try:
                 for at, cell in enumerate(self.nb.cells):
                     self.at = at
@@ -127,12 +131,21 @@ class ArchiveClient(NotebookClient):
             raise
         finally:
             self.in_a_cell = False
+            self._learn()
+            for message in self._messages.flush():  # of a cell that did not come to its end
+                self._process(message, cell, self.at)
             self.archive.end_cell(cell, None if problem is None or is_exit(problem) else problem)
 
-    def process_message(self, *arguments: Any, **options: Any) -> Any:
+    def process_message(self, msg: Any, cell: Any, cell_index: int) -> Any:
         """See nbclient. What a long cell has put out so far is kept, whatever happens to this process."""
-        output = super().process_message(*arguments, **options)
-        cell = arguments[1]
+        self._learn()
+        output = None
+        for message in self._messages.clean(msg):
+            output = self._process(message, cell, cell_index)
+        return output
+
+    def _process(self, message: Any, cell: Any, cell_index: int) -> Any:
+        output = super().process_message(message, cell, cell_index)
         if cell is not self._cell:  # of a cell before, as an update of what that displays
             return output
         self._streams.take(cell.outputs)
@@ -141,14 +154,38 @@ class ArchiveClient(NotebookClient):
             self._on_output(output)
         return output
 
+    def _learn(self) -> None:
+        """The kernel reports a secret before it can put it out; but it may have done so while that was none."""
+        if not self._secrets.learn():
+            return
+        redactor = self.archive.redactor = self._secrets.redactor
+        self._messages.use(redactor)
+        self._streams.flush(redactor.clean)
+        for output in (output for cell in self.nb.cells for output in cell.get("outputs", ())):
+            clean_output(redactor, output)
+
+    def _clean_error(self, cell: Any, cell_index: int, execute_reply: Any) -> None:
+        """What the kernel answers becomes the exception, and with it the run's record."""
+        self._learn()
+        content = execute_reply["content"]
+        content.update(self._secrets.redactor.clean_value(dict(content)))
+
+    async def _watch(self) -> None:
+        if self.nb.metadata["language_info"].get("name") == "python":
+            await self._execute(self._secrets.watching())
+            await self._watch_files()
+
     async def _watch_files(self) -> None:
-        assert self.kc is not None
-        if self._report and self.nb.metadata["language_info"].get("name") == "python":
+        if self._report:
             # As text, since the kernel may be of an environment without us; and nothing of it is left in the notebook.
             text = Path(opened.__file__).read_text("utf-8")
             call = f"watch({self._report!r}, {self._project!r})"
             code = f"exec({text + call!r}, {{'__name__': {opened.__name__!r}}})"
-            await self.async_wait_for_reply(self.kc.execute(code, silent=True, store_history=False))
+            await self._execute(code)
+
+    async def _execute(self, code: str) -> None:
+        assert self.kc is not None
+        await self.async_wait_for_reply(self.kc.execute(code, silent=True, store_history=False))
 
 
 class CellRaised(Exception):
@@ -165,13 +202,15 @@ def is_exit(problem: BaseException) -> bool:
 
 
 @contextmanager
-def process_output(path: Path, stop_requested: Callable[[], int]) -> Iterator[None]:
+def process_output(path: Path, stop_requested: Callable[[], int], secrets: Secrets) -> Iterator[None]:
     """What the kernel's process writes past the notebook is shown when it died unasked."""
     try:
         yield
     except RuntimeError:
         if not stop_requested() and path.exists():
-            sys.stderr.write(path.read_text("utf-8", "replace")[-_MAX_OUTPUT_CHARS:])
+            secrets.learn()
+            text = secrets.redactor.clean(path.read_text("utf-8", "replace"))  # whole, lest a secret is cut
+            sys.stderr.write(text[-_MAX_OUTPUT_CHARS:])
         raise
 
 

@@ -29,6 +29,7 @@ from .client import (
     process_output,
 )
 from .injected import inject
+from .secrecy import secrets_of
 
 # The last three: no kernel came up, there is none of that name, it cannot be started.
 _ENDED: tuple[type[Exception], ...] = (*ENDS, RuntimeError, NoSuchKernel, ValueError)
@@ -75,11 +76,12 @@ def run_into(
     The exceptions of `ArchiveClient.run`. options: its own, and nbclient's
     """
     # Sockets in a folder of our own: no port can clash with another run's, and nobody else can connect.
-    with temporary() as sockets:
+    with temporary() as sockets, secrets_of(kernel_environment(env), sockets) as (variables, secrets):
         kernel = archive.notebook.metadata.get("kernelspec", {}).get("name")
         own = {"transport": "ipc", "connection_file": f"{sockets}/kernel.json"}
         client = ArchiveClient(
             archive,
+            secrets,
             report=env.get(REPORT, ""),
             project=env.get("AIINFRA_PROJECT", ""),
             kernel_manager_class=_in(sockets / "kept"),
@@ -88,8 +90,8 @@ def run_into(
             **{"kernel_name": kernel or USUAL_KERNEL, "startup_timeout": 60, **options},
         )
         output = sockets / "kept" / "host" / LOG
-        with process_output(output, stop_requested), interrupting(client, stop_requested):
-            client.run(stop_requested, env=kernel_environment(env), umask=users_umask())
+        with process_output(output, stop_requested, secrets), interrupting(client, stop_requested):
+            client.run(stop_requested, env=variables, umask=users_umask())
 
 
 def _state(stop_requested: Callable[[], int], how: Failure = "failed") -> OutcomeState:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 
@@ -27,10 +28,10 @@ class StreamJoiner:
         self.flush()
         self._output, self._texts = last, [last.text]
 
-    def flush(self) -> None:
-        """Put the text together that has come so far."""
+    def flush(self, change: Callable[[str], str] = str) -> None:
+        """Put the text together that has come so far. change: what becomes of it."""
         if self._output is not None:
-            text = overwritten("".join(self._texts))
+            text = change(overwritten("".join(self._texts)))
             self._output.text, self._texts = text, [text]
 
 

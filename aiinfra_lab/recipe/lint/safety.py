@@ -7,6 +7,7 @@ import json
 import re
 from collections.abc import Iterator
 
+from ...secrets.names import ENV_NAME, LITERAL_NAME, PLACEHOLDER, URL_PASSWORD, is_secret_variable
 from .base import Diagnostic, Severity
 from .subject import LintCell, LintSubject, text_of
 
@@ -23,18 +24,8 @@ _TOKENS = {
 }
 _TOKEN = re.compile("|".join(f"({pattern})" for pattern in _TOKENS.values()))
 _KINDS = list(_TOKENS)
-_IN_URL = re.compile(r"\b[a-z][a-z0-9+]*://[^\s/:@'\"{}$<]+:([^\s/@'\"{}$<]{3,})@")
 _ENV = re.compile(r"(\w+)[\s=]+(\S+)")
 
-_SECRET_NAME = re.compile(
-    r"(?:^|_)(?:(pass(?:word|wd|phrase)|secret|api_?key|secret_?key|access_?key|private_?key)|(token))$", re.IGNORECASE
-)
-_PLACEHOLDER = re.compile(
-    r"(?i)[<\[{$%].*|.*(?:\.\.\.|…|\*\*\*|xxx).*|(?:your|my|some|the|a|an|enter|insert|put|replace)[\s_-].*"
-    r"|change[\s_-]?(?:me|it|this)|placeholder|dummy|example|none|null|todo|test|secret|password|token|redacted"
-    r"|(?:[A-Z][A-Z0-9]*_)+[A-Z0-9]+"
-)
-_ENV_NAME = re.compile(r"[A-Z][A-Z0-9]*(?:_[A-Z0-9]+)+")
 _SHORTEST, _SHORTEST_TOKEN = 4, 8
 
 
@@ -62,7 +53,7 @@ class LiteralSecret:
         for line, text in enumerate(cell.lines, 1):
             if found := _TOKEN.search(text):
                 yield line, _KINDS[(found.lastindex or 1) - 1]
-            elif (url := _IN_URL.search(text)) and _is_secret(url[1], is_token=False):
+            elif (url := URL_PASSWORD.search(text)) and _is_secret(url[1], is_token=False):
                 yield line, "a password in a URL"
 
     def _by_name(self, cell: LintCell) -> Iterator[tuple[int, str]]:
@@ -100,21 +91,18 @@ def _last_name(node: ast.expr) -> str:
 
 def _secret_name(name: str, text: str | None) -> str:
     """What it is when that text is given to that name; empty when it is no secret."""
-    found = _SECRET_NAME.search(name.replace("-", "_"))
+    found = LITERAL_NAME.search(name.replace("-", "_"))
     return f"a secret, {name}," if found and text and _is_secret(text, is_token=bool(found[2])) else ""
 
 
 def _is_secret(text: str, *, is_token: bool) -> bool:
     text = text.strip()
-    if _PLACEHOLDER.fullmatch(text) or _ENV_NAME.fullmatch(text) or re.search(r"[\s$/]", text):
+    if PLACEHOLDER.fullmatch(text) or ENV_NAME.fullmatch(text) or re.search(r"[\s$/]", text):
         return False
     # Of texts there are tokens too: `[PAD]`, `hello`.
     return len(text) >= _SHORTEST_TOKEN and bool(re.search(r"\d", text)) if is_token else len(text) >= _SHORTEST
 
 
-_SECRET_VARIABLE = re.compile(
-    r"(?i)(?:^|_)(?:api|access|private|secret)?_?(?:keys?|token|secret|password|passwd|credentials?)$"
-)
 _READING = ("os.getenv", "os.environ.get", "os.environ.pop")
 _PRINTING = frozenset({"print", "display", "IPython.display.display", "pprint.pprint", "rich.print"})
 _ECHO = re.compile(r"(?:^|[;&|]\s*)(?:echo|printf)\b.*?\$\{?(\w+)")
@@ -140,7 +128,7 @@ class PrintedSecret:
                         yield self._found(subject, cell, node.lineno, name)
                         break
             for line in cell.shell_lines:
-                if (found := _ECHO.search(line.text)) and _SECRET_VARIABLE.search(found[1]):
+                if (found := _ECHO.search(line.text)) and is_secret_variable(found[1]):
                     yield self._found(subject, cell, line.line, found[1])
 
     def _found(self, subject: LintSubject, cell: LintCell, line: int, name: str) -> Diagnostic:
@@ -194,7 +182,7 @@ def _secret_of(subject: LintSubject, node: ast.expr) -> str:
             return "os.environ"
         case ast.Call(func=ast.Name(id="dict"), args=[only]):
             return _secret_of(subject, only) if subject.meaning(only) == "os.environ" else ""
-    return name if name and _SECRET_VARIABLE.search(name) else ""
+    return name if name and is_secret_variable(name) else ""
 
 
 class LargeOutputs:
