@@ -18,7 +18,7 @@ from typing import Any, Protocol
 from ...errors import nearest
 from ...show import Result
 from .marks import Secret, is_secret_name
-from .stored import stored
+from .stored import as_text, stored
 
 _SHOWN_SECRET = re.compile(r'Secret\("(.*)"\)')
 _NOTHING = ("none", "null")
@@ -90,7 +90,7 @@ class ChoiceKind:
             if type(each) is type(value) and each == value:
                 return each
         for each in self.values:
-            if isinstance(value, str) and value in (str(each), str(stored(each)).lower() * isinstance(each, bool)):
+            if isinstance(value, str) and value in (str(each), as_text(stored(each))):
                 return each
         wanted = f"one of {', '.join(map(repr, self.values))}"
         near = nearest(value, map(str, self.values)) if isinstance(value, str) else ""
@@ -161,7 +161,10 @@ class RangedKind:
         found = self.inner.read(value)
         if found is None:
             return None
-        is_inside = (self.low is None or self.low <= found) and (self.high is None or found <= self.high)
+        try:
+            is_inside = (self.low is None or self.low <= found) and (self.high is None or found <= self.high)
+        except TypeError:  # a moment with a time zone, and one without
+            is_inside = False
         if not is_inside:
             raise Misfit(self.bounds, value)
         return found
@@ -180,8 +183,8 @@ class ListKind:
         return f"{self.container.__name__}[{self.item.name}{more}]"
 
     def read(self, value: object) -> Any:
-        items = list(_items(self.name, value))
-        return self.container(_each((self.item, item) for item in items))
+        items = _each((self.item, item) for item in _items(self.name, value))
+        return _hashed(lambda: self.container(items), self.name, value)
 
 
 @dataclass(frozen=True)
@@ -217,7 +220,8 @@ class MappingKind:
         if not isinstance(found, Mapping):
             raise Misfit(f"of type {self.name}", value)
         keys = _each((self.key, each) for each in found)
-        return dict(zip(keys, _each((self.value, each) for each in found.values()), strict=True))
+        values = _each((self.value, each) for each in found.values())
+        return _hashed(lambda: dict(zip(keys, values, strict=True)), self.name, value)
 
 
 def takes_many(kind: ValueKind) -> bool:
@@ -253,6 +257,13 @@ def _each(pairs: Iterable[tuple[ValueKind, object]]) -> list[Any]:
         except Misfit as problem:
             raise Misfit(f"{problem.wanted} in item {at}", hint=problem.hint, shown=problem.shown) from None
     return found
+
+
+def _hashed(make: Callable[[], Any], name: str, value: object) -> Any:
+    try:
+        return make()
+    except TypeError:  # a list in a set
+        raise Misfit(f"of type {name}", value) from None
 
 
 def _items(name: str, value: object) -> Iterable[object]:

@@ -124,6 +124,11 @@ def test_a_value_becomes_what_the_annotation_asks_for(line, given, found):
         ("x: dict[str, int] = {}", [1], r"of type dict\[str, int\]"),
         ("x: int = 1", None, "of type int"),
         ("x: Something = 1", object(), "a text, a number"),
+        ("x: Literal['a', 'b'] = 'a'", "", "one of 'a', 'b'"),
+        ("x: set = set()", [[1]], "of type set"),
+        ("x: dict[list[int], int] = {}", {(1,): 2}, "of type dict"),
+        ("x: Annotated[datetime, Range(datetime(2026, 1, 1))] = None", "2026-02-01T00:00Z", "at least 2026"),
+        ("x: int = 1", "9" * 5000, "of type int"),
         ("x: Something = 1", float("inf"), "a text, a number"),
     ],
 )
