@@ -52,6 +52,7 @@ _READERS = {
     "models.margin": ("models.policies", "standing"),
     "deploy.freeze": ("deploy.freeze", "frozen_until"),
     "jobs.log_mib": ("jobs", "log_bytes"),
+    "recipe.at_once": ("recipe.room", "at_once"),
 }
 
 

@@ -4,20 +4,15 @@ from __future__ import annotations
 
 import contextlib
 import time
-from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
-from pathlib import Path
 
 from ..errors import LabError
 from ..files import publish
 from ..units import counted, show_duration
-from .base import FAILURES, Executor, Outcome, RecipeStep, Value
+from .base import FAILURES, Executor, NotebookTask, Outcome, RecipeStep, TaskHandle
 
 _GRACE_S = 5.0  # between the interrupt that a step gets whose time is over and its kill
 _FIRST_PAUSE_S, _MOST_PAUSE_S = 1.0, 60.0  # before another attempt, each twice as long as the one before
-_LOOK_S = 0.2
-
-Stop = Callable[[], int]
 
 
 @dataclass(frozen=True)
@@ -28,62 +23,84 @@ class Attempts:
     number: int
 
 
-def attempt(
-    executor: Executor,
-    step: RecipeStep,
-    values: Mapping[str, Value],
-    archive: Path,
-    env: Mapping[str, str],
-    stop: Stop,
-) -> Attempts:
-    """Execute it until it is done, was stopped, or has failed once more than it may be repeated.
+class StepExecution:
+    """A step from the begin of its first attempt to the end of its last.
 
     What an attempt before has executed is kept beside the archive, as `STEP.1.ipynb`.
     """
-    number = 1
-    while True:
-        outcome = _within_time(executor, step, values, archive, env, stop)
-        if outcome.state not in FAILURES or number > step.retries or not _waited(number, stop):
-            return Attempts(_counted(outcome, number), number)
-        if archive.exists():
-            with contextlib.suppress(LabError):  # a full disk is told of by what comes next
-                publish(archive, archive.with_suffix(f".{number}.ipynb"), replace=True, flush=False)
-        number += 1
 
+    def __init__(self, executor: Executor, step: RecipeStep, task: NotebookTask) -> None:
+        self._executor, self._step, self._task = executor, step, task
+        self._number, self._asked = 0, 0
+        self._began_at = self._again_at = 0.0  # as time.monotonic
+        self._handle: TaskHandle | None = None
+        self._outcome = Outcome("failed")
+        self._begin()
 
-def _within_time(
-    executor: Executor,
-    step: RecipeStep,
-    values: Mapping[str, Value],
-    archive: Path,
-    env: Mapping[str, str],
-    stop: Stop,
-) -> Outcome:
-    began = time.monotonic()
+    def turn(self, urgency: int) -> Attempts | None:
+        """Go on with it; None until it is done, was stopped, or has failed once more than it may be repeated.
 
-    def over() -> int:
-        """0, 1 or 2, as a stop request, by the step's own time."""
-        if step.timeout_s is None:
+        urgency: with which its end is asked for: 0 not at all, 1 by an interrupt, 2 at once
+        """
+        if self._handle is not None:
+            if not self._handle.poll():
+                self._ask(self._handle, max(urgency, self._overdue()))
+                return None
+            self._end(self._handle, urgency)
+        if self._outcome.state not in FAILURES or self._number > self._step.retries or urgency:
+            return Attempts(_counted(self._outcome, self._number), self._number)
+        if time.monotonic() >= self._again_at and self._executor.has_room(self._task):
+            self._put_aside()
+            self._begin()
+        return None
+
+    def abandon(self) -> None:
+        """End it at once, and return when it has ended; whatever became of it."""
+        if self._handle is not None:
+            self._handle.cancel(at_once=True)
+            with contextlib.suppress(Exception):
+                self._handle.collect()
+            self._handle = None
+
+    def _begin(self) -> None:
+        self._number += 1
+        self._asked, self._began_at = 0, time.monotonic()
+        try:
+            self._handle = self._executor.submit(self._task)
+        except LabError as problem:
+            self._take(Outcome("failed", str(problem)))
+
+    def _end(self, handle: TaskHandle, urgency: int) -> None:
+        try:
+            outcome = handle.collect()
+        except LabError as problem:
+            outcome = Outcome("failed", str(problem))
+        if outcome.state == "stopped" and not urgency and self._step.timeout_s is not None and self._overdue():
+            limit = f"it may take {show_duration(self._step.timeout_s)}, as `timeout` of the step says"
+            outcome = replace(outcome, state="timeout", error=limit)
+        self._take(outcome)
+
+    def _take(self, outcome: Outcome) -> None:
+        self._handle, self._outcome = None, outcome
+        self._again_at = time.monotonic() + min(_FIRST_PAUSE_S * 2 ** (self._number - 1), _MOST_PAUSE_S)
+
+    def _overdue(self) -> int:
+        """0, 1 or 2, as an urgency, by the step's own time."""
+        if self._step.timeout_s is None:
             return 0
-        late_s = time.monotonic() - began - step.timeout_s
+        late_s = time.monotonic() - self._began_at - self._step.timeout_s
         return (late_s >= 0) + (late_s >= _GRACE_S)
 
-    try:
-        outcome = executor.run(step.notebook, values, archive, env, lambda: stop() or over())
-    except LabError as problem:
-        return Outcome("failed", str(problem))
-    if outcome.state == "stopped" and step.timeout_s is not None and not stop() and over():
-        limit = f"it may take {show_duration(step.timeout_s)}, as `timeout` of the step says"
-        return replace(outcome, state="timeout", error=limit)
-    return outcome
+    def _ask(self, handle: TaskHandle, urgency: int) -> None:
+        if urgency > self._asked:
+            self._asked = urgency
+            handle.cancel(at_once=urgency > 1)
 
-
-def _waited(number: int, stop: Stop) -> bool:
-    """Whether the pause before the next attempt has gone by; not when somebody asked for the end."""
-    until = time.monotonic() + min(_FIRST_PAUSE_S * 2 ** (number - 1), _MOST_PAUSE_S)
-    while time.monotonic() < until and not stop():
-        time.sleep(_LOOK_S)
-    return not stop()
+    def _put_aside(self) -> None:
+        archive = self._task.archive
+        if archive.exists():
+            with contextlib.suppress(LabError):  # a full disk is told of by what comes next
+                publish(archive, archive.with_suffix(f".{self._number}.ipynb"), replace=True, flush=False)
 
 
 def _counted(outcome: Outcome, number: int) -> Outcome:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal, Protocol
@@ -127,25 +127,54 @@ class Outcome:
     cell: int | None = None
 
 
+@dataclass(frozen=True)
+class NotebookTask:
+    """One notebook to be executed once.
+
+    archive: where the executed notebook is left. env: added to the environment of its cells, whose values must reach
+    them. memory_bytes: what it may need, where that is known.
+    """
+
+    notebook: Path
+    archive: Path
+    parameters: Mapping[str, Value] = field(default_factory=dict)
+    env: Mapping[str, str] = field(default_factory=dict)
+    memory_bytes: int | None = None
+
+
+class TaskHandle(Protocol):
+    """A task that an executor has begun. Its methods are called by the thread that submitted it, and by no other."""
+
+    def poll(self) -> bool:
+        """Whether it has ended, whichever way; cheap."""
+
+    def cancel(self, *, at_once: bool = False) -> None:
+        """Ask for its end; returns at once, and may be repeated.
+
+        The cell that runs is interrupted, no further one begins, and the outcome is stopped. at_once: all processes of
+        the notebook are killed.
+        """
+
+    def collect(self) -> Outcome:
+        """How it ended; waits for that. LabError when the notebook could not be started at all.
+
+        The archive is then a whole notebook in which only the cells that ran have outputs or an execution count, also
+        when the process that ran them died.
+        """
+
+
 class Executor(Protocol):
-    """Runs one notebook to its end."""
+    """Executes notebooks, as many at once as it has room for.
 
-    def run(
-        self,
-        notebook: Path,
-        parameters: Mapping[str, Value],
-        archive: Path,
-        env: Mapping[str, str],
-        stop_requested: Callable[[], int],
-    ) -> Outcome:
-        """Execute the file as it is with these parameters and leave the executed notebook at `archive`.
+    A notebook and its archive are files of the caller's; where the cells run need not see them.
+    """
 
-        Both are files of the caller's; where the cells run need not see them. `env` is added to the environment of the
-        cells, and its values must reach them. `stop_requested` is cheap, and may be asked from any thread until this
-        returns: once it is 1 the cell that runs is interrupted, no further one begins, and the outcome is stopped; once
-        it is 2 all processes of the notebook are killed at once.
+    def has_room(self, task: NotebookTask) -> bool:
+        """Whether there is room for one more; always so while none of its tasks goes on. Cheap."""
 
-        Returns when the notebook has ended, whichever way. The archive is then a whole notebook in which only the cells
-        that ran have outputs or an execution count, also when the process that ran them died. Raises LabError only when
-        the notebook could not be started at all. May be called again with another archive, and by several threads.
+    def submit(self, task: NotebookTask) -> TaskHandle:
+        """Begin to execute the file as it is now; returns at once.
+
+        Whoever submits asks for room before. One notebook may be executed many times, also at once, each time with an
+        archive of its own. LabError when the notebook cannot be started.
         """

@@ -2,29 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from pathlib import Path
+from collections.abc import Callable
 
 from ..config import Settings
 from ..files import make_folder
-from .base import Outcome, Value
+from .base import NotebookTask, Outcome
+from .room import Room, at_once
+from .threads import ThreadExecutor
 
 
-class LocalExecutor:
+class LocalExecutor(ThreadExecutor):
     """See `Executor` for the contract."""
 
     def __init__(self, where: Settings) -> None:
-        pass
+        super().__init__(_execute, Room(at_once(where)))
 
-    def run(
-        self,
-        notebook: Path,
-        parameters: Mapping[str, Value],
-        archive: Path,
-        env: Mapping[str, str],
-        stop_requested: Callable[[], int],
-    ) -> Outcome:
-        from .engine import execute  # what executes notebooks takes a second to import
 
-        make_folder(archive.parent)
-        return execute(notebook, parameters, archive, env, stop_requested)
+def _execute(task: NotebookTask, stop_requested: Callable[[], int]) -> Outcome:
+    from .engine import execute  # what executes notebooks takes a second to import
+
+    make_folder(task.archive.parent)
+    return execute(task.notebook, task.parameters, task.archive, task.env, stop_requested)

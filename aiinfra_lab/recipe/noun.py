@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator, Sequence
+from typing import ClassVar
 
 from .. import jobs
 from ..errors import NotFound
@@ -27,6 +28,9 @@ class RecipeNoun(Noun[RunRecord]):
     kind = RunRecord
     has_versions = True
     plural = "recipes"
+    settings: ClassVar = {
+        "at_once": "how many steps of a run go on at once, as many as there are cores when it is not set"
+    }
 
     def first(self, name: str) -> str:
         """How to make it run for the first time, or, when there is no such recipe, how to get one."""

@@ -16,7 +16,7 @@ import select
 import struct
 import threading
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -48,29 +48,83 @@ class Opened:
     written: set[Path] = field(default_factory=set)
 
 
-@contextlib.contextmanager
-def opened_files(report: Path) -> Iterator[tuple[Mapping[str, str], Opened]]:
-    """Watch while this lasts; the variables for the kernel, and what was opened, which is known at the end."""
-    found = Opened()
-    project = settings().project
-    report.unlink(missing_ok=True)
-    with _Folders(project) as folders:
-        yield {REPORT: str(report)}, found
-    _read(report, found)
-    # What a library wrote past Python and the kernel then read; but what the kernel opened for both it read.
-    found.by_step -= folders.written - folders.opened - found.written
-    found.meanwhile = folders.opened - found.by_step - found.written
-    for some in (found.by_step, found.meanwhile):
-        some.difference_update([path for path in some if _is_own(path, project) or not path.is_file()])
+class ProjectWatch:
+    """The files of the project while a run goes on. Each of its steps has a window, and several may be open at once.
+
+    What the kernel of one step reports is not taken for what another has opened in the same time.
+    """
+
+    def __init__(self) -> None:
+        self._project = settings().project
+        self._folders = _Folders(self._project)
+        self._windows: list[StepWindow] = []
+
+    def __enter__(self) -> ProjectWatch:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._folders.end()
+        for window in self._windows:
+            window.report.unlink(missing_ok=True)  # of a step whose end nobody took
+
+    def open(self, report: Path) -> StepWindow:
+        """Begin to watch for a step, whose kernel reports to that file; its folder is there when the kernel begins."""
+        report.unlink(missing_ok=True)
+        window = StepWindow(report, self._folders.open())
+        self._windows.append(window)
+        return window
+
+    def close(self, window: StepWindow) -> Opened:
+        """What was opened since then."""
+        seen = self._folders.close(window.seen)
+        by_step, written = window.end()
+        others: set[Path] = set()
+        for other in self._windows:
+            if other is not window and other.overlaps(window):
+                others.update(*other.reported())
+        # What a library wrote past Python and the kernel then read; but what the kernel opened for both it read.
+        by_step -= seen.written - seen.opened - written
+        meanwhile = seen.opened - by_step - written - others
+        for some in (by_step, meanwhile):
+            some.difference_update([path for path in some if _is_own(path, self._project) or not path.is_file()])
+        return Opened(by_step, meanwhile, written)
 
 
-def _read(report: Path, found: Opened) -> None:
-    with contextlib.suppress(FileNotFoundError):
-        for line in report.read_text().splitlines():
-            with contextlib.suppress(ValueError):  # the last, of a process that was killed on a full disk
-                is_written, path = json.loads(line)
-                (found.written if is_written else found.by_step).add(Path(path))
-        report.unlink()
+class StepWindow:
+    """The time in which a step runs, and what its kernel reports. seen: what happens in the project's folders."""
+
+    def __init__(self, report: Path, seen: _Seen) -> None:
+        self.report, self.seen = report, seen
+        self.began_at, self.ended_at = time.monotonic(), float("inf")
+        self._reported: tuple[set[Path], set[Path]] | None = None
+
+    @property
+    def variables(self) -> dict[str, str]:
+        """For the environment of the kernel."""
+        return {REPORT: str(self.report)}
+
+    def overlaps(self, other: StepWindow) -> bool:
+        """Whether both were open at one time."""
+        return self.began_at < other.ended_at and other.began_at < self.ended_at
+
+    def reported(self) -> tuple[set[Path], set[Path]]:
+        """What the kernel has read until now, and what it has written before or after it was read."""
+        if self._reported is not None:
+            return self._reported
+        read, written = set[Path](), set[Path]()
+        with contextlib.suppress(FileNotFoundError):
+            for line in self.report.read_text().splitlines():
+                with contextlib.suppress(ValueError):  # the last, of a process that was killed on a full disk
+                    is_written, path = json.loads(line)
+                    (written if is_written else read).add(Path(path))
+        return read, written
+
+    def end(self) -> tuple[set[Path], set[Path]]:
+        """What it has reported in all; a copy."""
+        self.ended_at, self._reported = time.monotonic(), self.reported()
+        self.report.unlink(missing_ok=True)
+        read, written = self._reported
+        return set(read), set(written)
 
 
 def is_changed(path: Path, since_at: float) -> bool:
@@ -86,79 +140,115 @@ def _is_own(path: Path, project: Path) -> bool:
     return path.suffix == ".ipynb" or path.name in _OWN or path.parent == project / "recipes"
 
 
-class _Folders:
-    """What inotify tells of the project's folders; nothing where there is none. opened: what was not written first.
+@dataclass
+class _Seen:
+    """What inotify tells of a time: opened, what was read and not written first."""
 
-    Both are complete once the watch has ended.
+    began_at: float
+    opened: set[Path] = field(default_factory=set)
+    written: set[Path] = field(default_factory=set)
+
+
+class _Folders:
+    """What inotify tells of the project's folders, also of those that are made meanwhile; nothing where there is none.
+
+    The first window begins it: a run whose steps are all skipped needs none.
     """
 
     def __init__(self, project: Path) -> None:
-        self.opened: set[Path] = set()
-        self.written: set[Path] = set()
-        self._project, self._began_at = project, time.time()
-        self._over = threading.Event()
-        self._thread: threading.Thread | None = None
+        self._project = project
+        self._open: list[_Seen] = []
+        self._handle = -1
+        self._watched: dict[int, Path] = {}
+        self._lock, self._over = threading.Lock(), threading.Event()
+        self._thread = threading.Thread(target=self._look, name="opened-files", daemon=True)
+        self._libc = ctypes.CDLL(None)
 
-    def __enter__(self) -> _Folders:
-        libc = ctypes.CDLL(None)
-        handle = libc.inotify_init1(os.O_NONBLOCK | os.O_CLOEXEC) if hasattr(libc, "inotify_init1") else -1
-        if handle >= 0:
-            mask = _READ | _CREATE | _MOVED_TO | _WRITTEN
-            folders = list(_folders(self._project))
-            watched = {libc.inotify_add_watch(handle, os.fsencode(each), mask): Path(each) for each in folders}
-            self._thread = threading.Thread(target=self._look, args=(handle, watched), name="opened-files", daemon=True)
+    def _begin(self) -> None:
+        if self._handle >= 0 or not hasattr(self._libc, "inotify_init1"):
+            return
+        self._handle = self._libc.inotify_init1(os.O_NONBLOCK | os.O_CLOEXEC)
+        if self._handle >= 0:
+            self._watch(self._project)
             self._thread.start()
-        return self
 
-    def __exit__(self, *_: object) -> None:
+    def _watch(self, folder: Path) -> None:
+        mask = _READ | _CREATE | _MOVED_TO | _WRITTEN
+        for each in _folders(folder, _MOST_FOLDERS - len(self._watched)):
+            self._watched[self._libc.inotify_add_watch(self._handle, os.fsencode(each), mask)] = Path(each)
+
+    def end(self) -> None:
         self._over.set()
-        if self._thread:
+        if self._handle >= 0:
             self._thread.join()
+            os.close(self._handle)
+
+    def open(self) -> _Seen:
+        self._begin()
+        self._drain()  # what was before is none of its
+        seen = _Seen(time.time())
+        with self._lock:
+            self._open.append(seen)
+        return seen
+
+    def close(self, seen: _Seen) -> _Seen:
+        """It, complete until now."""
+        self._drain()
+        with self._lock:
+            self._open = [each for each in self._open if each is not seen]
         # A handle that could have written, and did not: who opens a database opens it so, and reads it.
-        unchanged = {path for path in self.written if not is_changed(path, self._began_at)}
-        self.written -= unchanged
-        self.opened |= unchanged
+        unchanged = {path for path in seen.written if not is_changed(path, seen.began_at)}
+        seen.written -= unchanged
+        seen.opened |= unchanged
+        return seen
 
-    def _look(self, handle: int, watched: Mapping[int, Path]) -> None:
-        with open(handle, "rb", buffering=0) as events:
-            is_last = False
-            while not is_last:
-                is_last = self._over.is_set()  # once more after the end: what came until then counts
-                if select.select([handle], [], [], 0 if is_last else _LOOK_S)[0]:
-                    self._take(events.read(65536) or b"", watched)
+    def _look(self) -> None:
+        while not self._over.is_set():
+            if select.select([self._handle], [], [], _LOOK_S)[0]:
+                self._drain()
 
-    def _take(self, content: bytes, watched: Mapping[int, Path]) -> None:
+    def _drain(self) -> None:
+        with self._lock, contextlib.suppress(BlockingIOError):
+            while self._handle >= 0:
+                self._take(os.read(self._handle, 65536))
+
+    def _take(self, content: bytes) -> None:
         place = 0
         while place < len(content):
             number, mask, _, length = _EVENT.unpack_from(content, place)
             place += _EVENT.size + length
             name = content[place - length : place].rstrip(b"\0")
-            if number not in watched or mask & _IS_FOLDER or not name or name.startswith(b"."):
+            if number not in self._watched or not name or name.startswith(b"."):
                 continue
-            path = watched[number] / os.fsdecode(name)
-            if mask & (_CREATE | _MOVED_TO | _WRITTEN):
-                self.written.add(path)
-            elif path not in self.written:
-                self.opened.add(path)
+            path = self._watched[number] / os.fsdecode(name)
+            if mask & _IS_FOLDER:
+                if mask & (_CREATE | _MOVED_TO) and _may_be_watched(path):
+                    self._watch(path)
+                continue
+            for seen in self._open:
+                if mask & (_CREATE | _MOVED_TO | _WRITTEN):
+                    seen.written.add(path)
+                elif path not in seen.written:
+                    seen.opened.add(path)
 
 
-def _folders(project: Path) -> Iterator[str]:
-    """The project's folders, those near its root first, without hidden ones and what is installed in it.
+def _folders(root: Path, most: int) -> Iterator[str]:
+    """A folder and those below it, those near it first, without hidden ones and what is installed in it.
 
-    At most 2,000, and no more once 200,000 names were looked at: a folder may hold millions of files.
+    At most so many, and no more once 200,000 names were looked at: a folder may hold millions of files.
     """
-    left, looked = collections.deque([os.path.realpath(project)]), 0
-    for _ in range(_MOST_FOLDERS):
+    left, looked = collections.deque([os.path.realpath(root)]), 0
+    for _ in range(most):
         if not left or looked > _MOST_NAMES:
             return
         yield (folder := left.popleft())
         with contextlib.suppress(OSError), os.scandir(folder) as entries:
             for entry in itertools.islice(entries, _MOST_NAMES):
                 looked += 1
-                if entry.is_dir(follow_symlinks=False) and _is_watched(entry):
+                if entry.is_dir(follow_symlinks=False) and _may_be_watched(Path(entry.path)):
                     left.append(entry.path)
 
 
-def _is_watched(folder: os.DirEntry[str]) -> bool:
+def _may_be_watched(folder: Path) -> bool:
     is_passed_over = folder.name.startswith(".") or folder.name in (*PASSED_OVER, "__pycache__")
-    return not is_passed_over and not Path(folder.path, "pyvenv.cfg").exists()
+    return not is_passed_over and not (folder / "pyvenv.cfg").exists()

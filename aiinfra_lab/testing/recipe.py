@@ -12,7 +12,7 @@ import nbformat
 from nbformat.v4 import new_code_cell, new_notebook
 
 from ..errors import LabError
-from ..recipe.base import FAILURES, Executor, Outcome, Value
+from ..recipe.base import FAILURES, Executor, NotebookTask, Outcome, TaskHandle, Value
 
 __all__ = ["ExecutorContract"]
 
@@ -29,27 +29,36 @@ def write_notebook(path: Path, *cells: str, parameters: str = "", kernel: Mappin
     return path
 
 
-def never() -> bool:
+def never(_handle: TaskHandle) -> None:
     """Nobody asks for the end."""
-    return False
 
 
-def after(seconds: float) -> Callable[[], bool]:
-    """Somebody asks for the end so long after now."""
+def after(seconds: float, *, again_s: float | None = None) -> Callable[[TaskHandle], None]:
+    """Somebody asks for the end so long after now, and so long after that once more, for it at once."""
     at = time.monotonic() + seconds
-    return lambda: time.monotonic() >= at
+
+    def ask(handle: TaskHandle) -> None:
+        late_s = time.monotonic() - at
+        if late_s >= 0:
+            handle.cancel(at_once=again_s is not None and late_s >= again_s)
+
+    return ask
 
 
 def run(
     executor: Executor,
     notebook: Path,
     archive: Path,
-    stop: Callable[[], bool] = never,
+    ask: Callable[[TaskHandle], None] = never,
     parameters: Mapping[str, Value] | None = None,
     env: Mapping[str, str] | None = None,
 ) -> Outcome:
-    """Run it with nothing special unless given."""
-    return executor.run(notebook, parameters or {}, archive, env or {}, stop)
+    """Execute it with nothing special unless given. ask: called again and again while it goes on."""
+    handle = executor.submit(NotebookTask(notebook, archive, parameters or {}, env or {}))
+    while not handle.poll():
+        ask(handle)
+        time.sleep(0.02)
+    return handle.collect()
 
 
 def code_cells(archive: Path) -> list[Any]:
@@ -136,6 +145,35 @@ class ExecutorContract:
         assert run(executor, notebook, tmp_path / "out.ipynb", after(0.0)).state == "stopped"
         assert printed(tmp_path / "out.ipynb") == ""
 
+    def test_what_does_not_heed_is_killed_at_once(self, executor: Executor, tmp_path: Path) -> None:
+        deaf = "import signal; signal.signal(signal.SIGINT, signal.SIG_IGN)"
+        notebook = write_notebook(tmp_path / "a.ipynb", deaf, SLOW, "print('never')")
+        began = time.monotonic()
+        outcome = run(executor, notebook, tmp_path / "out.ipynb", after(3.0, again_s=0.5))
+        assert outcome.state == "stopped"
+        assert time.monotonic() - began < 60, "the cell takes two minutes"
+        assert not has_run(code_cells(tmp_path / "out.ipynb")[-1])
+
+    def test_several_go_on_at_once_and_each_has_its_own_archive(self, executor: Executor, tmp_path: Path) -> None:
+        notebook = write_notebook(tmp_path / "a.ipynb", "print(x)", parameters="x = 0")
+        tasks = [NotebookTask(notebook, tmp_path / f"{x}.ipynb", {"x": x}) for x in range(3)]
+        begun: list[TaskHandle] = []
+        for task in tasks:
+            while not executor.has_room(task):
+                time.sleep(0.02)
+            begun.append(executor.submit(task))
+        assert [handle.collect() for handle in begun] == [Outcome("done")] * 3
+        assert [printed(task.archive) for task in tasks] == ["0\n", "1\n", "2\n"]
+
+    def test_what_has_ended_makes_room(self, executor: Executor, tmp_path: Path) -> None:
+        task = NotebookTask(write_notebook(tmp_path / "a.ipynb", "print(1)"), tmp_path / "out.ipynb")
+        begun: list[TaskHandle] = []
+        while executor.has_room(task) and len(begun) < 4:
+            begun.append(executor.submit(NotebookTask(task.notebook, tmp_path / f"{len(begun)}.ipynb")))
+        assert begun, "there is room while nothing goes on"
+        assert {handle.collect().state for handle in begun} == {"done"}
+        assert executor.has_room(task)
+
     def test_it_may_run_again_with_another_archive(self, executor: Executor, tmp_path: Path) -> None:
         notebook = write_notebook(tmp_path / "a.ipynb", "print(x)", parameters="x = 1")
         run(executor, notebook, tmp_path / "one.ipynb")
@@ -147,6 +185,6 @@ class ExecutorContract:
         notebook = write_notebook(tmp_path / "a.ipynb", "print('never')", kernel=kernel)
         try:
             outcome = run(executor, notebook, tmp_path / "out.ipynb")
-        except LabError as problem:
+        except LabError as problem:  # of submit or of collect
             outcome = Outcome("failed", problem.fix)
         assert (outcome.state, bool(outcome.error)) == ("failed", True)

@@ -1,10 +1,12 @@
 """A recipe run by an executor that does nothing, so that only planner and records are left; and many runs of one."""
 
+from __future__ import annotations
+
 import os
 from pathlib import Path
 
 from aiinfra_lab.recipe import declaration
-from aiinfra_lab.recipe.base import Outcome
+from aiinfra_lab.recipe.base import NotebookTask, Outcome
 from aiinfra_lab.recipe.record import RunRecord
 from aiinfra_lab.recipe.runner import RecipeRunner
 from aiinfra_lab.store import Record, open_store
@@ -13,9 +15,21 @@ _AT_ONCE = 100
 
 
 class Nothing:
-    """An executor whose notebooks are done at once."""
+    """An executor whose notebooks are done at once; it is the handle of each of them too."""
 
-    def run(self, *_: object) -> Outcome:
+    def has_room(self, _task: NotebookTask) -> bool:
+        return True
+
+    def submit(self, _task: NotebookTask) -> Nothing:
+        return self
+
+    def poll(self) -> bool:
+        return True
+
+    def cancel(self, *, at_once: bool = False) -> None:
+        pass
+
+    def collect(self) -> Outcome:
         return Outcome("done")
 
 

@@ -185,6 +185,33 @@ def large(full: bool) -> Iterator[Figure]:
     yield Figure("beside papermill", ours, "s", ratio_at_most(1.0), theirs, "papermill", took["heavy", "nbclient"].note)
 
 
+@row(
+    "recipe.12",
+    "8 steps that need not each other, on 2 cores",
+    ">= 1.8x of one after the other; >= 1.0x of papermills at once",
+)
+def independent(full: bool) -> Iterator[Figure]:
+    """Each computes for a second or two. The peer is as many papermills at once as there are steps."""
+    work = "total = 0\nfor number in range(12_000_000):\n    total += number * x"
+    with project() as (folder, env):
+        text = ""
+        for at in range(8):
+            write(folder, f"work{at}", work)
+            text += f'[steps.s{at}]\nnotebook = "work{at}.ipynb"\n'
+        (folder / "recipes").mkdir()
+        (folder / "recipes" / "eight.toml").write_text(text)
+        one, two = ({**env, "AIINFRA_RECIPE_AT_ONCE": count} for count in ("1", "2"))
+        serial = command(lab("run", "eight", "--force"), cwd=folder, env=one, runs=2)
+        ours = command(lab("run", "eight", "--force"), cwd=folder, env=two, runs=2)
+        pill = f"{sys.executable} -m papermill --no-progress-bar notebooks/work$N.ipynb out$N.ipynb"
+        each = f"for N in 0 1 2 3 4 5 6 7; do {pill} & done; wait"
+        theirs = command(["sh", "-c", each], cwd=folder, env=env, runs=2)
+    yield Figure(
+        "one after the other", ours.wall_s, "s", ratio_at_most(1 / 1.8), serial.wall_s, "at_once = 1", ours.note
+    )
+    yield Figure("papermills at once", ours.wall_s, "s", ratio_at_most(1.0), theirs.wall_s, "papermill", theirs.note)
+
+
 @row("recipe.11", "the plan of 50 steps; the lint of 100 cells", "<= 150 ms each")
 def plan(full: bool) -> Iterator[Figure]:
     """`recipe run --dry` in a process that has loaded the verb, nothing having run before."""

@@ -1,13 +1,14 @@
 """A step within its time, and again after a failure."""
 
+import time
 from pathlib import Path
 
 import pytest
 
 from aiinfra_lab.errors import LabError, Unavailable, UsageProblem
 from aiinfra_lab.recipe import attempts, declaration
-from aiinfra_lab.recipe.attempts import attempt
-from aiinfra_lab.recipe.base import FAILURES, Outcome, RecipeStep
+from aiinfra_lab.recipe.attempts import StepExecution
+from aiinfra_lab.recipe.base import FAILURES, NotebookTask, Outcome, RecipeStep
 from tests.fakes.in_process import InProcess
 
 
@@ -15,12 +16,14 @@ from tests.fakes.in_process import InProcess
 def quick(monkeypatch: pytest.MonkeyPatch) -> None:
     """Pauses are short here."""
     monkeypatch.setattr(attempts, "_FIRST_PAUSE_S", 0.01)
-    monkeypatch.setattr(attempts, "_LOOK_S", 0.01)
 
 
 def go(act, tmp_path: Path, stop=lambda: 0, **declared) -> attempts.Attempts:
     step = RecipeStep("a", tmp_path / "a.ipynb", **declared)
-    return attempt(InProcess(act), step, {}, tmp_path / "out.ipynb", {}, stop)
+    going = StepExecution(InProcess(act), step, NotebookTask(step.notebook, tmp_path / "out.ipynb"))
+    while (done := going.turn(stop())) is None:
+        time.sleep(0.001)
+    return done
 
 
 def ends(*outcomes: Outcome):

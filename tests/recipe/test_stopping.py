@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -18,6 +19,7 @@ from jupyter_client.manager import KernelManager, start_new_kernel
 
 from aiinfra_lab import jobs, recipe
 from aiinfra_lab.config import settings
+from aiinfra_lab.recipe.base import NotebookTask
 from aiinfra_lab.recipe.engine import client as engine_client
 from aiinfra_lab.recipe.local import LocalExecutor
 from aiinfra_lab.recipe.stopping import stop_requests
@@ -32,6 +34,7 @@ notebook = "slow.ipynb"
 after = ["quick"]
 [steps.other]
 notebook = "quick.ipynb"
+after = ["slow"]
 parameters = { x = 2 }
 """
 
@@ -153,11 +156,12 @@ def test_asked_for_twice_the_end_comes_at_once_and_takes_all_that_was_started(no
     deaf = f"import signal; signal.signal(signal.SIGINT, signal.SIG_IGN)\n{started}\n{slow}"
     path = notebook("deaf", "x: int = 1", deaf, "print('never')")
     begun = path.parent / "begun"
-    asked = iter([0, 0, 1])
-    outcome = LocalExecutor(settings()).run(
-        path, {}, workspace / "out.ipynb", {}, lambda: 0 if not begun.exists() else next(asked, 2)
-    )
-    assert outcome.state == "stopped"
+    handle = LocalExecutor(settings()).submit(NotebookTask(path, workspace / "out.ipynb"))
+    until(begun.exists)
+    handle.cancel()
+    time.sleep(1.0)  # the interrupt comes to nothing
+    handle.cancel(at_once=True)
+    assert handle.collect().state == "stopped"
     assert not any(psutil.pid_exists(int(pid)) for pid in begun.read_text().split())
 
 

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import signal
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -69,34 +71,57 @@ class ArchiveClient(NotebookClient):
         or does not start.
         """
         self.reset_execution_trackers()
-        with self.setup_kernel(**kernel):
+        work = self._run(stop_requested, kernel)
+        # In a loop of its own: nbclient's synchronous calls would share that of the context, which several threads
+        # may have in common.
+        try:
+            asyncio.get_running_loop()
+        except RuntimeError:
+            with asyncio.Runner() as runner:
+                runner.run(work)
+        else:  # papermill in a notebook
+            with ThreadPoolExecutor(1) as pool:
+                pool.submit(asyncio.run, work).result()
+
+    async def _run(self, stop_requested: Callable[[], int], kernel: Mapping[str, Any]) -> None:
+        # Not `async_setup_kernel`, which takes the signals of this process for itself.
+        self.km = self.create_kernel_manager()
+        # Both clean up after themselves where they fail.
+        await self.async_start_new_kernel(**kernel)
+        await self.async_start_new_kernel_client()
+        try:
             assert self.kc is not None
-            info = self.wait_for_reply(self.kc.kernel_info())
+            info = await self.async_wait_for_reply(self.kc.kernel_info())
             self.nb.metadata["language_info"] = info["content"]["language_info"] if info else {}
-            self._watch_files()
+            await self._watch_files()
             try:
                 for at, cell in enumerate(self.nb.cells):
                     self.at = at
                     if stop_requested():
                         raise StopRequested
-                    self._run_cell(cell)
+                    await self._run_cell(cell)
                     if self._is_over:
                         break
             finally:
                 self.set_widgets_metadata()
+        finally:
+            await self._async_cleanup_kernel()
 
-    def _run_cell(self, cell: Any) -> None:
+    async def _run_cell(self, cell: Any) -> None:
         self.archive.begin_cell(cell)
         self._cell = cell
         self.in_a_cell = cell.cell_type == "code"
         problem: BaseException | None = None
         try:
-            self.execute_cell(cell, self.at)
+            await self.async_execute_cell(cell, self.at)
         except CellExecutionError as caught:
             problem = caught
             if not is_exit(caught):
                 raise CellRaised(self.at, caught) from None
             self._is_over = True
+        except asyncio.CancelledError:
+            problem = KeyboardInterrupt()  # which the loop raises at its end
+            raise
         except BaseException as caught:
             problem = caught
             raise
@@ -116,14 +141,14 @@ class ArchiveClient(NotebookClient):
             self._on_output(output)
         return output
 
-    def _watch_files(self) -> None:
+    async def _watch_files(self) -> None:
         assert self.kc is not None
         if self._report and self.nb.metadata["language_info"].get("name") == "python":
             # As text, since the kernel may be of an environment without us; and nothing of it is left in the notebook.
             text = Path(opened.__file__).read_text("utf-8")
             call = f"watch({self._report!r}, {self._project!r})"
             code = f"exec({text + call!r}, {{'__name__': {opened.__name__!r}}})"
-            self.wait_for_reply(self.kc.execute(code, silent=True, store_history=False))
+            await self.async_wait_for_reply(self.kc.execute(code, silent=True, store_history=False))
 
 
 class CellRaised(Exception):

@@ -1,7 +1,7 @@
 """An executor from a package of its own: no kernel, no papermill, no file that both sides see.
 
-The notebook goes through a pipe to an interpreter in a folder of its own, and what its cells print comes back line by
-line; the archive is made of that here.
+The notebook goes through a pipe to an interpreter in a folder of its own, and what its cells print is read when that
+has ended; the archive is made of that here.
 """
 
 from __future__ import annotations
@@ -11,8 +11,6 @@ import os
 import subprocess
 import sys
 import tempfile
-import threading
-from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +18,7 @@ import nbformat
 
 from aiinfra_lab.config import Settings
 from aiinfra_lab.errors import Unavailable
-from aiinfra_lab.recipe.base import Outcome, Value
+from aiinfra_lab.recipe.base import NotebookTask, Outcome
 
 FAR_SIDE = """
 import contextlib, io, json, sys
@@ -41,80 +39,69 @@ for number, source in enumerate(json.loads(sys.stdin.readline()), 1):
 
 
 class PipeExecutor:
-    """See `Executor` for the contract."""
+    """See `Executor` for the contract. It has no thread, and room for two."""
 
     def __init__(self, where: Settings) -> None:
-        self._workspace = where.workspace
+        self._going: list[Far] = []
 
-    def run(
-        self,
-        notebook: Path,
-        parameters: Mapping[str, Value],
-        archive: Path,
-        env: Mapping[str, str],
-        stop_requested: Callable[[], bool],
-    ) -> Outcome:
-        made = nbformat.read(notebook, as_version=4)
-        cells = [cell for cell in made.cells if cell.cell_type == "code"]
+    def has_room(self, task: NotebookTask) -> bool:
+        self._going = [each for each in self._going if not each.poll()]
+        return len(self._going) < 2
+
+    def submit(self, task: NotebookTask) -> Far:
+        made = nbformat.read(task.notebook, as_version=4)
         if made.metadata.kernelspec.language != "python":
             raise Unavailable("this executor runs Python only", "choose a Python kernel for the notebook")
-        cells[0].source += "".join(f"\n{name} = {value!r}" for name, value in parameters.items())
-        outcome = Outcome("stopped") if stop_requested() else _run(cells, env, stop_requested)
-        archive.parent.mkdir(parents=True, exist_ok=True)
-        archive.write_text(nbformat.writes(made), "utf-8")
-        return outcome
+        self._going.append(Far(task, made))
+        return self._going[-1]
 
 
-def _run(cells: list[Any], env: Mapping[str, str], stop_requested: Callable[[], bool]) -> Outcome:
-    with tempfile.TemporaryDirectory() as folder:
-        far = subprocess.Popen(
-            [sys.executable, "-c", FAR_SIDE],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            env={**os.environ, **env},
-            cwd=folder,
-            text=True,
-        )
-        with far, _Killing(far, stop_requested):
-            assert far.stdin is not None
-            far.stdin.write(json.dumps([cell.source for cell in cells]) + "\n")
-            far.stdin.flush()
-            return _listen(far, cells, stop_requested)
+class Far:
+    """See `TaskHandle`: an interpreter that answers into a file."""
 
+    def __init__(self, task: NotebookTask, made: Any) -> None:
+        self._archive, self._made, self._is_cancelled = task.archive, made, False
+        self._cells = [cell for cell in made.cells if cell.cell_type == "code"]
+        self._cells[0].source += "".join(f"\n{name} = {value!r}" for name, value in task.parameters.items())
+        self._folder = tempfile.TemporaryDirectory()
+        self._answers = Path(self._folder.name, "answers")
+        with self._answers.open("wb") as answers:
+            self._process = subprocess.Popen(
+                [sys.executable, "-c", FAR_SIDE],
+                stdin=subprocess.PIPE,
+                stdout=answers,
+                env={**os.environ, **task.env},
+                cwd=self._folder.name,
+            )
+        assert self._process.stdin is not None
+        with self._process.stdin as far:
+            far.write(json.dumps([cell.source for cell in self._cells]).encode() + b"\n")
 
-def _listen(far: Any, cells: list[Any], stop_requested: Callable[[], bool]) -> Outcome:
-    for line in far.stdout:
-        answer = json.loads(line)
-        cell = cells[answer.get("begun", answer.get("number")) - 1]
-        cell.execution_count = answer.get("begun", cell.execution_count)
-        if answer.get("text"):
-            cell.outputs.append(nbformat.v4.new_output("stream", text=answer["text"]))
-        if error := answer.get("error"):
-            cell.outputs.append(nbformat.v4.new_output("error", **error))
-            return Outcome("failed", f"{error['ename']}: {error['evalue']}", answer["number"])
-    if stop_requested():
-        return Outcome("stopped")
-    ended = far.wait()
-    return Outcome("failed", f"the interpreter ended with {ended}") if ended else Outcome("done")
+    def poll(self) -> bool:
+        return self._process.poll() is not None
 
+    def cancel(self, *, at_once: bool = False) -> None:
+        # It knows no interrupt: what is cancelled ends, however urgently.
+        self._is_cancelled = self._is_cancelled or not self.poll()
+        self._process.kill()
 
-class _Killing:
-    """While it lasts, a stop request ends the far side."""
+    def collect(self) -> Outcome:
+        ended = self._process.wait()
+        outcome = self._take() or (Outcome("failed", f"the interpreter ended with {ended}") if ended else None)
+        self._archive.parent.mkdir(parents=True, exist_ok=True)
+        self._archive.write_text(nbformat.writes(self._made), "utf-8")
+        self._folder.cleanup()
+        return Outcome("stopped") if self._is_cancelled else outcome or Outcome("done")
 
-    def __init__(self, far: Any, stop_requested: Callable[[], bool]) -> None:
-        self._far, self._stop_requested, self._over = far, stop_requested, threading.Event()
-        self._thread = threading.Thread(target=self._watch, daemon=True)
-
-    def __enter__(self) -> None:
-        self._thread.start()
-
-    def __exit__(self, *_: object) -> None:
-        self._over.set()
-        self._thread.join()
-        self._far.kill()
-
-    def _watch(self) -> None:
-        while not self._over.wait(0.1):
-            if self._stop_requested():
-                self._far.kill()
-                return
+    def _take(self) -> Outcome | None:
+        """Put what came back into the notebook; how it failed, if it did."""
+        for line in self._answers.read_text("utf-8").splitlines():
+            answer = json.loads(line)
+            cell = self._cells[answer.get("begun", answer.get("number")) - 1]
+            cell.execution_count = answer.get("begun", cell.execution_count)
+            if answer.get("text"):
+                cell.outputs.append(nbformat.v4.new_output("stream", text=answer["text"]))
+            if error := answer.get("error"):
+                cell.outputs.append(nbformat.v4.new_output("error", **error))
+                return Outcome("failed", f"{error['ename']}: {error['evalue']}", answer["number"])
+        return None

@@ -1,0 +1,232 @@
+"""The steps of a run: each begins when those before it have ended and there is room for it, so that several go on."""
+
+from __future__ import annotations
+
+import dataclasses
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from msgspec.structs import replace
+
+from ..config import settings
+from ..errors import LabError
+from ..store import Event
+from . import started
+from .attempts import Attempts, StepExecution
+from .base import Executor, NotebookTask, Outcome, Recipe, RecipeStep
+from .inputs import file_digest
+from .plan import PlannedStep, Planner, made, needs_revival
+from .prepared import Prepared
+from .record import Output, StepRecord
+from .run_writer import RunWriter
+from .watching import ProjectWatch, StepWindow
+
+Stop = Callable[[], int]
+
+# Between two looks at what goes on: a step that takes a moment is taken at once, and a long one costs no time.
+_SHORTEST_S, _LONGEST_S = 0.001, 0.1
+
+
+@dataclass(frozen=True)
+class _Going:
+    """A step that is being executed. digest: of the notebook that runs: somebody may edit the file meanwhile."""
+
+    step: RecipeStep
+    prepared: Prepared
+    record: StepRecord
+    execution: StepExecution
+    window: StepWindow
+    digest: str
+
+
+class RunSteps:
+    """Executes the steps of one run. folder: for their executed notebooks."""
+
+    def __init__(self, recipe: Recipe, planner: Planner, executor: Executor, writer: RunWriter, folder: Path) -> None:
+        self._recipe, self._planner, self._executor = recipe, planner, executor
+        self._steps = {step.name: step for step in recipe.steps}
+        self._writer, self._folder = writer, folder
+        self._planned: dict[str, PlannedStep] = {}
+        # Those that were skipped and must run after all, since a step that runs needs what they start.
+        self._revived: set[str] = set()
+        self._starting: PlannedStep | None = None
+        self._going: dict[str, _Going] = {}
+
+    def go(self, stop: Stop) -> None:
+        """Begin what may begin and take what has ended, until nothing is left; the writer has all of it."""
+        pause_s = _SHORTEST_S
+        with ProjectWatch() as watch:
+            while not self._is_over():
+                if self._turn(stop(), watch):
+                    pause_s = _SHORTEST_S
+                else:
+                    time.sleep(pause_s)
+                    pause_s = min(2 * pause_s, _LONGEST_S)
+
+    def abandon(self) -> None:
+        """Kill what goes on, of a run that ends before its time; returns when it has ended."""
+        for going in self._going.values():
+            going.execution.abandon()
+        self._going.clear()
+
+    def _is_over(self) -> bool:
+        open_ = any(step.state in ("waiting", "running") for step in self._writer.body.steps)
+        return not (open_ or self._revived or self._going)
+
+    def _turn(self, urgency: int, watch: ProjectWatch) -> bool:
+        """One look at every step; whether something has become of any."""
+        done = [(going, end) for going in self._going.values() if (end := going.execution.turn(urgency)) is not None]
+        for going, end in done:
+            self._finish(going, end, watch)
+        # In the order of the recipe: what is skipped lets those behind it be looked at right now.
+        decided = [step.name for step in self._recipe.steps if self._is_due(step) and self._decide(step, urgency)]
+        # Before the process of a step begins: a run that is killed must have said that it may have begun.
+        self._writer.write()
+        if self._starting is not None:
+            self._start(self._starting, watch)
+            self._starting = None
+        return bool(done or decided)
+
+    def _is_due(self, step: RecipeStep) -> bool:
+        is_open = step.name in self._revived or self._writer.step(step.name).state == "waiting"
+        return is_open and step.name not in self._going and all(map(self._has_ended, step.depends_on))
+
+    def _has_ended(self, name: str) -> bool:
+        return name not in self._revived and self._writer.step(name).state not in ("waiting", "running")
+
+    def _decide(self, step: RecipeStep, urgency: int) -> bool:
+        """What becomes of a step whose turn it is; False when nothing does yet, for there is no room."""
+        record = self._writer.step(step.name)
+        if urgency:
+            self._revived.discard(step.name)
+            if record.state == "waiting":
+                self._writer.set(replace(record, state="not run"))
+            return True
+        if failed := [name for name in step.depends_on if not self._writer.step(name).succeeded]:
+            self._revived.discard(step.name)
+            self._writer.set(replace(record, state="blocked", error=f"{', '.join(failed)} did not succeed"))
+            return True
+        try:
+            planned = self._planned.get(step.name) or self._planner.plan(step)
+        except LabError as problem:  # it was there when the run began
+            self._writer.set(replace(record, state="failed", error=str(problem)))
+            return True
+        if planned.found is not None:
+            self._planned[step.name] = planned
+            self._skip(planned, planned.found)
+            return True
+        if step.name not in self._planned and self._revive_before(step):
+            return True  # it is planned again when they have ended
+        self._planned[step.name] = planned
+        if self._starting is not None or not self._executor.has_room(self._task(step)):
+            return False
+        self._revived.discard(step.name)
+        self._starting = planned
+        planned.prepared.environment.keep()
+        running = StepRecord(
+            name=step.name,
+            state="running",
+            key=planned.prepared.key,
+            values=dict(planned.prepared.values),
+            archive=str(self._task(step).archive),
+            began_at=time.time(),
+            parts=dict(planned.prepared.parts),
+            because=planned.because,
+        )
+        self._writer.set(running)
+        return True
+
+    def _skip(self, planned: PlannedStep, found: StepRecord) -> None:
+        now = planned.prepared
+        self._planner.take(planned.name, now.key, found)
+        skipped = StepRecord(
+            name=planned.name,
+            state="skipped",
+            key=now.key,
+            parts=dict(now.parts),
+            values=dict(now.values),
+            outputs=found.outputs,
+            archive=found.archive,
+            seconds=0.0,
+            opened=found.opened,
+            opened_more=found.opened_more,
+        )
+        self._writer.set(skipped)
+
+    def _revive_before(self, step: RecipeStep) -> bool:
+        """Have those run after all that this step needs, that were skipped, and whose things live no more."""
+        needed = [name for name in step.depends_on if _needs_revival(self._writer.step(name))]
+        for name in needed:
+            because = (f"{step.name} needs what it starts",)
+            self._planned[name] = dataclasses.replace(self._planned[name], action="run", because=because, found=None)
+            self._revived.add(name)
+            self._revive_before(self._steps[name])
+        return bool(needed)
+
+    def _task(self, step: RecipeStep, more: Mapping[str, str] | None = None) -> NotebookTask:
+        where = settings()
+        env = {
+            "AIINFRA_CONTEXT": f"{started.context_of(self._writer.run.uri)}{step.name}",
+            "AIINFRA_WORKSPACE": str(where.workspace),
+            "AIINFRA_PROJECT": str(where.project),
+            **(more or {}),
+        }
+        planned = self._planned[step.name]
+        return NotebookTask(step.notebook, self._folder / f"{step.name}.ipynb", planned.prepared.values, env)
+
+    def _start(self, planned: PlannedStep, watch: ProjectWatch) -> None:
+        step, digest = self._steps[planned.name], file_digest(self._steps[planned.name].notebook)
+        # Beside the archive, whose folder the executor makes.
+        window = watch.open(self._folder / f"{step.name}.opened")
+        execution = StepExecution(self._executor, step, self._task(step, window.variables))
+        record = self._writer.step(step.name)
+        self._going[step.name] = _Going(step, planned.prepared, record, execution, window, digest)
+
+    def _finish(self, going: _Going, done: Attempts, watch: ProjectWatch) -> None:
+        del self._going[going.step.name]
+        outcome, made_now = _made(going.step, done.outcome)
+        found = watch.close(going.window)
+        began_at = going.record.began_at or 0.0
+        opened, more = going.prepared.opened(found, began_at)
+        ended = replace(
+            going.record,
+            state=outcome.state,
+            error=outcome.error,
+            cell=outcome.cell,
+            attempts=done.number,
+            outputs=made_now,
+            seconds=time.time() - began_at,
+            changed=going.prepared.changed(found),
+            opened=opened,
+            opened_more=more,
+        )
+        self._planner.take(going.step.name, going.prepared.key, ended)
+        self._writer.set(ended, self._event(going, ended))
+
+    def _event(self, going: _Going, ended: StepRecord) -> Event:
+        step, run = going.step, self._writer.run.uri
+        used = tuple(self._planner.uris[source] for source in (*step.inputs.values(), *step.data.values()))
+        detail = {
+            "step": step.name,
+            "state": ended.state,
+            "values": ended.values,
+            "notebook": step.notebook.name,
+            "notebook_sha256": going.digest,
+        }
+        return Event("recipe run", run, used, (run, *ended.made.values()), detail)
+
+
+def _needs_revival(found: StepRecord) -> bool:
+    return found.state == "skipped" and needs_revival(found)
+
+
+def _made(step: RecipeStep, outcome: Outcome) -> tuple[Outcome, tuple[Output, ...]]:
+    """What a step made, and its outcome: it may have ended well and yet have made nothing."""
+    if outcome.state != "done":
+        return outcome, ()
+    try:
+        return outcome, made(step)
+    except LabError as problem:
+        return Outcome("failed", str(problem)), ()

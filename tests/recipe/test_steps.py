@@ -1,0 +1,190 @@
+"""Which steps go on at once, in which order, and what becomes of the others."""
+
+import threading
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from aiinfra_lab.recipe import declaration
+from aiinfra_lab.recipe.base import NotebookTask, Outcome
+from aiinfra_lab.recipe.record import RunRecord
+from aiinfra_lab.recipe.room import Room
+from aiinfra_lab.recipe.runner import RecipeRunner
+from aiinfra_lab.recipe.threads import ThreadExecutor
+from aiinfra_lab.store import Record
+from tests.conftest import PATIENCE_S
+
+DIAMOND = """
+[steps.first]
+notebook = "a.ipynb"
+[steps.left]
+notebook = "a.ipynb"
+parameters = { x = 2 }
+after = ["first"]
+[steps.right]
+notebook = "a.ipynb"
+parameters = { x = 3 }
+after = ["first"]
+[steps.last]
+notebook = "a.ipynb"
+parameters = { x = 4 }
+after = ["left", "right"]
+"""
+
+Act = Callable[[str, Callable[[], int]], Outcome]
+
+
+class Several(ThreadExecutor):
+    """Notebooks are a function of the test, given the step's name. At most so many at once."""
+
+    def __init__(self, act: Act, at_once: int) -> None:
+        super().__init__(self._call, Room(at_once))
+        self._act, self._lock = act, threading.Lock()
+        self.going: set[str] = set()
+        self.together: list[set[str]] = []
+
+    def _call(self, task: NotebookTask, stop_requested: Callable[[], int]) -> Outcome:
+        name = task.archive.stem
+        with self._lock:
+            self.going.add(name)
+            self.together.append({*self.going})
+        try:
+            return self._act(name, stop_requested)
+        finally:
+            with self._lock:
+                self.going.discard(name)
+
+
+@pytest.fixture
+def go(notebook, recipe) -> Callable[..., tuple[Record[RunRecord], Several]]:
+    notebook("a", "x: int = 1")
+    recipe("diamond", DIAMOND)
+
+    def run(act: Act, at_once: int = 2, **options) -> tuple[Record[RunRecord], Several]:
+        executor = Several(act, at_once)
+        declared = declaration.read("diamond")
+        made = RecipeRunner(declared, {}, executor, keep=True, **{"force": True, **options})
+        return made.go(lambda _run: None), executor
+
+    return run
+
+
+def states(run: Record[RunRecord]) -> list[str]:
+    return [step.state for step in run.body.steps]
+
+
+def test_steps_that_do_not_need_each_other_go_on_at_once(go):
+    both = threading.Barrier(2)
+
+    def act(name: str, _stop) -> Outcome:
+        if name in ("left", "right"):
+            both.wait(PATIENCE_S)
+        return Outcome("done")
+
+    run, executor = go(act)
+    assert states(run) == ["done"] * 4
+    assert executor.together[0] == {"first"}
+    assert executor.together[-1] == {"last"}
+    assert {"left", "right"} in executor.together
+
+
+def test_no_more_go_on_than_there_is_room_for(go):
+    def act(_name: str, _stop) -> Outcome:
+        time.sleep(0.02)
+        return Outcome("done")
+
+    run, executor = go(act, at_once=1)
+    assert (states(run), max(map(len, executor.together))) == (["done"] * 4, 1)
+
+
+def test_what_goes_on_beside_a_step_that_fails_comes_to_its_end(go):
+    failed = threading.Event()
+
+    def act(name: str, _stop) -> Outcome:
+        if name == "left":
+            failed.set()
+            return Outcome("failed", "it broke")
+        if name == "right":
+            failed.wait(PATIENCE_S)
+            time.sleep(0.05)
+        return Outcome("done")
+
+    run, _ = go(act)
+    assert states(run) == ["done", "failed", "done", "blocked"]
+    assert (run.body.state, run.body.steps[-1].error) == ("failed", "left did not succeed")
+
+
+def test_a_stop_reaches_all_that_go_on(go, monkeypatch):
+    from aiinfra_lab import jobs
+
+    asked = threading.Barrier(2)
+
+    def act(name: str, stop) -> Outcome:
+        if name == "first":
+            return Outcome("done")
+        if asked.wait(PATIENCE_S) == 0:
+            jobs.cancel(jobs.ls("recipe:diamond", live=True)[0].id)
+        until = time.monotonic() + PATIENCE_S
+        while not stop() and time.monotonic() < until:
+            time.sleep(0.01)
+        return Outcome("stopped")
+
+    run, _ = go(act)
+    assert (run.body.state, states(run)) == ("stopped", ["done", "stopped", "stopped", "not run"])
+
+
+def test_what_nobody_foresaw_in_one_step_ends_the_others(go):
+    others: list[int] = []
+    both = threading.Barrier(2)
+
+    def act(name: str, stop) -> Outcome:
+        if name != "first":
+            both.wait(PATIENCE_S)
+        if name == "left":
+            raise ZeroDivisionError
+        until = time.monotonic() + PATIENCE_S
+        while name == "right" and not stop() and time.monotonic() < until:
+            time.sleep(0.01)
+        others.append(stop())
+        return Outcome("stopped" if stop() else "done")
+
+    with pytest.raises(ZeroDivisionError):
+        go(act)
+    assert others == [0, 2]
+
+
+def test_a_run_writes_no_more_often_than_something_becomes_of_a_step(go, monkeypatch):
+    from aiinfra_lab.recipe import run_writer
+
+    written: list[list[str]] = []
+    update = run_writer.update
+
+    def counting(store, kind, name, change, event=None):
+        run = update(store, kind, name, change, event)
+        written.append([step.state for step in run.body.steps])
+        return run
+
+    monkeypatch.setattr(run_writer, "update", counting)
+    go(lambda *_: Outcome("done"))
+    assert len(written) <= 2 * 4 + 1
+    written.clear()
+    go(lambda *_: Outcome("done"), force=False)
+    assert written[:-1] == [["skipped"] * 4], "what is skipped is written at once, and then the run's end"
+
+
+def test_a_file_that_another_step_opened_meanwhile_is_that_steps(notebook, recipe, workspace):
+    from aiinfra_lab import recipe as recipes
+
+    (workspace / "raw").mkdir()
+    for name in "ab":
+        Path(workspace, "raw", f"{name}.csv").write_text(f"{name}\n1\n")
+        wait = "\nimport time\nwhile len(list(pathlib.Path('.').glob('is-*'))) < 2: time.sleep(0.02)"
+        code = f"import pathlib\nopen('../raw/' + '{name}' + '.csv').read()\npathlib.Path('is-{name}').touch(){wait}"
+        notebook(name, "", code)
+    recipe("both", '[steps.a]\nnotebook = "a.ipynb"\n[steps.b]\nnotebook = "b.ipynb"\n')
+    (workspace / "aiinfra.toml").write_text("[recipe]\nat_once = 2\n")
+    run = recipes.run("both")
+    opened = {name: [one["name"] for one in step["opened"]] for name, step in run.steps.items()}
+    assert opened == {"a": ["raw/a.csv"], "b": ["raw/b.csv"]}
