@@ -146,6 +146,7 @@ CONTRACTS: dict[str, Contract] = {
         "aiinfra_lab.models.base:Importer", "onnx", raises={"read": _is_of_a_model, "read_with": _is_of_a_model}
     ),
     "models.registry": Contract("aiinfra_lab.models.base:ModelRegistry", "mlflow", "models.provider"),
+    "recipe.controls": Contract("aiinfra_lab.recipe.parameters.controls:ControlMaker", "ipywidgets"),
     "recipe.executor": Contract("aiinfra_lab.recipe.base:Executor", "local", "recipe.provider"),
     "store": Contract(
         "aiinfra_lab.store.base:Store",
@@ -228,6 +229,11 @@ TABLE: dict[str, dict[str, Provider]] = {
     },
     "models.registry": {
         "mlflow": Provider("aiinfra_lab.models.mlflow:Registry", "", "mlflow", "MLflow's registry on SQLite"),
+    },
+    "recipe.controls": {
+        "ipywidgets": Provider(
+            "aiinfra_lab.jupyter.controls:ParameterControls", "", "ipywidgets", "a notebook's parameters as ipywidgets"
+        ),
     },
     "recipe.executor": {
         "local": Provider(

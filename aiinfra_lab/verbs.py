@@ -119,6 +119,9 @@ Code = Annotated[str, _CODE]
 Params = Annotated[Mapping[str, object], _PARAMS]
 """`-p key=value`, any number of times; a verb gets every value as text."""
 
+KEPT = _Kind("kept")
+"""Annotation of Params: in Python a verb gets the objects as they are given, since it knows their types itself."""
+
 Inputs = Annotated[Mapping[str, object], _INPUTS]
 """`-i NAME` in a notebook, any number of times: variables that the verb takes along. It gets their values by name."""
 
@@ -151,6 +154,7 @@ class Parameter:
     known: Callable[[Mapping[str, str]], Iterable[str]] | None = None
     is_open: bool = False
     unit: Unit | None = None
+    is_kept: bool = False
 
     @property
     def flag(self) -> str:
@@ -395,7 +399,7 @@ def help_of(noun: str, name: str | None = None) -> Help:
 
 def _parameter(item: inspect.Parameter, docs: Mapping[str, str]) -> Parameter:
     marks, base = _marks(item.annotation)
-    kinds = [mark.name for mark in marks if isinstance(mark, _Kind)]
+    kinds = [mark.name for mark in marks if isinstance(mark, _Kind) and mark is not KEPT]
     unit = next((mark for mark in marks if isinstance(mark, Unit)), None)
     kind = unit.name if unit else kinds[0] if kinds else _KINDS.get(base, "text")
     choices: tuple[str, ...] = ()
@@ -416,6 +420,7 @@ def _parameter(item: inspect.Parameter, docs: Mapping[str, str]) -> Parameter:
         known=next((mark.find for mark in marks if isinstance(mark, Suggested)), None),
         is_open=any(mark.is_open for mark in marks if isinstance(mark, Choices)),
         unit=unit,
+        is_kept=KEPT in marks,
     )
 
 
@@ -481,9 +486,9 @@ def _list(parameter: Parameter, value: Any) -> tuple[str, ...]:
     raise parameter.problem(value, "a list of names separated by commas")
 
 
-def _params(parameter: Parameter, value: Any) -> dict[str, str]:
+def _params(parameter: Parameter, value: Any) -> dict[str, object]:
     if isinstance(value, Mapping):
-        return {str(key): str(item) for key, item in value.items()}
+        return {str(key): item if parameter.is_kept else str(item) for key, item in value.items()}
     raise parameter.problem(value, "a mapping of names to values")
 
 

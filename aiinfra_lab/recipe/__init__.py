@@ -3,28 +3,28 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Annotated
 
 from .. import jobs
 from ..config import settings
-from ..errors import Failed, NotFound, StoppedEarly, Unavailable, UsageProblem
+from ..errors import Failed, NotFound, StoppedEarly, Unavailable
 from ..providers import make
 from ..resolve import resolve
 from ..secrets import redactor
 from ..show import Listing, in_notebook
 from ..store import open_store
 from ..uris import Uri
-from ..verbs import Choices, Destination, Live, Name, Params, Suggested, verb
+from ..verbs import KEPT, Choices, Destination, Live, Name, Params, Suggested, verb
 from . import declaration, history, inputs, outputs, started
-from .base import ENDED_EARLY, FAILED, Recipe, Value
+from .base import ENDED_EARLY, FAILED, Recipe
 from .exported import ExportedRecipe
 from .findings import failure, finding
 from .history import KIND
-from .notebook import read_notebook
 from .noun import NOUN
+from .parameters import Range, Secret, as_text, controls
 from .parts import only_step
 from .plan import Planner, build_plan
 from .plan_result import RecipePlan, recipe_plan
@@ -36,16 +36,22 @@ from .runner import RecipeRunner
 from .schedule import keeping
 
 __all__ = [
-    "ExportedRecipe", "Made", "RecipeInfo", "RecipePlan", "RecipeRun",
-    "check", "export", "get", "log", "ls", "run", "show", "start", "stop",
+    "ExportedRecipe", "Made", "Range", "RecipeInfo", "RecipePlan", "RecipeRun", "Secret",
+    "check", "controls", "export", "get", "log", "ls", "run", "show", "start", "stop",
 ]  # fmt: skip
 
 RecipeName = Annotated[Name, Choices(declaration.names)]
 RunName = Annotated[Name, Live(KIND)]
 
 
-def _parameters(typed: Mapping[str, str]) -> list[str]:
-    return [f"{name}={value}" for name, value in declaration.parameters(typed.get("name", "")).items()]
+def _parameters(typed: Mapping[str, str]) -> Iterator[str]:
+    """`name=value` of each parameter: its default, and whatever else it may be where that is a list."""
+    name = Uri.parse(typed.get("name", ""), KIND).name
+    declared = declaration.find(name)
+    for key, value in declaration.parameters(name).items():
+        yield f"{key}={as_text(value)}"
+        taker = next(declaration.takers(declared, key), None) if declared else None
+        yield from (f"{key}={each}" for each in (taker[0].choices if taker else ()))
 
 
 def _outputs(typed: Mapping[str, str]) -> list[str]:
@@ -118,7 +124,7 @@ def check(name: RecipeName, *, fix: bool = False, report: bool = False) -> Recip
 def run(
     name: RecipeName,
     *,
-    param: Annotated[Params, Suggested(_parameters)] = {},  # noqa: B006  # never changed
+    param: Annotated[Params, KEPT, Suggested(_parameters)] = {},  # noqa: B006  # never changed
     keep: bool = True,
     force: bool = False,
     report: bool = False,
@@ -133,7 +139,7 @@ def run(
     packages that are installed, and the accelerator. Comments, layout and texts between the cells do not count, and a
     step before it that made the same again is no reason either. Of one recipe one run goes on at a time.
 
-    name: the recipe
+    name: the recipe; or one of its runs (NAME@N), for its parameters once more
     param: a parameter of the recipe
     keep: leave running the sessions and endpoints that the recipe started, however the run ends; --no-keep ends them
     force: run every step, changed or not
@@ -145,10 +151,11 @@ def run(
     Example:
         %recipe run flight-delays -p epochs=2
     """
-    recipe = declaration.read(Uri.parse(name, KIND).name)
-    _known_parameters(recipe, param)
+    uri = Uri.parse(name, KIND)
+    recipe = declaration.read(uri.name)
+    before = resolve(uri, RunRecord).body.parameters if uri.tag else {}
     recipe = only_step(recipe, only) if only else recipe
-    given = _typed(recipe, param)
+    given = declaration.given_values(recipe, {**before, **param})
     if dry:
         recent = history.runs(recipe.name, history.RECENT)
         planner = Planner(recipe, given, inputs.pinned(recipe), recent, force=force, alive=keep)
@@ -158,7 +165,7 @@ def run(
         return _run(Uri.parse(runner.begin(only=only or "").uri))
     done = shown_while(runner.go, recipe, recipe.title, is_report=report)
     if done.state != "done" and not report:
-        repeat = again(done.uri, redactor().clean_value(dict(param)))
+        repeat = again(done.uri, redactor().clean_value(dict(given)))
         raise _failure(done, f"{repeat[:-1]} --only {only}`" if only else repeat)
     return done
 
@@ -293,8 +300,7 @@ def export(
     from .exports.exporting import ExportRequest
 
     recipe = declaration.read(Uri.parse(name, KIND).name)
-    _known_parameters(recipe, param)
-    _typed(recipe, param)
+    declaration.given_values(recipe, param)  # for its errors
     request = ExportRequest(recipe, to, cron, tz, image, {key: str(value) for key, value in param.items()})
     done = request.render()
     where = Path(into) if into else settings().project if check else None
@@ -326,23 +332,6 @@ def _failure(done: RecipeRun, again: str) -> Failed:
     archive = step["archive"] or done.archive
     do = "; ".join(filter(None, (fix, f"see {archive}" if archive else "", "correct the notebook" if archive else "")))
     return Failed(what, f"{do}, then {again}: what succeeded is skipped")
-
-
-def _known_parameters(recipe: Recipe, given: Mapping[str, object]) -> None:
-    for key in given:
-        if key not in recipe.parameters:
-            raise UsageProblem(f"recipe {recipe.name} has no parameter {key!r}", declaration.parameter_fix(recipe, key))
-
-
-def _typed(recipe: Recipe, given: Mapping[str, object]) -> dict[str, Value]:
-    """The given parameters with the types of the recipe's defaults. UsageProblem for what no notebook could take."""
-    defaults = recipe.parameters
-    for step in recipe.steps:
-        known = read_notebook(step.notebook).parameters()
-        for name, value in step.parameters.items():
-            if (wanted := declaration.reference(value)) in given:
-                declaration.typed(str(wanted), known[name][0], given[str(wanted)])
-    return {key: declaration.typed(key, type(defaults[key]).__name__, value) for key, value in given.items()}
 
 
 def _end_leftovers(uri: Uri) -> None:

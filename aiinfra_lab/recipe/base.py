@@ -9,8 +9,8 @@ from typing import Any, Literal, Protocol
 
 from .schedule.deciding import RecipeSchedule
 
-Value = str | int | float | bool | list[Any] | dict[str, Any]
-"""A parameter's value: what TOML, JSON and a notebook's first cell can all write."""
+Value = str | int | float | bool | None | list[Any] | dict[str, Any]
+"""A parameter's value in the form that JSON has too; what type it has in the end the notebook declares."""
 
 Failure = Literal["failed", "timeout", "killed", "oom"]
 OutcomeState = Literal["done", "stopped"] | Failure

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import re
 import tomllib
 from collections.abc import Iterator, Mapping, Sequence
@@ -18,7 +17,19 @@ from ..units import read_duration
 from ..uris import Uri
 from .base import ALERTS, Recipe, RecipeAlert, RecipeStep, Value
 from .inputs import is_path
+from .lines import line_of
 from .notebook import read_notebook
+from .parameters import (
+    DeclaredParameter,
+    Misfit,
+    ParameterProblem,
+    ParameterSchema,
+    is_name,
+    kind_like,
+    refuse,
+    stored,
+    takes_path,
+)
 from .schedule.deciding import RecipeSchedule
 from .schedule.declared import KEYS as SCHEDULE_KEYS
 from .schedule.declared import read_schedule
@@ -97,7 +108,7 @@ def parameters(name: str) -> dict[str, Value]:
         found = tomllib.loads(path_of(name).read_text("utf-8")).get("parameters", {})
     except (OSError, tomllib.TOMLDecodeError, UnicodeDecodeError):
         return {}
-    return found if isinstance(found, dict) else {}
+    return {key: stored(value) for key, value in found.items()} if isinstance(found, dict) else {}
 
 
 def notebooks(name: str) -> list[Path]:
@@ -126,7 +137,7 @@ def read(name: str) -> Recipe:
     steps = {key: _sorted_inputs(_step(path, key, value), tables) for key, value in tables.items()}
     if not steps:
         raise UsageProblem(f"{path.name} has no steps", "add a [steps.NAME] with a notebook")
-    parameters, small = (dict(_table(path.name, table.get(key, {}), key)) for key in ("parameters", "small"))
+    parameters, small = (_stored(_table(path.name, table.get(key, {}), key)) for key in ("parameters", "small"))
     alert = _alert(path.name, table.get("alert"))
     schedule = _schedule(path.name, table.get("schedule"), parameters)
     title = str(table.get("title", name))
@@ -138,6 +149,10 @@ def read(name: str) -> Recipe:
 
 def mistakes(recipe: Recipe) -> Iterator[tuple[str, str]]:
     """(what is wrong, the fix), for everything that names something else."""
+    for name in recipe.parameters:
+        if not is_name(name):
+            what = f"{name!r} cannot be the name of a parameter ({_place(recipe, 'parameters', name)})"
+            yield what, "use letters, digits and _, beginning with a letter"
     for name in recipe.small:
         if name not in recipe.parameters:
             yield f"[small] sets {name}, a parameter that the recipe lacks", parameter_fix(recipe, name)
@@ -147,29 +162,54 @@ def mistakes(recipe: Recipe) -> Iterator[tuple[str, str]]:
 
 
 def _mistakes_in(step: RecipeStep, recipe: Recipe, steps: Mapping[str, RecipeStep]) -> Iterator[tuple[str, str]]:
-    known = read_notebook(step.notebook).parameters()
+    known = read_notebook(step.notebook).schema()
     lacking = [name for name in (*step.parameters, *step.taken) if name not in known]
-    if lacking and not known:
+    if lacking and not known.parameters:
         yield _without_parameters(step, lacking)
     else:
         for name in lacking:
-            yield f"{step.name}: {step.notebook.name} has no parameter {name!r}", did_you_mean(name, known)
+            at = f" ({_place(recipe, f'steps.{step.name}', name)})" if name in step.parameters else ""
+            yield f"{step.name}: {step.notebook.name} has no parameter {name!r}{at}", did_you_mean(name, known)
+    if known.is_open:
+        yield from ((f"{step.name}: {one.what}", one.fix) for one in known.unknown({**step.parameters, **step.taken}))
     for name, source in step.inputs.items():
         origin, _, output = source.partition(".")
         if output not in steps[origin].outputs:
             first = f'write out = {{ {output or "NAME"} = "…" }} below [steps.{origin}]'
             hint = did_you_mean(output, steps[origin].outputs, first)
             yield f"{step.name}: {name} takes {source!r}, and {origin} has no such output", hint
-    yield from _mistakes_in_files(step, known)
+    yield from _mistakes_in_taken(step, known)
     for name, value in step.parameters.items():
         wanted = reference(value)
         if wanted and wanted not in recipe.parameters:
             yield f"{step.name}: the recipe has no parameter ${wanted}", parameter_fix(recipe, wanted)
         elif name in known:
-            # For its error alone, which would otherwise come when earlier steps have run.
-            typed(name, known[name][0], recipe.parameters[wanted] if wanted else value, is_given=False)
+            yield from _mistakes_in_value(recipe, step, known, name)
     for uri in step.outputs.values():
         Uri.parse(uri)
+
+
+def _mistakes_in_value(
+    recipe: Recipe, step: RecipeStep, known: ParameterSchema, name: str
+) -> Iterator[tuple[str, str]]:
+    """What would otherwise be found when the steps before have run: a value that the notebook cannot take."""
+    value = step.parameters[name]
+    wanted = reference(value) or ""
+    given = [(f"steps.{step.name}", value)]
+    if wanted:
+        given = [(key, of[wanted]) for key, of in (("parameters", recipe.parameters), ("small", recipe.small))
+                 if wanted in of]  # fmt: skip
+    for header, each in given:
+        try:
+            known.of(name).read(each)
+        except Misfit as problem:
+            place = f"{_place(recipe, header, wanted or name)}; {known.place(name)}"
+            found = known.of(name).problem(problem, place, "recipe", wanted or name)
+            yield f"{step.name}: {found.what}", found.fix
+
+
+def _place(recipe: Recipe, header: str, key: str) -> str:
+    return f"{recipe.path.name} line {line_of(recipe.path.read_text('utf-8'), header, key)}"
 
 
 def parameter_fix(recipe: Recipe, name: str) -> str:
@@ -184,11 +224,13 @@ def _without_parameters(step: RecipeStep, lacking: Sequence[str]) -> tuple[str, 
     return what, f"write {lines} in a cell of it, and tag the cell `parameters` ({where})"
 
 
-def _mistakes_in_files(step: RecipeStep, known: Mapping[str, tuple[str, Any]]) -> Iterator[tuple[str, str]]:
-    for name in step.files:
-        if name in known and known[name][0] in ("int", "float", "bool"):
-            what = f"{step.name}: {name} takes files, and {step.notebook.name} has it as {known[name][0]}"
-            yield what, f"write `{name}: str = …` for the path, or `{name}: list[str] = …` for the files"
+def _mistakes_in_taken(step: RecipeStep, known: ParameterSchema) -> Iterator[tuple[str, str]]:
+    for name, source in step.taken.items():
+        if name in known and not takes_path(kind := known.of(name).kind):
+            takes, for_it = ("files", "the path") if name in step.files else (repr(source), "its URI")
+            what = f"{step.name}: {name} takes {takes}, and {step.notebook.name} has it as {kind.name}"
+            several = f", or `{name}: list[str] = …` for the files" if name in step.files else ""
+            yield what, f"write `{name}: str = …` for {for_it}{several}"
     for source in step.data.values():
         Uri.parse(source, "data")
 
@@ -200,43 +242,57 @@ def resolve(
 
     outputs: `step.output` or `data:NAME` → the URI that it means in this run
     """
-    known = read_notebook(step.notebook).parameters()
+    of_recipe = {**recipe.parameters, **given}
+    values = {name: of_recipe[wanted] if (wanted := reference(value)) else value
+              for name, value in step.parameters.items()}  # fmt: skip
+    read = read_notebook(step.notebook).schema().read(values)
+    return {**_stored(read), **{name: outputs[source] for name, source in {**step.inputs, **step.data}.items()}}
+
+
+def given_values(recipe: Recipe, given: Mapping[str, object]) -> dict[str, Value]:
+    """The given parameters as the notebooks take them that get them; UsageProblem with everything that is wrong."""
     values: dict[str, Value] = {}
-    for name, value in step.parameters.items():
-        wanted = reference(value)
-        values[name] = typed(name, known[name][0], {**recipe.parameters, **given}[wanted] if wanted else value)
-    return {**values, **{name: outputs[source] for name, source in {**step.inputs, **step.data}.items()}}
+    problems: list[ParameterProblem] = []
+    for name in given:
+        if name not in recipe.parameters:
+            what = f"recipe {recipe.name} has no parameter {name!r}"
+            problems.append(ParameterProblem(f"{what} ({recipe.path.name})", parameter_fix(recipe, name)))
+            continue
+        value = given[name]
+        for declared, place in takers(recipe, name):
+            try:
+                value = stored(declared.read(value))
+            except Misfit as problem:
+                problems.append(declared.problem(problem, place, name=name))
+                break
+        values[name] = stored(value)
+    refuse(problems)
+    return values
+
+
+def takers(recipe: Recipe, name: str) -> Iterator[tuple[DeclaredParameter, str]]:
+    """The parameters of notebooks that get this one of the recipe, each with its place; where none of them says of
+    which type it is, its default in the recipe does."""
+    are_typed = False
+    for step in recipe.steps:
+        schema = read_notebook(step.notebook).schema()
+        for own, value in step.parameters.items():
+            if reference(value) == name:
+                are_typed = are_typed or not schema.of(own).is_untyped
+                yield schema.of(own), schema.place(own)
+    if not are_typed:
+        default = recipe.parameters[name]
+        yield DeclaredParameter(name, kind_like(default), default), _place(recipe, "parameters", name)
+
+
+def _stored(values: Mapping[str, object]) -> dict[str, Value]:
+    return {name: stored(value) for name, value in values.items()}
 
 
 def reference(value: object) -> str | None:
     """`months` when the value is `"$months"`."""
     found = re.fullmatch(r"\$([A-Za-z_]\w*)", value) if isinstance(value, str) else None
     return found[1] if found else None
-
-
-def typed(name: str, kind: str, value: Any, *, is_given: bool = True) -> Value:
-    """A value as the notebook's annotation wants it. UsageProblem when it cannot be that.
-
-    is_given: with -p, by that name; otherwise it stands in the recipe
-    """
-    how = f"give -p {name}=" if is_given else "write in the recipe"
-    usual = {"bool": "true", "int": "1", "float": "1.5"}.get(kind, "") if is_given else ""
-    try:
-        if kind == "bool":
-            return {"true": True, "false": False}[str(value).lower()]
-        if kind == "int":
-            # As text, since `int` would cut 2.7 down to 2 without an error.
-            return int(str(value))
-        if kind == "float" and math.isfinite(float(value)):
-            return float(value)
-    except (KeyError, ValueError, TypeError):
-        raise UsageProblem(
-            f"parameter {name} must be of type {kind}, and {value!r} was given",
-            f"{how} a value of type {kind}" + (f", e.g. -p {name}={usual}" if usual else ""),
-        ) from None
-    if kind == "float":
-        raise UsageProblem(f"parameter {name} = {value!r} is not finite", f"{how} a finite number")
-    return str(value) if kind == "str" else value
 
 
 def _step(path: Path, name: str, table: Any) -> RecipeStep:
@@ -253,7 +309,7 @@ def _step(path: Path, name: str, table: Any) -> RecipeStep:
     return RecipeStep(
         name=name,
         notebook=_notebook(where, path.parent.parent, table["notebook"]),
-        parameters=_table(where, table.get("parameters", {}), "parameters", f"steps.{name}.parameters"),
+        parameters=_stored(_table(where, table.get("parameters", {}), "parameters", f"steps.{name}.parameters")),
         inputs=_texts(where, table.get("in", {}), "in", f"steps.{name}.in"),
         outputs=_texts(where, table.get("out", {}), "out", f"steps.{name}.out"),
         after=_list(where, table.get("after", [])),

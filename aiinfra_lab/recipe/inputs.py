@@ -19,6 +19,7 @@ from ..errors import Denied, NotFound, UsageProblem, did_you_mean
 from ..resolve import resolve_any
 from ..store import canonical_digest
 from .base import Recipe, RecipeStep, Value
+from .parameters import ValueKind, takes_many
 
 MOST_FILES = 10_000
 _MAGIC = frozenset("*?[")
@@ -96,15 +97,15 @@ def pinned(recipe: Recipe) -> dict[str, str]:
     return {source: resolve_any(source).uri for source in sorted(sources)}
 
 
-def values_of(step: RecipeStep, taken: Mapping[str, Taken], kinds: Mapping[str, str]) -> dict[str, Value]:
+def values_of(step: RecipeStep, taken: Mapping[str, Taken], kinds: Mapping[str, ValueKind]) -> dict[str, Value]:
     """What the notebook is given, from where it runs: a list of the files where its parameter is a list, else the text.
 
-    kinds: parameter → its annotated type
+    kinds: parameter → what it may be
     """
     folder = step.notebook.parent
     return {
         name: [os.path.relpath(file, folder) for file in taken[source].files]
-        if kinds[name].startswith(("list", "List"))
+        if takes_many(kinds[name])
         else os.path.relpath(settings().project / source, folder)
         for name, source in step.files.items()
     }

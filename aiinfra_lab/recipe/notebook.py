@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ast
 import functools
 import json
 from collections.abc import Iterator, Mapping, Sequence
@@ -11,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import Failed, NotFound
+from .parameters import ParameterSchema, read_schema
 
 PARAMETERS = "parameters"
 """The tag of the cell that declares them; the first one that has it counts, as for papermill."""
@@ -41,10 +41,19 @@ class Notebook:
         """Which of the code cells declares the parameters."""
         return next((at for at, cell in enumerate(self.cells) if PARAMETERS in cell.tags), None)
 
-    def parameters(self) -> dict[str, tuple[str, Any]]:
-        """Name → (annotated type, default). Failed when their cell is no Python, or computes."""
-        at = self.parameters_at
-        return {} if at is None else _parameters(self.path, self.cells[at].source)
+    def schema(self) -> ParameterSchema:
+        """The parameters that it declares. Failed when their cell is no Python, computes, or contradicts itself."""
+        return _schema(self)
+
+
+@functools.lru_cache(maxsize=512)
+def _schema(notebook: Notebook) -> ParameterSchema:
+    at = notebook.parameters_at
+    if notebook.language.lower() != "python":
+        return ParameterSchema(notebook.path, is_open=True)
+    if at is None:
+        return ParameterSchema(notebook.path)
+    return read_schema(notebook.path, [cell.source for cell in notebook.cells[: at + 1]])
 
 
 def read_notebook(path: Path) -> Notebook:
@@ -59,13 +68,18 @@ def read_notebook(path: Path) -> Notebook:
 @functools.lru_cache(maxsize=512)
 def _read(path: Path, *_stamp: int) -> Notebook:
     try:
-        content = json.loads(path.read_text("utf-8"))
-        cells = tuple(_code_cells(content["cells"]))
-        spec = content.get("metadata", {}).get("kernelspec", {})
-        return Notebook(path, cells, spec.get("name", ""), spec.get("language") or "python")
+        return notebook_of(path, json.loads(path.read_text("utf-8")))
     except _UNREADABLE as problem:
         what = f"{path.name} cannot be read as a notebook: {problem}"
         raise Failed(what, "open it in JupyterLab and save it again") from None
+
+
+def notebook_of(path: Path, content: Mapping[str, Any]) -> Notebook:
+    """The notebook that was read from that file; errors of every kind when it is none."""
+    metadata = content.get("metadata", {})
+    spec = metadata.get("kernelspec", {})
+    language = spec.get("language") or metadata.get("language_info", {}).get("name") or "python"
+    return Notebook(path, tuple(_code_cells(content["cells"])), spec.get("name", ""), language)
 
 
 def _code_cells(cells: Sequence[Mapping[str, Any]]) -> Iterator[CodeCell]:
@@ -73,33 +87,3 @@ def _code_cells(cells: Sequence[Mapping[str, Any]]) -> Iterator[CodeCell]:
         if cell["cell_type"] == "code":
             tags = frozenset(cell.get("metadata", {}).get("tags", []))
             yield CodeCell("".join(cell["source"]), tags, cell.get("execution_count"))
-
-
-def parameter_name(node: ast.stmt) -> str:
-    """The name of the parameter that this statement of a parameters cell declares; empty where it declares none."""
-    if isinstance(node, ast.AnnAssign) and isinstance(node.target, ast.Name) and node.value is not None:
-        return node.target.id
-    if isinstance(node, ast.Assign) and len(node.targets) == 1 and isinstance(node.targets[0], ast.Name):
-        return node.targets[0].id
-    return ""
-
-
-def _parameters(path: Path, source: str) -> dict[str, tuple[str, Any]]:
-    try:
-        body = ast.parse(source).body
-    except SyntaxError as problem:
-        raise Failed(
-            f"the parameters cell of {path.name} cannot be read as Python: {problem}", "one `name: type = value` a line"
-        ) from None
-    try:
-        return {name: _typed_default(node) for node in body if (name := parameter_name(node))}
-    except ValueError as problem:
-        fix = "give every parameter a plain value, and compute in a later cell"
-        raise Failed(f"the parameters cell of {path.name} computes: {problem}", fix) from None
-
-
-def _typed_default(node: ast.stmt) -> tuple[str, Any]:
-    assert isinstance(node, ast.AnnAssign | ast.Assign)
-    assert node.value is not None
-    value = ast.literal_eval(node.value)
-    return (ast.unparse(node.annotation) if isinstance(node, ast.AnnAssign) else type(value).__name__), value

@@ -34,6 +34,8 @@ class LabEngine:
     ) -> NotebookNode:
         """Execute the notebook that papermill has prepared, its parameters in it; papermill raises what its cells did.
 
+        UsageProblem, before there is a kernel or an output, for parameters that it cannot take as it declares them.
+
         options: papermill's `start_timeout` and `execution_timeout`, in seconds, and its `log_output`, `stdout_file`
             and `stderr_file`
         """
@@ -41,11 +43,16 @@ class LabEngine:
 
         from .engine.archive import Archive
         from .engine.client import CellRaised
+        from .engine.injected import retyped
         from .engine.running import run_into
 
+        facts = nb.metadata.get("papermill", {})
+        named = facts.get("input_path")
+        source = Path(named if isinstance(named, str) else "the notebook")
+        retyped(nb, facts.get("parameters") or {}, source, is_python=_is_python(nb, kernel_name))
         limits = {"startup_timeout": options.get("start_timeout", 60), "timeout": options.get("execution_timeout")}
         bar = NotebookExecutionManager(nb, progress_bar=progress_bar)
-        archive = Archive(nb, _save(output_path), nb.metadata.get("papermill", {}), on_cell_end=_advance(bar.pbar))
+        archive = Archive(nb, _save(output_path), facts, on_cell_end=_advance(bar.pbar))
         archive.begin()
         try:
             show = _show(options.get("log_output"), options.get("stdout_file"), options.get("stderr_file"))
@@ -74,6 +81,17 @@ def translated(parameters: Mapping[str, Any], kernel: str, language: str) -> str
     from papermill.translators import papermill_translators
 
     return str(papermill_translators.find_translator(kernel, language).codify(dict(parameters)))
+
+
+def _is_python(notebook: NotebookNode, kernel: str) -> bool:
+    """Whether papermill writes parameters as Python for that kernel."""
+    from papermill.exceptions import PapermillException
+    from papermill.translators import PythonTranslator, papermill_translators
+
+    try:
+        return papermill_translators.find_translator(kernel, LabEngine.nb_language(notebook)) is PythonTranslator
+    except PapermillException:
+        return False
 
 
 def _save(output_path: str | None) -> Save:

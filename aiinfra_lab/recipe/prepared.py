@@ -73,14 +73,14 @@ class Prepared:
         """Read all that decides whether the step runs. LabError when a file is not there any more."""
         notebook = read_notebook(step.notebook)
         code = notebook_code(notebook)
-        declared = notebook.parameters()
+        schema = notebook.schema()
         files = {source: Taken.of(files_of(source)) for source in step.files.values()}
-        kinds = {name: kind for name, (kind, _) in declared.items()}
+        kinds = {name: schema.of(name).kind for name in step.files}
         values = {**resolve(recipe, step, given, sources.uris), **values_of(step, files, kinds)}
         modules = project_modules(code, step.notebook.parent)
         named = _named_files(step, notebook, code, values, files.values(), modules)
         environment = environment_of(notebook)
-        parameters = {name: values.get(name, default) for name, (_, default) in declared.items()}
+        parameters = {**{name: schema.of(name).stored_default for name in schema}, **values}
         parts = {
             "code": hashlib.sha256(code.text.encode("utf-8", "surrogateescape")).hexdigest(),
             **{f"parameter {name}": shown_value(one) for name, one in parameters.items() if name not in step.taken},
@@ -133,7 +133,8 @@ def _named_files(
 ) -> dict[str, Taken]:
     """Each file of the project that a text of a parameter or the code names as the notebook opens it, by its name in
     the project. Without those that are given in `in`, and the modules."""
-    defaults = [default for name, (_, default) in notebook.parameters().items() if name not in values]
+    schema = notebook.schema()
+    defaults = [schema.of(name).stored_default for name in schema if name not in values]
     texts = {value for value in (*values.values(), *defaults) if isinstance(value, str)}
     names = texts.union(_FILE_NAME.findall(code.text))
     there = {path for name in names if _is_ours(path := step.notebook.parent / name)}

@@ -15,6 +15,7 @@ from ..units import counted, show_duration
 from ..uris import Uri
 from .base import ENDED_EARLY, FAILED, FAILURES
 from .history import KIND
+from .parameters import as_text
 
 if TYPE_CHECKING:
     from .results import RunStep
@@ -269,7 +270,7 @@ def _cut(error: str) -> str:
 
 def again(uri: str, parameters: Mapping[str, Any]) -> str:
     """The command that runs the same once more: unchanged steps are skipped."""
-    given = "".join(f" -p {shlex.quote(f'{key}={value}')}" for key, value in parameters.items())
+    given = "".join(f" -p {shlex.quote(f'{key}={as_text(value)}')}" for key, value in parameters.items())
     return f"`%recipe run {Uri.parse(uri).name}{given}`"
 
 

@@ -14,7 +14,7 @@ import nbformat
 from nbformat.v4 import new_code_cell, new_notebook
 
 from . import _nothing
-from .measure import command, statement
+from .measure import answer, command, statement
 from .rows import Figure, at_most, exactly, ratio_at_most, row
 
 KERNEL = {"name": "python3", "display_name": "Python 3", "language": "python"}
@@ -22,11 +22,11 @@ LARGE = 8_000_000  # bytes that a cell puts out
 EARLIER, STEPS = 1000, 50
 
 
-def write(folder: Path, name: str, *cells: str) -> Path:
+def write(folder: Path, name: str, *cells: str, parameters: str = "x: int = 1") -> Path:
     """A notebook with a cell of parameters and these."""
     path = folder / "notebooks" / f"{name}.ipynb"
     path.parent.mkdir(exist_ok=True)
-    first = new_code_cell("x: int = 1", metadata={"tags": ["parameters"]})
+    first = new_code_cell(parameters, metadata={"tags": ["parameters"]})
     notebook = new_notebook(cells=[first, *map(new_code_cell, cells)], metadata={"kernelspec": KERNEL})
     nbformat.write(notebook, path)
     return path
@@ -93,9 +93,61 @@ def chains(full: bool) -> Iterator[Figure]:
     yield Figure("50 steps that do nothing", alone.wall_s, "s", at_most(0.6), note=alone.note)
 
 
-@row("recipe.8", "6 planted secrets x 8 sinks", "0 found", ("papermill",))
-def sinks(full: bool) -> Iterator[Figure]:
-    """How often a secret is found in what a run leaves."""
+PARAMETERS = """
+from datetime import date, datetime
+from decimal import Decimal
+from pathlib import Path
+from typing import Annotated, Literal, Optional
+from aiinfra_lab.recipe import Range, Secret
+day: date = date(2026, 1, 1)
+at: datetime = datetime(2026, 1, 1)
+where: Path = Path("a")
+price: Decimal = Decimal("1.10")
+size: Literal["small", "base"] = "small"
+lr: Annotated[float, Range(1e-5, 1), "learning rate"] = 3e-4
+days: list[date] = []
+limit: Optional[int] = 3
+end: bool = True
+token: Secret = Secret("HF_TOKEN")
+"""
+# Each set is refused: a text that is none of the type, a value out of its range, a name that there is not.
+BAD_PARAMETERS = (
+    {"day": "2013-02-30"},
+    {"day": 3},
+    {"at": "noon"},
+    {"where": ""},
+    {"price": "cheap"},
+    {"price": "Infinity"},
+    {"size": "smal"},
+    {"lr": "2"},
+    {"lr": "nan"},
+    {"days": "2013-07-01,x"},
+    {"limit": "2.5"},
+    {"end": "maybe"},
+    {"token": "ghp_not_a_name"},
+    {"dya": "2013-07-01"},
+    {"x = 1; import os; y": "1", "day": "never", "lr": "7"},
+)
+
+
+@row(
+    "recipe.8", "15 bad parameter sets; 6 planted secrets x 8 sinks", "refused, <= 100 ms each; 0 found", ("papermill",)
+)
+def refused(full: bool) -> Iterator[Figure]:
+    """`recipe.run` in a process that has loaded the verb; each has to be refused with file, line and fix."""
+    names = [line.partition(":")[0] for line in PARAMETERS.splitlines() if ": " in line]
+    defaults = 'day = 2026-01-01\nat = 2026-01-01T00:00:00\nwhere = "a"\nprice = "1.10"\nsize = "small"\nlr = 0.1\n'
+    rest = 'days = []\nlimit = 3\nend = true\ntoken = "HF_TOKEN"\n'
+    with project() as (folder, env):
+        write(folder, "rich", parameters=PARAMETERS)
+        given = "\n".join(f'{name} = "${name}"' for name in names)
+        text = f'[parameters]\n{defaults}{rest}[steps.one]\nnotebook = "rich.ipynb"\n[steps.one.parameters]\n{given}\n'
+        (folder / "recipes").mkdir()
+        (folder / "recipes" / "rich.toml").write_text(text)
+        found = answer(_REFUSED.format(folder=str(folder), sets=BAD_PARAMETERS), env=env)
+    yield Figure("refused", found["refused"], "of 15 sets", exactly(len(BAD_PARAMETERS)))
+    yield Figure("the slowest of them", found["slowest_s"] * 1000, "ms", at_most(100))
+    yield Figure("runs begun", found["runs"], "runs", exactly(0))
     yield from secrets_in_sinks()
 
 
@@ -115,6 +167,25 @@ def secrets_in_sinks() -> Iterator[Figure]:
     yield Figure("8 MB of output, 10 secrets known", cost.cpu_s, "s CPU", at_most(0.5), note=cost.note)
     cost = statement("stream(redactor, text)", before=f"{before}\nfrom tests.benchmarks._planted import stream")
     yield Figure("the same in pieces of 4 KB", cost.cpu_s, "s CPU", at_most(1.0), note=cost.note)
+
+
+_REFUSED = """
+import json, os, time
+os.chdir({folder!r})
+from aiinfra_lab import recipe
+from aiinfra_lab.errors import LabError
+took, refused = [], 0
+for given in {sets!r}:
+    began = time.perf_counter()
+    try:
+        recipe.run("rich", param=given)
+    except LabError as problem:
+        took.append(time.perf_counter() - began)
+        refused += bool(problem.fix) and ("rich.ipynb cell 1 line" in problem.what or "rich.toml" in problem.what)
+runs = len(recipe.log("rich").items)
+print()
+print(json.dumps({{"refused": refused, "slowest_s": max(took), "runs": runs}}))
+"""
 
 
 @row("recipe.9", "8 MB of output, then 100 cells", "<= 0.5 s beyond the same without it", ("papermill", "nbclient"))

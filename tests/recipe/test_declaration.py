@@ -99,19 +99,9 @@ def test_every_mistake_is_found_before_anything_runs(two, workspace: Path, chang
     assert fix in problem.value.fix
 
 
-def test_a_value_of_the_wrong_type_is_refused():
-    with pytest.raises(UsageProblem, match="a value of type int"):
-        declaration.typed("n", "int", "many")
-
-
 def test_a_step_depends_on_its_inputs_and_on_what_it_comes_after():
     step = RecipeStep("c", Path("c.ipynb"), inputs={"x": "a.one", "y": "a.two"}, after=("b",))
     assert step.depends_on == ("a", "b")
-
-
-def test_no_number_is_no_float():
-    with pytest.raises(UsageProblem, match="a finite number"):
-        declaration.typed("x", "float", "nan")
 
 
 def test_steps_that_do_not_need_each_other_keep_their_order(notebook, recipe):

@@ -5,19 +5,24 @@ import json
 import pytest
 
 from aiinfra_lab.errors import Failed, NotFound
-from aiinfra_lab.recipe.notebook import read_notebook
+from aiinfra_lab.recipe.notebook import Notebook, read_notebook
+
+
+def defaults(read: Notebook) -> dict[str, tuple[str, object]]:
+    schema = read.schema()
+    return {name: (schema.of(name).kind.name, schema.of(name).default) for name in schema}
 
 
 def test_cells_kernel_and_parameters_are_read(notebook):
     read = read_notebook(notebook("a", "n: int = 1\nword = 'x'", "print(n)"))
     assert ([cell.source for cell in read.cells], read.kernel) == (["n: int = 1\nword = 'x'", "print(n)"], "python3")
-    assert read.parameters() == {"n": ("int", 1), "word": ("str", "x")}
+    assert defaults(read) == {"n": ("int", 1), "word": ("str", "x")}
 
 
 def test_without_a_cell_with_the_tag_there_are_no_parameters(notebook):
     path = notebook("a", "n: int = 1")
     path.write_text(path.read_text().replace('"parameters"', '"other"'))
-    assert read_notebook(path).parameters() == {}
+    assert [*read_notebook(path).schema()] == []
 
 
 def test_what_was_written_since_it_was_read_is_read_again(notebook):
@@ -51,7 +56,7 @@ def test_a_notebook_need_not_name_a_kernel(tmp_path, metadata):
 )
 def test_a_parameters_cell_that_cannot_be_read_is_refused(notebook, source, fix):
     with pytest.raises(Failed, match=fix):
-        read_notebook(notebook("c", source)).parameters()
+        read_notebook(notebook("c", source)).schema()
 
 
 def test_the_language_and_stored_counts_are_read(notebook):
@@ -64,3 +69,10 @@ def test_the_language_and_stored_counts_are_read(notebook):
         )
     )
     assert (read_notebook(path).language, read_notebook(path).cells[0].count) == ("R", 7)
+
+
+def test_another_languages_parameters_are_not_read(notebook):
+    path = notebook("a", "x <- c(1, 2)")
+    path.write_text(path.read_text().replace('"language": "python"', '"language": "R"'))
+    schema = read_notebook(path).schema()
+    assert ("anything" in schema, [*schema], schema.of("x").read("1")) == (True, [], "1")

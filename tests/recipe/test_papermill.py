@@ -1,5 +1,6 @@
 """`papermill --engine lab`: papermill as it is, with our kernel and our archive."""
 
+import datetime as dt
 import json
 import subprocess
 import sys
@@ -8,6 +9,7 @@ from pathlib import Path
 import nbformat
 import pytest
 
+from aiinfra_lab.errors import UsageProblem
 from tests.structure.source import modules_loaded_by
 
 
@@ -84,3 +86,67 @@ def test_papermill_loads_nothing_more_for_it_before_it_runs():
     loaded = modules_loaded_by("import papermill")
     assert "papermill.engines" in loaded
     assert not any(name.startswith(("aiinfra_lab.kernels", "aiinfra_lab.recipe.engine")) for name in loaded)
+
+
+RICH = (
+    "from datetime import date\nfrom typing import Literal\nday: date = date(2026, 1, 1)\n"
+    "size: Literal['small', 'base'] = 'small'\nepochs: int = 3\nxs: list[int] = [1]"
+)
+
+
+@pytest.fixture
+def typed(notebook, workspace):
+    """`typed(**VALUES)` runs a notebook with typed parameters by papermill in this process; the executed one."""
+
+    def run(cell: str = RICH, **values: object) -> Path:
+        import papermill
+
+        source = notebook("a", cell, "print(globals().get('day'), globals().get('xs'))")
+        papermill.execute_notebook(source, workspace / "out.ipynb", values, engine_name="lab", progress_bar=False)
+        return workspace / "out.ipynb"
+
+    return run
+
+
+def test_parameters_are_given_as_the_notebook_declares_them(typed):
+    given = {"day": "2013-07-01", "epochs": "7", "xs": (3, 4), "PAPERMILL_INPUT_PATH": "a"}
+    out = typed(**given)
+    assert texts(out) == "2013-07-01 [3, 4]\n"
+    content = json.loads(out.read_text())
+    injected = "".join(content["cells"][1]["source"]).splitlines()
+    assert injected[1:] == ["day = date(2013, 7, 1)", "epochs = 7", "xs = [3, 4]", "PAPERMILL_INPUT_PATH = 'a'"]
+    assert content["metadata"]["papermill"]["parameters"] == {**given, "xs": [3, 4]}
+
+
+def test_objects_of_python_are_taken_too(typed):
+    out = typed(day=dt.date(2013, 7, 1), xs={2, 1})
+    assert texts(out) == "2013-07-01 [1, 2]\n"
+    assert json.loads(out.read_text())["metadata"]["papermill"]["parameters"]["day"] == "2013-07-01"
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "what"),
+    [
+        ("epochs", "abc", "parameter epochs must be of type int, and 'abc' was given (a.ipynb cell 1 line 5)"),
+        ("epochs", 2.5, "parameter epochs must be of type int"),
+        ("epoch", 2, "did you mean epochs?"),
+        ("size", "bass", "did you mean base?"),
+        ("x = 1; import os; y", 2, "'x = 1; import os; y' cannot be the name of a parameter"),
+    ],
+)
+def test_parameters_that_it_cannot_take_are_refused_before_there_is_an_output(typed, workspace, name, value, what):
+    with pytest.raises(UsageProblem) as problem:
+        typed(**{name: value})
+    assert what in str(problem.value)
+    assert not (workspace / "out.ipynb").exists()
+
+
+@pytest.mark.parametrize("cell", ["x = [1][0]", "%matplotlib inline\nx = 1", "x: 'a b' = 1", "anything = xs = 1"])
+def test_a_cell_that_only_papermill_can_read_is_run_as_papermill_runs_it(typed, cell):
+    assert texts(typed(cell, anything="a'b", xs=5)) == "None 5\n"
+
+
+def test_its_command_names_what_is_wrong(papermill):
+    done, out = papermill("print('never')", options=("-p", "n", "abc"))
+    assert "parameter n must be of type int, and 'abc' was given" in done.stderr
+    assert (done.returncode, out.exists()) == (1, False)

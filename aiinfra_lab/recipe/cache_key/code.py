@@ -12,7 +12,8 @@ from pathlib import Path
 from typing import NamedTuple
 
 from ...nouns import TABLE
-from ..notebook import Notebook, parameter_name
+from ..notebook import Notebook
+from ..parameters import parameter_name
 
 # What changes how a cell is executed, of all the tags that a cell may have.
 _EXECUTION_TAGS = frozenset({"raises-exception", "skip-execution"})

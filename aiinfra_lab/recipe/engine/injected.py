@@ -2,38 +2,71 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Mapping
+from pathlib import Path
 
 import nbformat
 from nbformat import NotebookNode
 
-from ..base import Value
-from ..notebook import PARAMETERS
+from ...errors import Failed
+from ..notebook import PARAMETERS, notebook_of
+from ..parameters import LiteralWriter, ParameterSchema, refuse, stored
 from .archive import FAILURE_TAG
 
 INJECTED = "injected-parameters"
+# What papermill gives a notebook when it is asked for its paths; no notebook declares them.
+_PAPERMILLS = ("PAPERMILL_INPUT_PATH", "PAPERMILL_OUTPUT_PATH")
 
 
-def inject(notebook: NotebookNode, parameters: Mapping[str, Value]) -> None:
-    """Put the values behind the notebook's parameters, or first where it has none; no earlier ones are left."""
+def inject(notebook: NotebookNode, parameters: Mapping[str, object], path: Path | None = None) -> None:
+    """Put the values behind the notebook's parameters, or first where it has none; no earlier ones are left.
+
+    UsageProblem when it can take one of them not. path: the notebook's, for that
+    """
     drop = {INJECTED, FAILURE_TAG}
     notebook.cells = [cell for cell in notebook.cells if drop.isdisjoint(_tags(cell))]
     if not parameters:
         return
-    source = _source(notebook, parameters)
+    source = _source(notebook, parameters, path or Path("the notebook"))
     cell: NotebookNode = nbformat.v4.new_code_cell(source)  # type: ignore[no-untyped-call]
     cell.metadata["tags"] = [INJECTED]
     at = next((at for at, cell in enumerate(notebook.cells) if PARAMETERS in _tags(cell)), -1)
     notebook.cells.insert(at + 1, cell)
 
 
-def _source(notebook: NotebookNode, parameters: Mapping[str, Value]) -> str:
-    language = notebook.metadata.get("kernelspec", {}).get("language", "python")
-    if language == "python":
-        return "\n".join(["# Parameters", *(f"{name} = {value!r}" for name, value in parameters.items())])
+def retyped(notebook: NotebookNode, parameters: Mapping[str, object], path: Path, *, is_python: bool) -> None:
+    """Write the cell that papermill has put in once more, with the values as the notebook declares them.
+
+    UsageProblem when it can take one of them not. A parameters cell that only papermill can read is none here.
+    """
+    cell = next((cell for cell in notebook.cells if INJECTED in _tags(cell)), None)
+    if cell is None or not parameters:
+        return
+    if not is_python:
+        refuse(ParameterSchema(path, is_open=True).unknown(parameters))
+        return
+    schema = ParameterSchema(path)
+    with contextlib.suppress(Failed):
+        schema = notebook_of(path, notebook).schema()
+    own = {name: value for name, value in parameters.items() if name in _PAPERMILLS}
+    given = {name: value for name, value in parameters.items() if name not in own}
+    if schema.cell:
+        refuse(schema.unknown({name: None for name in given if name not in schema.bound}))
+    source = [schema.source(given), LiteralWriter().assignments(own.items())]
+    cell.source = "\n".join(filter(None, ["# Parameters", *source]))
+    notebook.metadata["papermill"]["parameters"] = stored(parameters)
+
+
+def _source(notebook: NotebookNode, parameters: Mapping[str, object], path: Path) -> str:
+    read = notebook_of(path, notebook)
+    schema = read.schema()
+    if not schema.is_open:
+        return f"# Parameters\n{schema.source(parameters)}"
+    refuse(schema.unknown(parameters))
     from ..papermill import translated
 
-    return translated(parameters, notebook.metadata.get("kernelspec", {}).get("name", ""), language)
+    return translated(parameters, read.kernel, read.language)
 
 
 def _tags(cell: NotebookNode) -> list[str]:

@@ -45,7 +45,7 @@ def execute(
     """Run the file as it is; see `Executor.run`."""
     read_notebook(notebook)  # for its errors
     content = nbformat.read(notebook, as_version=4)  # type: ignore[no-untyped-call]
-    inject(content, parameters)
+    inject(content, parameters, notebook)
     facts = {"input_path": str(notebook), "output_path": str(archive), "parameters": dict(parameters)}
     made = Archive(content, saved_at(archive), facts)
     made.begin()

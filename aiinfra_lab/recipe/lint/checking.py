@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 from .. import declaration
 from ..base import Recipe, RecipeStep, Value
+from ..lines import line_of
 from .base import Diagnostic, LintRule
 from .rules import RULES
 from .subject import GivenValue, LintSubject
@@ -48,7 +48,7 @@ def _given(recipe: Recipe, step: RecipeStep, text: str) -> Iterator[Mapping[str,
         for name, value in step.parameters.items():
             wanted = declaration.reference(value)
             if wanted is None:
-                found[name] = GivenValue(value, recipe.path, _line(text, f"steps.{step.name}", name))
+                found[name] = GivenValue(value, recipe.path, line_of(text, f"steps.{step.name}", name))
             elif wanted in of_recipe:
                 found[name] = _of_recipe(recipe, of_recipe, wanted, text, header)
         yield found
@@ -56,17 +56,4 @@ def _given(recipe: Recipe, step: RecipeStep, text: str) -> Iterator[Mapping[str,
 
 def _of_recipe(recipe: Recipe, values: Mapping[str, Value], name: str, text: str, header: str) -> GivenValue:
     is_small = header == "small" and name in recipe.small
-    return GivenValue(values[name], recipe.path, _line(text, "small" if is_small else "parameters", name))
-
-
-def _line(text: str, header: str, key: str) -> int:
-    """Where a key of a table stands in the recipe's file, or else the table's head."""
-    at, is_inside = 1, False
-    for number, line in enumerate(text.splitlines(), 1):
-        if found := re.match(r"\s*\[([^\]]+)\]", line):
-            inner = found[1].replace('"', "").replace(" ", "")
-            is_inside = inner in (header, f"{header}.parameters")
-            at = number if is_inside else at
-        elif is_inside and re.search(rf"(?:^|[\s{{,])\"?{re.escape(key)}\"?\s*=", line):
-            return number
-    return at
+    return GivenValue(values[name], recipe.path, line_of(text, "small" if is_small else "parameters", name))

@@ -7,7 +7,7 @@ import re
 from collections.abc import Iterator
 from typing import Any
 
-from ..notebook import parameter_name
+from ..parameters import parameter_name
 from . import magics
 from .base import CellEdit, Diagnostic, Edit, LineEdit, Severity
 from .subject import LintCell, LintSubject, text_of

@@ -76,7 +76,8 @@ class RefusedLine:
 def _parameters(subject: LintSubject) -> dict[str, Any]:
     """The notebook's parameters with their defaults, but for those that a later cell changes."""
     try:
-        found = {name: default for name, (_, default) in subject.notebook.parameters().items()}
+        schema = subject.notebook.schema()
+        found = {name: schema.of(name).default for name in schema}
     except LabError:
         return {}
     later = {

@@ -98,10 +98,8 @@ class ScheduleKeeper:
             return record.with_(last_due=due, run=run.uri, problem="", fix="")
 
         try:
-            given = {
-                key: declaration.typed(key, type(recipe.parameters[key]).__name__, at_due(value, schedule, due))
-                for key, value in schedule.parameters.items()
-            }
+            wanted = {name: at_due(value, schedule, due) for name, value in schedule.parameters.items()}
+            given = declaration.given_values(recipe, wanted)
             self._begin_run(recipe, given, due, also)
         except (Conflict, Unavailable):
             raise
