@@ -14,7 +14,7 @@ from msgspec.structs import replace
 
 from .. import jobs
 from ..config import settings
-from ..errors import Conflict, LabError
+from ..errors import Conflict, LabError, UsageProblem
 from ..jobs.record import State
 from ..secrets import redactor
 from ..store import Event, Record, next_version, open_store, patiently
@@ -87,6 +87,7 @@ class RecipeRunner:
         it was
         """
         pinned(self._recipe)  # for its errors
+        self._refuse_secrets()
         self._only, self._due_at, self._also = only, due_at, also
         run, job = self._claim(self._commit_supervised)
         jobs.launch_or_withdraw(job)
@@ -156,6 +157,14 @@ class RecipeRunner:
             with contextlib.suppress(Conflict):
                 return run, commit(run, Event("recipe start", str(uri), detail={"parameters": self._given}))
         raise Conflict(f"recipe {self._recipe.name} is started too often at once", "repeat in a moment")
+
+    def _refuse_secrets(self) -> None:
+        """The record is all that the other process has, and secrets are taken out of it."""
+        clean = redactor().clean_value(self._given)
+        if hidden := [name for name, value in self._given.items() if clean[name] != value]:
+            what = f"{', '.join(hidden)} holds a secret, which is written down nowhere: no other process would get it"
+            fix = f'in the notebook: `{hidden[0]}: Secret = Secret("NAME")`, and give its name; or leave out --no-wait'
+            raise UsageProblem(what, fix)
 
     def _refuse_second(self) -> None:
         mine = str(Uri(KIND, self._recipe.name))

@@ -10,7 +10,7 @@ import psutil
 import pytest
 
 from aiinfra_lab import jobs, recipe
-from aiinfra_lab.errors import Conflict, NotFound
+from aiinfra_lab.errors import Conflict, NotFound, UsageProblem
 from tests.conftest import PATIENCE_S, until
 
 ONE = '[steps.a]\nnotebook = "a.ipynb"\nparameters = { x = "$x" }\n[parameters]\nx = 1\n'
@@ -128,6 +128,18 @@ def test_what_is_gone_before_it_begins_fails_the_run_and_its_log_says_why(one, m
     assert jobs.find("recipe:one").state == "failed"
     assert "there is no recipe" in jobs.log(jobs.find("recipe:one").id)
     assert recipe.show("one@1").state == "failed"
+
+
+def test_a_secret_as_it_is_does_not_get_there_and_is_refused(notebook, recipe, monkeypatch):
+    from aiinfra_lab import recipe as recipes
+
+    monkeypatch.setenv("MY_API_KEY", "sk-abcdef-123456")
+    notebook("a", "key: str = ''", "print(len(key))")
+    recipe("one", '[steps.a]\nnotebook = "a.ipynb"\nparameters = { key = "$key" }\n[parameters]\nkey = ""\n')
+    with pytest.raises(UsageProblem, match="key holds a secret") as problem:
+        recipes.run("one", param={"key": "sk-abcdef-123456"}, wait=False)
+    assert "sk-abcdef" not in str(problem.value)
+    assert not recipes.log("one")
 
 
 def test_what_cannot_run_is_refused_at_once(one):

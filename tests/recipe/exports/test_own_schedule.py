@@ -15,8 +15,8 @@ def test_it_is_exported_unless_another_is_asked_for(notebook, recipe):
 def test_what_has_no_schedules_leaves_it_out(notebook, recipe):
     notebook("a", "")
     recipe("own", OWN)
-    assert "0 0 * * *" not in str(recipes.export("own", to="dvc").files)
+    assert "0 0 * * *" not in str(recipes.export("own", to="dvc").text)
 
 
 def _text(name: str, **options: str) -> str:
-    return str(recipes.export(name, to="cron", **options).files)
+    return str(recipes.export(name, to="cron", **options).text)
