@@ -33,6 +33,10 @@ OTHERS: dict[str, dict[str, str]] = {
         "heads": "a folder for copies of heads of audit logs, outside of the workspace",
         "schema": "the schema in that database, `aiinfra` when it is not set",
     },
+    "kernels": {
+        "pool": "auto, on or off: whether recipes run in a warm pool; AIINFRA_POOL has the last word",
+        "preload": "the packages that the pool imports, e.g. numpy, torch; the usual ones when not set",
+    },
     "jobs": {
         "log_mib": "how large the log of one job may become, in MiB",
         "log_days": "for how many days the logs of jobs that have ended are kept",
