@@ -86,11 +86,28 @@ def _begin(wanted: Mapping[str, Any]) -> None:
 def run(arguments: Sequence[str], *, debugger: bool) -> None:
     """Be a kernel until it ends. debugger: whether it can be debugged, which takes longer to begin."""
     from ipykernel import debugger as found
+    from ipykernel import ipkernel
     from ipykernel.kernelapp import IPKernelApp
 
-    if not debugger:
-        found._is_debugpy_available = False
-    elif not found._is_debugpy_available:  # the pool has left it out
-        del sys.modules["ipykernel.debugger"]
     sys.argv = ["ipykernel_launcher", *arguments]
-    IPKernelApp.launch_instance(sys.argv[1:])
+    if debugger:
+        if not found._is_debugpy_available:  # the pool has left it out
+            del sys.modules["ipykernel.debugger"]
+        IPKernelApp.launch_instance(sys.argv[1:])
+        return
+    found._is_debugpy_available = False
+    # For the debugger it lists the files of all modules: two pages of memory for each of thousands, of every kernel.
+    vars(ipkernel)["sys"] = _NoModules()
+    app: Any = IPKernelApp.instance()
+    app.initialize(sys.argv[1:])
+    vars(ipkernel)["sys"] = sys
+    app.start()
+
+
+class _NoModules:
+    """`sys` without modules."""
+
+    modules: Mapping[str, object] = {}
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(sys, name)

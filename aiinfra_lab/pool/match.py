@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 VERSION = 1
-SETTING, VARIABLE = "kernels.pool", "AIINFRA_POOL"
+VARIABLE = "AIINFRA_POOL"
 OFF = {"off", "0", "false", "no"}
 THREADS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
 # What Python, the loader and libraries read once, when they start.
@@ -24,6 +24,7 @@ _READ_AT_START = re.compile(
     "(PYTHON|LD_|LC_|MPL|MATPLOTLIBRC|MALLOC_|GLIBC_|OMP_|MKL_|OPENBLAS_|KMP_|GOMP_|NUMEXPR_|POLARS_|ARROW_|TORCH_"
     "|PYTORCH_|MLFLOW_CONFIGURE_LOGGING|XDG_CONFIG_|XDG_CACHE_|JUPYTER_PLATFORM_DIRS|COVERAGE_).*|LANG|LANGUAGE|HOME"
 )
+_OF_PACKAGES = (".dist-info", ".egg-info", ".pth", ".egg-link")
 _LONGEST = 60  # of a folder for sockets, whose paths may have 107 bytes
 _LIMITS = [getattr(resource, name) for name in dir(resource) if name.startswith("RLIMIT_")]
 _IGNORED = (signal.SIGINT, signal.SIGHUP, signal.SIGTERM, signal.SIGQUIT)
@@ -93,17 +94,19 @@ def installed(preload: str = "") -> str:
     check = zlib.crc32(preload.encode())
     for place in dict.fromkeys(sys.path):
         for name, state in _entries(place):
-            if name.endswith((".dist-info", ".egg-info", ".pth", ".egg-link")):
-                check = zlib.crc32(f"{place}/{name}{state}".encode(), check)
-    for name, state in sorted(_sources(str(Path(__file__).parents[1]))):
-        check = zlib.crc32(f"{name}{state}".encode(), check)
+            check = zlib.crc32(f"{place}/{name}{state}".encode(), check)
+    ours = str(Path(__file__).parents[1])
+    if "site-packages" not in ours:  # a checkout: elsewhere it is a package that is installed
+        for name, state in sorted(_sources(ours)):
+            check = zlib.crc32(f"{name}{state}".encode(), check)
     return f"{check:08x}"
 
 
 def _entries(place: str) -> list[tuple[str, int]]:
     try:
         with os.scandir(place or ".") as found:
-            return sorted((each.name, each.stat().st_mtime_ns) for each in found)
+            named = [each for each in found if each.name.endswith(_OF_PACKAGES)]
+            return sorted((each.name, each.stat().st_mtime_ns) for each in named)
     except OSError:
         return []
 

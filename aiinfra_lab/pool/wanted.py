@@ -8,8 +8,6 @@ from ..config import settings
 from ..errors import LabError
 from . import asking, match
 
-PRELOAD = "kernels.preload"
-
 
 def pool() -> bool:
     """Whether one is wanted, which is then started in the background unless it is there."""
@@ -32,4 +30,4 @@ def _set() -> tuple[str, str]:
         where = settings()
     except LabError:  # JupyterLab or papermill outside of a workspace
         return named.lower() or "auto", ""
-    return named.lower() or where.get(match.SETTING, "auto").lower(), where.get(PRELOAD, "")
+    return named.lower() or where.get("kernels.pool", "auto").lower(), where.get("kernels.preload", "")
