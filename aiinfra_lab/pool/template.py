@@ -106,6 +106,7 @@ class Template:
             if request["kind"] == "end":
                 self._end()
         elif why := self._refusal(request):
+            _log.warning("nothing is forked: %s", why)
             _answer(connection, {"no": why})
             connection.close()
         else:
@@ -273,8 +274,16 @@ def _failures(name: str) -> Iterator[None]:
 
 
 def threads() -> int:
-    """How many there are, those of libraries too."""
-    return sum(1 for _ in Path("/proc/self/task").iterdir())
+    """How many there are, those of libraries too; without those of jemalloc, which come and go and which a fork of it
+    starts anew."""
+    names = [_name(each) for each in Path("/proc/self/task").iterdir()]
+    return sum(not name.startswith("jemalloc") for name in names)
+
+
+def _name(thread: Path) -> str:
+    with contextlib.suppress(OSError):
+        return (thread / "comm").read_text("utf-8", "replace")
+    return "jemalloc"  # it has just ended
 
 
 def is_healthy() -> bool:
