@@ -102,6 +102,10 @@ def run(arguments: Sequence[str], *, debugger: bool) -> None:
     app.initialize(sys.argv[1:])
     vars(ipkernel)["sys"] = sys
     app.start()
+    # Before the exit handlers, which end what publishes and then wait for a control thread that wants to publish still.
+    if app.control_thread is not None and app.control_thread.is_alive():
+        app.control_thread.stop()
+        app.control_thread.join(1.0)
 
 
 class _NoModules:
