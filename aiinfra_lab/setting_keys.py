@@ -37,6 +37,10 @@ OTHERS: dict[str, dict[str, str]] = {
         "names": "more variables of the environment that hold secrets, whatever they are called",
         "public": "variables that hold none although their names end in KEY, TOKEN and the like",
     },
+    "kernels": {
+        "pool": "auto, on or off: whether recipes run in a warm pool; AIINFRA_POOL has the last word",
+        "preload": "the packages that the pool imports, e.g. numpy, torch; the usual ones when not set",
+    },
     "jobs": {
         "log_mib": "how large the log of one job may become, in MiB",
         "log_days": "for how many days the logs of jobs that have ended are kept",

@@ -47,6 +47,9 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 for name in [name for name in os.environ if name.startswith("AIINFRA_")]:
     del os.environ[name]  # a developer's own settings must not decide a test
 
+# A pool outlives what has begun it: only the tests that are about it have one.
+os.environ["AIINFRA_POOL"] = "off"
+
 # Copies of heads of audit logs, of whatever a test opens without the fixture below.
 STATE = tempfile.TemporaryDirectory(prefix="aiinfra-tests-state-")
 os.environ["XDG_STATE_HOME"] = STATE.name

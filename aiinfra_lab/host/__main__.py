@@ -15,17 +15,21 @@ import os
 import shutil
 import signal
 import socket
+import subprocess
 import sys
 import tempfile
 import threading
 import time
 import traceback
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from typing import NoReturn
 
 from . import files, processes, remains
 from .core import Core
 from .exchange import HostFiles
+from .kernel import Start
 from .spec import CORE_FAILED, HOLD, LOG, WAS_KILLED, HostSpec, HostState, read_state, write_state
 from .sync import serving
 
@@ -34,8 +38,12 @@ _WHY_LENGTH = 200  # of an exception, in the reason of an end
 _LONGEST = 90  # of a folder for unix sockets, whose paths may have 107 bytes
 
 
-def keep() -> int:
-    """Write `listening` once an owner may connect, and leave the guard behind; 1 when it did not begin."""
+def keep(seed: Callable[[], Start] | None = None) -> int:
+    """Write `listening` once an owner may connect, and leave the guard behind; 1 when it did not begin.
+
+    seed: called in the core's process, before it has anything else; gives what starts the kernel's process. With it
+    this process, which leads a session already, is the guard itself, and returns at its end
+    """
     if importlib.util.find_spec("zmq") is None:  # only the core imports it, which nobody would hear
         sys.stderr.write("ModuleNotFoundError: No module named 'zmq'\n")
         return 1
@@ -46,6 +54,8 @@ def keep() -> int:
     if _is_kept(folder):  # whoever asked for it did not hear the answer
         os.write(1, b"listening\n")
         return 0
+    if seed is not None:
+        return _guard_apart(spec, folder, os.dup(1), seed)
     answer, report = os.pipe()
     # Whoever ran this command gets it back at once: a guard of its session would keep an ssh waiting, or be its zombie.
     if os.fork():
@@ -57,9 +67,14 @@ def keep() -> int:
         return 1
     os.close(answer)
     os.setsid()
+    return _guard_apart(spec, folder, report, None)
+
+
+def _guard_apart(spec: HostSpec, folder: Path, report: int, seed: Callable[[], Start] | None) -> NoReturn:
+    """Be the guard until its end."""
     _write_to(folder / LOG)
     try:
-        _guard(spec, folder, report)
+        _guard(spec, folder, report, seed)
     except Exception:  # noqa: BLE001  # a process of its own: its log is who hears of it
         traceback.print_exc()
     os._exit(0)
@@ -71,7 +86,7 @@ def _is_kept(folder: Path) -> bool:
     return state is not None and bool(state.socket) and files.is_held(Path(state.socket).parent / HOLD)
 
 
-def _guard(spec: HostSpec, folder: Path, report: int) -> None:
+def _guard(spec: HostSpec, folder: Path, report: int, seed: Callable[[], Start] | None) -> None:
     """Start the core, and return when nothing of it is left."""
     sockets = Path(tempfile.mkdtemp(prefix="aiinfra-", dir=_short_folder()))
     held = files.hold(sockets / HOLD)
@@ -92,7 +107,8 @@ def _guard(spec: HostSpec, folder: Path, report: int) -> None:
         processes.adopt_orphans()
         core = os.fork()
         if core == 0:
-            _run(Core(spec, sockets, listener, state.but(core_pid=os.getpid())), alive[0], folder)
+            start = seed() if seed else subprocess.Popen
+            _run(Core(spec, sockets, listener, state.but(core_pid=os.getpid()), start), alive[0], folder)
             if os.getppid() != second:
                 _clear_up(spec, state, sockets)
             os._exit(0)

@@ -13,6 +13,7 @@ import os
 import select
 import signal
 import socket
+import subprocess
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -23,7 +24,7 @@ from .exchange import HostFiles, unpack_piece
 from .frames import UNREADABLE, Frame, Kind, MessageChannel, TooLargeError, frame, pieces, unpack
 from .idle import IdleWatch
 from .journal import Journal
-from .kernel import Kernel, exit_text
+from .kernel import Kernel, Start, exit_text
 from .notice import NoticeWatch, wake_loop
 from .spec import LOG, MACHINE_ENDS, HostSpec, HostState, last_line, write_state
 from .stream import Stream
@@ -51,11 +52,20 @@ def clock() -> float:
 
 
 class Core:
-    """One kept kernel. listener: where an owner connects. sockets: the folder of that socket and of the kernel's."""
+    """One kept kernel. listener: where an owner connects. sockets: the folder of that socket and of the kernel's.
+    start: what starts the kernel's process."""
 
-    def __init__(self, spec: HostSpec, sockets: Path, listener: socket.socket, state: HostState) -> None:
+    def __init__(
+        self,
+        spec: HostSpec,
+        sockets: Path,
+        listener: socket.socket,
+        state: HostState,
+        start: Start = subprocess.Popen,
+    ) -> None:
         import zmq
 
+        self._start_process = start
         self.spec, self.sockets, self.listener = spec, sockets, listener
         self.folder = Path(spec.folder)
         self.context = zmq.Context()
@@ -188,7 +198,7 @@ class Core:
 
         incarnation = self.state.incarnation + 1
         try:
-            self.kernel = Kernel(self.spec, self.sockets, incarnation, self.context)
+            self.kernel = Kernel(self.spec, self.sockets, incarnation, self.context, self._start_process)
         except OSError as problem:
             self.over = f"its kernel cannot be started: {problem}"
             return

@@ -13,7 +13,7 @@ import subprocess
 import time
 import uuid
 from collections import deque
-from collections.abc import Container, Iterator, Sequence
+from collections.abc import Callable, Container, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +22,7 @@ from .frames import UNREADABLE, MessageChannel
 from .pump import Pump
 from .spec import HostSpec
 
+Start = Callable[..., Any]
 DELIMITER = b"<IDS|MSG>"
 _PORTS = {"shell_port": 1, "iopub_port": 2, "stdin_port": 3, "hb_port": 4, "control_port": 5}
 _KINDS = {
@@ -49,10 +50,12 @@ _LOSE_NOTHING = "(lambda t: t.schedule(lambda: t.socket.setsockopt(23, 0)))(get_
 class Kernel:
     """A kernel from its start to its end. Each has sockets of its own, so that it gets no message for the one before.
 
-    sockets: a folder for this user only, whose path is short
+    sockets: a folder for this user only, whose path is short. start: what starts it, as `subprocess.Popen` does
     """
 
-    def __init__(self, spec: HostSpec, sockets: Path, incarnation: int, context: Any) -> None:
+    def __init__(
+        self, spec: HostSpec, sockets: Path, incarnation: int, context: Any, start: Start = subprocess.Popen
+    ) -> None:
         import zmq
 
         self._zmq, self._key = zmq, spec.key.encode()
@@ -73,7 +76,7 @@ class Kernel:
         self._count = 0  # of the code that has begun last
         self._busy: set[str] = set()  # the requests that it works on: of one channel while it is busy with another
         try:
-            self.process = subprocess.Popen(
+            self.process = start(
                 [part.replace("{connection_file}", str(connection)) for part in spec.argv],
                 stdin=subprocess.DEVNULL,
                 start_new_session=True,  # an interrupt goes to its group, and what ends the core to ours
@@ -157,8 +160,10 @@ class Kernel:
     def rest(self, channel: MessageChannel) -> Iterator[list[bytes]]:
         """All that has come by a channel of a kernel that has ended."""
         until = time.monotonic() + _REST_S
-        passed = -1
-        while self.sockets[channel].poll(_REST_MS) or (
+        passed = self._pump.passed
+        # Outputs are first: while they were waited for, replies have come.
+        wait_ms = _REST_MS if channel is MessageChannel.IOPUB else 0
+        while self.sockets[channel].poll(wait_ms) or (
             channel is MessageChannel.IOPUB and self._is_coming(passed, until)
         ):
             passed = self._pump.passed

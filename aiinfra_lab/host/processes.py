@@ -39,7 +39,8 @@ def end_descendants(spare: str = "") -> None:
                 os.kill(pid, signal.SIGKILL)
         # What was found may have started others meanwhile, and what changed its parent while /proc was read was missed.
         empty = 0 if left else empty + 1
-        time.sleep(_LOOK_S)
+        if empty < _EMPTY_LOOKS:
+            time.sleep(_LOOK_S)
 
 
 def descendants(spare: str = "") -> Iterator[int]:

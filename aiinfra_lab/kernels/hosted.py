@@ -8,14 +8,17 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import math
 import os
 import queue
 import shutil
 import signal
 import threading
+import time
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
+from jupyter_client.asynchronous.client import AsyncKernelClient
 from jupyter_client.connect import KernelConnectionInfo
 from jupyter_client.manager import AsyncKernelManager
 from jupyter_client.provisioning.provisioner_base import KernelProvisionerBase
@@ -33,6 +36,7 @@ from .shim import Shim
 _ALONE_S = 0.5
 _TURN_S = 10.0
 _LOOK_S = 0.02
+_ASK_S, _OUTPUT_S = 1.0, 0.2  # for an answer, and for what is published with it
 _LOCAL = "local-provisioner"
 
 
@@ -43,6 +47,17 @@ class HostedKernelManager(AsyncKernelManager):
     """
 
     folder: Path
+
+    def client(self, **kwargs: Any) -> HostedKernelClient:  # type: ignore[override]
+        """See jupyter_client. Not by its `client_class`, which nbclient sets."""
+        self.client_factory = HostedKernelClient
+        return cast("HostedKernelClient", super().client(**kwargs))
+
+    async def _async_finish_shutdown(
+        self, waittime: float | None = None, pollinterval: float = _LOOK_S, restart: bool = False
+    ) -> None:
+        """See jupyter_client, which looks ten times a second."""
+        await super()._async_finish_shutdown(waittime, pollinterval, restart)
 
     async def _async_pre_start_kernel(self, **kwargs: Any) -> Any:
         metadata = self.kernel_spec.metadata if self.kernel_spec is not None else {}
@@ -59,6 +74,42 @@ class HostedKernelManager(AsyncKernelManager):
             return False
         self.provisioner.command(b"signal", str(int(number)).encode())
         return True
+
+
+class HostedKernelClient(AsyncKernelClient):
+    """Ready once the kernel has answered and its outputs arrive: no waiting for what may have been sent before, since
+    nobody else is a client of this kernel."""
+
+    async def wait_for_ready(self, timeout: float | None = None) -> None:
+        """See jupyter_client. RuntimeError when it is not ready in time, or dies."""
+        until = time.monotonic() + (math.inf if timeout is None else timeout)
+        reply = None
+        while reply is None or not await self._is_published():
+            if not await self._async_is_alive():
+                raise RuntimeError("Kernel died before replying to kernel_info")
+            if time.monotonic() > until:
+                raise RuntimeError(f"Kernel didn't respond in {timeout} seconds")
+            self.kernel_info()
+            reply = await self._answered() or reply
+        self._handle_kernel_info_reply(reply)
+
+    async def _answered(self) -> dict[str, Any] | None:
+        """The kernel's answer to the last question; None when it takes its time, and is to be asked again."""
+        with contextlib.suppress(queue.Empty):
+            while True:
+                message: dict[str, Any] = await self.get_shell_msg(timeout=_ASK_S)
+                if message["msg_type"] == "kernel_info_reply":
+                    return message
+        return None
+
+    async def _is_published(self) -> bool:
+        """Whether what the kernel publishes arrives, read up to the end of its answer."""
+        with contextlib.suppress(queue.Empty):
+            while True:
+                message = await self.get_iopub_msg(timeout=_OUTPUT_S)
+                if message["content"].get("execution_state") == "idle":
+                    return True
+        return False
 
 
 class HostedProvisioner(KernelProvisionerBase):
@@ -114,7 +165,7 @@ class HostedProvisioner(KernelProvisionerBase):
         self._sockets = Path(self.parent.connection_file).parent / "clients"
         self._sockets.mkdir(mode=0o700)
         key = self.parent.session.key.decode()
-        reach = LocalReach(folder / "host")
+        reach = LocalReach(folder / "host", warm=True)
         spec = HostSpec(
             folder=str(folder / "host"),
             argv=cmd,

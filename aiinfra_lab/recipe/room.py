@@ -11,7 +11,6 @@ from ..config import Settings, settings
 from ..errors import UsageProblem
 from .base import NotebookTask
 
-SETTING = "recipe.at_once"
 # What a kernel with the usual libraries takes before it has read any data.
 _USUAL_BYTES = 500 << 20
 _CGROUP = Path("/sys/fs/cgroup")
@@ -37,9 +36,9 @@ class Room:
 
 def at_once(where: Settings | None = None) -> int:
     """As the setting says, else as many as there are cores. UsageProblem when that is less than one."""
-    most = (where or settings()).get(SETTING, 0) or cores()
+    most = (where or settings()).get("recipe.at_once", 0) or cores()
     if most < 1:
-        raise UsageProblem(f"{SETTING} = {most} runs nothing", f"give it 1 or more; the default is {cores()}")
+        raise UsageProblem(f"recipe.at_once = {most} runs nothing", f"give it 1 or more; the default is {cores()}")
     return most
 
 

@@ -64,7 +64,7 @@ class RunSteps:
                     pause_s = _SHORTEST_S
                 else:
                     time.sleep(pause_s)
-                    pause_s = min(2 * pause_s, _LONGEST_S)
+                    pause_s = min(1.1 * pause_s, _LONGEST_S)  # what it loses is a tenth of what it waits
 
     def abandon(self) -> None:
         """Kill what goes on, of a run that ends before its time; returns when it has ended."""

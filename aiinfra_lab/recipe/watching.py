@@ -180,6 +180,8 @@ class _Folders:
     def end(self) -> None:
         self._over.set()
         if self._handle >= 0:
+            # That a watch is over is an event, too: the thread hears it at once.
+            self._libc.inotify_rm_watch(self._handle, next(iter(self._watched), -1))
             self._thread.join()
             os.close(self._handle)
 

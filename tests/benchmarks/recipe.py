@@ -15,7 +15,7 @@ from nbformat.v4 import new_code_cell, new_notebook
 
 from . import _nothing
 from .measure import answer, command, statement
-from .rows import Figure, at_most, exactly, ratio_at_most, row
+from .rows import Cannot, Figure, at_most, exactly, ratio_at_most, row
 
 KERNEL = {"name": "python3", "display_name": "Python 3", "language": "python"}
 LARGE = 8_000_000  # bytes that a cell puts out
@@ -73,6 +73,77 @@ def trivial(full: bool) -> Iterator[Figure]:
     yield Figure("beside papermill", ours.wall_s, "s", ratio_at_most(1.0), theirs.wall_s, "papermill", theirs.note)
     engine_cpu = engine.cpu_s, "s CPU", ratio_at_most(1.0), theirs.cpu_s
     yield Figure("papermill --engine lab", *engine_cpu, "papermill", engine.note)
+
+
+@contextmanager
+def pool() -> Iterator[dict[str, str]]:
+    """The environment of a pool of its own, which has begun; it ends afterwards."""
+    with tempfile.TemporaryDirectory(prefix="pool-", dir="/tmp") as name:
+        env = {**os.environ, "TMPDIR": name, "AIINFRA_POOL": "on"}
+        order = [sys.executable, "-m", "aiinfra_lab.pool"]
+        try:
+            found = subprocess.run([*order, "start"], check=True, env=env, capture_output=True, text=True).stdout
+            if not found.startswith("it answers"):
+                raise Cannot(found)
+            yield env
+        finally:
+            subprocess.run([*order, "stop"], check=True, env=env, capture_output=True)
+
+
+ENTRY = "import sys; from aiinfra_lab.pool.entry import main; sys.exit(main())"
+HEAVY = "import pandas, torch, mlflow"
+
+
+@row("recipe.1w", "a trivial notebook from the command line, warm", "<= 200 ms", ("papermill",))
+def warm_trivial(full: bool) -> Iterator[Figure]:
+    """The command, by the function that it calls; the peer is papermill's own command."""
+    yield from _warm("print(x)", 0.2)
+
+
+@row(
+    "recipe.2", "a notebook that imports pandas, torch and mlflow, warm", "<= 300 ms", ("papermill", "torch", "mlflow")
+)
+def warm_heavy(full: bool) -> Iterator[Figure]:
+    """As the trivial one."""
+    yield from _warm(HEAVY, 0.3)
+
+
+def _warm(cell: str, limit_s: float) -> Iterator[Figure]:
+    with project() as (folder, own), pool() as its:
+        env = {**own, **its, "AIINFRA_WORKSPACE": str(folder)}
+        notebook = write(folder, "one", cell)
+        (folder / "recipes").mkdir()
+        (folder / "recipes" / "one.toml").write_text('[steps.s]\nnotebook = "one.ipynb"\n')
+        ours = [sys.executable, "-c", ENTRY, "recipe", "run", "one", "--force"]
+        command(ours, cwd=folder, env=env, runs=1)  # the store is new
+        took = command(ours, cwd=folder, env=env)
+        pill = [sys.executable, "-m", "papermill", "--no-progress-bar", str(notebook), str(folder / "out.ipynb")]
+        theirs = command(pill, cwd=folder, env=env, runs=3)
+    yield Figure("recipe run --force", took.wall_s, "s", at_most(limit_s), theirs.wall_s, "papermill", took.note)
+
+
+@row(
+    "recipe.3",
+    "20 kernels to the end of importing pandas, torch and mlflow",
+    "<= 2.5 s, <= 1.0 GB private",
+    ("ipykernel",),
+)
+def burst(full: bool) -> Iterator[Figure]:
+    """Private memory with what keeps the kernels; the peer are kernels as jupyter_client starts them."""
+    count = 20 if full else 5
+    with pool() as env:
+        warm = _burst("warm", count, env)
+        stock = _burst("stock", count, {**env, "AIINFRA_POOL": "off"})
+    share = count / 20
+    yield Figure(f"{count} kernels", warm["took_s"], "s", at_most(2.5), stock["took_s"], "stock kernels")
+    gigabytes = warm["private_gb"], "GB", at_most(1.0 * share)
+    yield Figure("private memory", *gigabytes, stock["private_gb"], "stock kernels")
+
+
+def _burst(kind: str, count: int, env: dict[str, str]) -> dict[str, float]:
+    argv = [sys.executable, "-m", "tests.benchmarks._burst", kind, str(count)]
+    answer: dict[str, float] = json.loads(subprocess.run(argv, check=True, env=env, capture_output=True).stdout)
+    return answer
 
 
 @row("recipe.4", "chains: first, unchanged, and with 1,000 earlier runs", "<= 0.7 / 0.12 s; <= 0.15 s; <= 0.6 s")

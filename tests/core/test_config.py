@@ -156,11 +156,12 @@ def test_what_a_provider_reads_itself_and_older_names_are_settings(project, text
 KEPT = ("jobs.log", "deploy.log", "train.holdout", "models.environments")
 
 
+SECTIONS = "store|jobs|alerts|secrets|kernels|cost|deploy|train|gpu|models|recipe"
+
+
 def test_every_setting_that_the_package_reads_is_known():
     text = "".join(path.read_text() for path in Path(aiinfra_lab.__file__).parent.rglob("*.py"))
-    read = set(
-        re.findall(r"""\.get\(["']((?:store|jobs|alerts|secrets|cost|deploy|train|gpu|models)\.[a-z_]+)["']""", text)
-    )
+    read = set(re.findall(r"""\.get\(["']((?:%s)\.[a-z_]+)["']""" % SECTIONS, text))
     kept = {f"{what}_{unit}" for what in KEPT for unit in ("days", "gib")}
     kept |= {f"cost.{key}" for key in premises.DEFAULTS}
     every = {f"{section}.{name}" for section in setting_keys.sections() for name in setting_keys.declared(section)}

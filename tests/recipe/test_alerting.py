@@ -104,4 +104,4 @@ def test_what_is_no_alert_is_refused(notebook, recipe, text, fix):
 def test_where_and_of_what_may_be_left_out(notebook, recipe):
     notebook("a", "")
     recipe("one", f"[alert]\n{STEP}")
-    assert declaration.read("one").alert == RecipeAlert(("failed", "recovered"), None)
+    assert declaration.read("one").alert == RecipeAlert(("failed", "recovered", "late"), None)

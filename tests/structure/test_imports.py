@@ -13,7 +13,7 @@ from .source import HEAVY, PACKAGE, folder_of, foreign_imports, modules, modules
 CORE = (
     *("errors", "uris", "units", "verbs", "words", "completion", "providers", "show", "config", "scaling", "secrets"),
     *("nouns", "setting_keys", "resolve", "rules", "files", "logs", "store", "jobs", "kernels", "stats", "alerts"),
-    *("host", "modes", "leftovers", "signals", "signal_records", "suggestions", "help"),
+    *("host", "modes", "leftovers", "signals", "signal_records", "suggestions", "help", "pool"),
 )
 ORDER = (
     CORE,

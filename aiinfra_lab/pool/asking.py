@@ -1,0 +1,183 @@
+"""Whoever wants a process forked: asks the pool, and starts one in the background where there is none.
+
+Imported by the command line before anything else: the standard library alone, and little of it.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import socket
+import sys
+import time
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from . import match
+
+_WITHIN_S = 10.0
+_LEAST_BYTES = 4 << 30
+_AGAIN_S = 600.0  # after a pool that was not healthy
+SOCKET, LOG, PROBLEM, HOLD = "s", "log", "problem", "lock"
+
+
+class Forked:
+    """A process that the pool has forked for this one, which ends with it."""
+
+    returncode: int | None = None
+
+    def __init__(self, connection: socket.socket, pid: int, rest: bytes) -> None:
+        self.pid = pid
+        self._connection, self._rest = connection, rest
+
+    def leave(self) -> None:
+        """Hear no more of it."""
+        self._connection.close()
+
+    def poll(self) -> int | None:
+        """Its exit code once it has ended, as of `subprocess`; None before."""
+        return self.wait(0.0)
+
+    def wait(self, timeout: float | None = None) -> int | None:
+        """The same, waiting for it; None when it takes longer."""
+        if self.returncode is None:
+            self._connection.settimeout(timeout)
+            try:
+                answer, self._rest = read_line(self._connection, self._rest)
+            except (BlockingIOError, TimeoutError):
+                return None
+            except OSError:
+                answer = {}
+            # Without an answer the pool was killed, and it ends as it likes: how is not known.
+            self.returncode = int(answer.get("code", 1))
+            self._connection.close()
+        return self.returncode
+
+
+def fork(
+    kind: str,
+    argv: Sequence[str],
+    *,
+    env: Mapping[str, str],
+    cwd: str,
+    umask: int,
+    descriptors: Sequence[int] = (0, 1, 2),
+) -> Forked | None:
+    """Have the pool fork a process of a kind; None when there is none, or it cannot do that: spawn it then.
+
+    env, cwd, umask, descriptors: the process's own, the last its standard input, output and error
+    """
+    place = match.folder()
+    if not match.is_private(place):
+        return None
+    request = {
+        "kind": kind,
+        "argv": list(argv),
+        "env": dict(env),
+        "cwd": cwd,
+        "umask": umask,
+        "fixed": match.fixed(env),
+        "adjustable": match.adjustable(),
+    }
+    connection = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    connection.settimeout(_WITHIN_S)
+    try:
+        connection.connect(str(place / SOCKET))
+        data = json.dumps(request).encode()
+        socket.send_fds(connection, [len(data).to_bytes(8, "big")], list(descriptors))
+        connection.sendall(data)
+        answer, rest = read_line(connection, b"")
+        if "pid" in answer:
+            return Forked(connection, int(answer["pid"]), rest)
+    except (OSError, ValueError):
+        pass
+    connection.close()
+    return None
+
+
+def read_line(connection: socket.socket, rest: bytes) -> tuple[dict[str, Any], bytes]:
+    """One answer of the pool, empty when it has closed the connection, and what came behind it."""
+    while b"\n" not in rest:
+        piece = connection.recv(4096)
+        if not piece:
+            return {}, b""
+        rest += piece
+    line, _, rest = rest.partition(b"\n")
+    return dict(json.loads(line)), rest
+
+
+def order(what: str) -> dict[str, Any]:
+    """`show`: what a pool says of itself; `end`: it ends once nothing that it has forked is left. Empty without one."""
+    place = match.folder()
+    if not match.is_private(place):
+        return {}
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as connection:
+        connection.settimeout(_WITHIN_S)
+        try:
+            connection.connect(str(place / SOCKET))
+            data = json.dumps({"kind": what}).encode()
+            connection.sendall(len(data).to_bytes(8, "big") + data)
+            return read_line(connection, b"")[0]
+        except (OSError, ValueError):
+            return {}
+
+
+def may_be(setting: str) -> bool:
+    """Whether there may be a pool here, by the setting: `auto` wants Linux and 4 GB of memory."""
+    if setting in match.OFF or not sys.platform.startswith("linux"):
+        return False
+    return setting in ("on", "1", "true", "yes") or match.total_bytes() >= _LEAST_BYTES
+
+
+def start(preload: str = "") -> None:
+    """Start a pool in the background, unless there is one, or there was one a short time ago that was not healthy."""
+    import subprocess
+
+    place = match.folder()
+    try:
+        place.mkdir(mode=0o700)
+    except FileExistsError:
+        if not match.is_private(place):
+            return
+    except OSError:
+        return
+    problem = place / PROBLEM
+    if problem.exists() and time.time() - problem.stat().st_mtime < _AGAIN_S:
+        return
+    env = {name: value for name, value in os.environ.items() if not name.startswith("AIINFRA_")}
+    code = "import sys; from aiinfra_lab.pool.template import main; main(sys.argv[1])"
+    with open(place / LOG, "wb", opener=_private) as log:
+        subprocess.Popen(
+            [sys.executable, "-c", code, preload],
+            stdin=subprocess.DEVNULL,
+            stdout=log,
+            stderr=log,
+            cwd=place,
+            env=env,
+            start_new_session=True,
+        )
+
+
+def _private(path: str, flags: int) -> int:
+    return os.open(path, flags, 0o600)
+
+
+def wait_ready(within_s: float) -> bool:
+    """Whether a pool answers within that time."""
+    until = time.monotonic() + within_s
+    while not order("show"):
+        if time.monotonic() > until:
+            return False
+        time.sleep(0.05)
+    return True
+
+
+def is_this_python(argv: Sequence[str]) -> bool:
+    """Whether a kernel's command is that of ipykernel in this interpreter."""
+    return list(argv[:3]) == [sys.executable, "-m", "ipykernel_launcher"]
+
+
+def folder_of_log() -> Path:
+    """Where a pool writes what it complains about."""
+    return match.folder() / LOG

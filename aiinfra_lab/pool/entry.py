@@ -1,0 +1,93 @@
+"""The command `aiinfra`: what a recipe's run needs has been imported by the pool already, if there is one.
+
+Nothing is imported here that takes time. The fork is this process as far as anybody sees: its streams, environment,
+folder and limits, its signals, its end.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from . import match
+
+_NOUNS = ("recipe",)
+_PASSED_ON = (signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT, signal.SIGUSR1, signal.SIGUSR2, signal.SIGWINCH)
+
+
+def main() -> int:
+    """Run one command in a fork of the pool, or here; returns the exit code."""
+    if sys.argv[1:2] and sys.argv[1] in _NOUNS and os.environ.get(match.VARIABLE, "auto").lower() not in match.OFF:
+        code = _by_pool(sys.argv)
+        if code is not None:
+            return code
+    import importlib
+
+    # By name: the core knows nothing of what stands on top of it, but that it is there.
+    return int(importlib.import_module("aiinfra_lab.cli").main())
+
+
+def _by_pool(argv: Sequence[str]) -> int | None:
+    """Its exit code; None when there is no pool, or it cannot do that."""
+    if not sys.platform.startswith("linux"):
+        return None
+    from . import asking
+
+    umask = os.umask(0o077)
+    os.umask(umask)
+    # From here to the answer a signal would find nobody: it waits.
+    signals = {*_PASSED_ON, signal.SIGINT, signal.SIGTSTP, signal.SIGCONT}
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, signals)
+    try:
+        child = asking.fork("cli", argv, env=os.environ, cwd=str(Path.cwd()), umask=umask)
+        if child is not None:
+            _pass_signals_on(child)
+    except FileNotFoundError:  # the folder is gone
+        child = None
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+    if child is None:
+        return None
+    code = child.wait() or 0
+    if code < 0:  # it was ended by a signal, and so is this process
+        _end_by(-code)
+    return code
+
+
+def _end_by(number: int) -> None:
+    from ..host import processes
+
+    if number != signal.SIGKILL:
+        signal.signal(number, signal.SIG_DFL)
+    processes.signal_process(os.getpid(), number)
+
+
+def _pass_signals_on(child: object) -> None:
+    """What this process is sent is meant for its fork; Ctrl-C is for what that has started, too."""
+    from ..host import processes
+
+    pid: int = child.pid  # type: ignore[attr-defined]
+
+    def pass_on(number: int, _frame: object) -> None:
+        if number in (signal.SIGINT, signal.SIGQUIT):
+            processes.signal_group(pid, number)
+        else:
+            processes.signal_process(pid, number)
+
+    def stop(_number: int, _frame: object) -> None:
+        processes.signal_group(pid, signal.SIGSTOP)
+        processes.signal_process(os.getpid(), signal.SIGSTOP)
+        processes.signal_group(pid, signal.SIGCONT)
+
+    for number in (*_PASSED_ON, signal.SIGINT):
+        if signal.getsignal(number) is not signal.SIG_IGN:
+            signal.signal(number, pass_on)
+    if signal.getsignal(signal.SIGTSTP) is not signal.SIG_IGN:
+        signal.signal(signal.SIGTSTP, stop)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,117 @@
+"""A kernel out of a fork: `ipykernel` is imported already, and only has to begin."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from . import asking, becoming
+
+
+class Seed:
+    """A process that was forked before the core has threads and sockets, and becomes the kernel that it then asks for.
+    Who asks a second time gets a process that is spawned."""
+
+    def __init__(self) -> None:
+        read, self._write = os.pipe()
+        self.pid = os.fork()
+        if self.pid == 0:
+            os.close(self._write)
+            _wait(read)
+        os.close(read)
+
+    def __call__(self, argv: Sequence[str], **options: Any) -> SeedProcess | subprocess.Popen[bytes]:
+        """As `subprocess.Popen`, with the options that a core gives."""
+        write, self._write = self._write, -1
+        if write < 0:
+            return subprocess.Popen(argv, **options)
+        with contextlib.suppress(OSError), os.fdopen(write, "wb") as order:
+            if asking.is_this_python(argv):
+                wanted = {"argv": argv, "env": options["env"], "cwd": options["cwd"], "umask": options["umask"]}
+                order.write(json.dumps(wanted).encode())
+        if asking.is_this_python(argv):
+            return SeedProcess(self.pid)
+        os.waitpid(self.pid, 0)
+        return subprocess.Popen(argv, **options)
+
+
+class SeedProcess:
+    """What a core wants of a process that it has started."""
+
+    def __init__(self, pid: int) -> None:
+        self.pid = pid
+        self._code: int | None = None
+
+    def poll(self) -> int | None:
+        """Its exit code, as of `subprocess`; None while it lives."""
+        if self._code is None:
+            try:
+                pid, status = os.waitpid(self.pid, os.WNOHANG)
+            except ChildProcessError:  # somebody has collected it
+                self._code = 1
+            else:
+                self._code = os.waitstatus_to_exitcode(status) if pid else None
+        return self._code
+
+
+def _wait(read: int) -> None:
+    """Wait for the order, and be that kernel; it does not return."""
+    with open(read, "rb", closefd=False) as orders:
+        text = orders.read()
+    if not text:  # the core has ended, or wants another kernel
+        os._exit(0)
+    becoming.run(lambda: _begin(json.loads(text)))
+
+
+def _begin(wanted: Mapping[str, Any]) -> None:
+    os.setsid()
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
+    os.closerange(3, os.sysconf("SC_OPEN_MAX") if os.sysconf("SC_OPEN_MAX") < 1 << 16 else 1 << 16)
+    if wanted["cwd"]:
+        os.chdir(wanted["cwd"])
+    if wanted["umask"] >= 0:
+        os.umask(wanted["umask"])
+    becoming.take_environment(wanted["env"])
+    becoming.reseed()
+    run(wanted["argv"][3:], debugger=False)
+
+
+def run(arguments: Sequence[str], *, debugger: bool) -> None:
+    """Be a kernel until it ends. debugger: whether it can be debugged, which takes longer to begin."""
+    from ipykernel import debugger as found
+    from ipykernel import ipkernel
+    from ipykernel.kernelapp import IPKernelApp
+
+    sys.argv = ["ipykernel_launcher", *arguments]
+    if debugger:
+        if not found._is_debugpy_available:  # the pool has left it out
+            del sys.modules["ipykernel.debugger"]
+        IPKernelApp.launch_instance(sys.argv[1:])
+        return
+    found._is_debugpy_available = False
+    # For the debugger it lists the files of all modules: two pages of memory for each of thousands, of every kernel.
+    vars(ipkernel)["sys"] = _NoModules()
+    app: Any = IPKernelApp.instance()
+    app.initialize(sys.argv[1:])
+    vars(ipkernel)["sys"] = sys
+    app.start()
+    # Before the exit handlers, which end what publishes and then wait for a control thread that wants to publish still.
+    if app.control_thread is not None and app.control_thread.is_alive():
+        app.control_thread.stop()
+        app.control_thread.join(1.0)
+
+
+class _NoModules:
+    """`sys` without modules."""
+
+    modules: Mapping[str, object] = {}
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(sys, name)

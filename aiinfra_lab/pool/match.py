@@ -1,0 +1,143 @@
+"""What must be the same in a process that asks for a fork and in the one that forks; and what a fork can take over.
+
+Imported by the command line before anything else: the standard library alone, and little of it.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import resource
+import signal
+import sys
+import zlib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+VERSION = 1
+VARIABLE = "AIINFRA_POOL"
+OFF = {"off", "0", "false", "no"}
+THREADS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
+# What Python, the loader and libraries read once, when they start.
+_READ_AT_START = re.compile(
+    "(PYTHON|LD_|LC_|MPL|MATPLOTLIBRC|MALLOC_|GLIBC_|OMP_|MKL_|OPENBLAS_|KMP_|GOMP_|NUMEXPR_|POLARS_|ARROW_|TORCH_"
+    "|PYTORCH_|MLFLOW_CONFIGURE_LOGGING|XDG_CONFIG_|XDG_CACHE_|JUPYTER_PLATFORM_DIRS|COVERAGE_).*|LANG|LANGUAGE|HOME"
+)
+_OF_PACKAGES = (".dist-info", ".egg-info", ".pth", ".egg-link")
+_LONGEST = 60  # of a folder for sockets, whose paths may have 107 bytes
+_LIMITS = [getattr(resource, name) for name in dir(resource) if name.startswith("RLIMIT_")]
+_IGNORED = (signal.SIGINT, signal.SIGHUP, signal.SIGTERM, signal.SIGQUIT)
+
+
+def folder() -> Path:
+    """Where this user's pool of this interpreter has its socket; the folder need not be there."""
+    root = os.environ.get("TMPDIR", "/tmp")  # noqa: S108
+    if len(root) > _LONGEST:
+        root = "/tmp"  # noqa: S108
+    interpreter = f"{sys.executable}\0{sys.prefix}\0{sys.version}".encode()
+    return Path(root, f"aiinfra-pool-{os.getuid()}-{zlib.crc32(interpreter):08x}")
+
+
+def is_private(place: Path) -> bool:
+    """Whether a folder is there, and is this user's alone: in a shared directory another may have made it first."""
+    try:
+        found = os.lstat(place)
+    except OSError:
+        return False
+    is_folder = (found.st_mode & 0o170000) == 0o040000
+    return is_folder and found.st_uid == os.getuid() and not found.st_mode & 0o077
+
+
+def fixed(env: Mapping[str, str]) -> dict[str, Any]:
+    """What no fork can take over: where it differs, a process is spawned. As JSON gives it back."""
+    root = Path("/").stat()
+    return {
+        "version": VERSION,
+        "env": {name: env[name] for name in sorted(env) if _READ_AT_START.fullmatch(name) and name not in THREADS},
+        "ids": [os.getuid(), os.geteuid(), os.getgid(), os.getegid(), *sorted(os.getgroups())],
+        "limits": [resource.getrlimit(each)[1] for each in _LIMITS],
+        "place": [_link(f"/proc/self/ns/{each}") for each in ("mnt", "net", "pid", "user", "ipc")],
+        "group": _text("/proc/self/cgroup"),
+        "root": [root.st_dev, root.st_ino],
+    }
+
+
+def adjustable() -> dict[str, Any]:
+    """What a fork takes over from who asks."""
+    return {
+        "limits": [resource.getrlimit(each)[0] for each in _LIMITS],
+        "nice": os.getpriority(os.PRIO_PROCESS, 0),
+        "cpus": sorted(os.sched_getaffinity(0)),
+        "ignored": [int(each) for each in _IGNORED if signal.getsignal(each) is signal.SIG_IGN],
+    }
+
+
+def adjust(wanted: Mapping[str, Any]) -> None:
+    """Take them over. OSError or ValueError where that is not allowed."""
+    for each, soft in zip(_LIMITS, wanted["limits"], strict=True):
+        now, hard = resource.getrlimit(each)
+        if soft != now:
+            resource.setrlimit(each, (soft, hard))
+    if wanted["nice"] != os.getpriority(os.PRIO_PROCESS, 0):
+        os.setpriority(os.PRIO_PROCESS, 0, wanted["nice"])
+    if set(wanted["cpus"]) != os.sched_getaffinity(0):
+        os.sched_setaffinity(0, wanted["cpus"])
+    for each in _IGNORED:
+        usual = signal.default_int_handler if each == signal.SIGINT else signal.SIG_DFL
+        signal.signal(each, signal.SIG_IGN if int(each) in wanted["ignored"] else usual)
+
+
+def installed(preload: str = "") -> str:
+    """A digest of the packages that are installed here and of our own source: what was imported before they changed is
+    none that a new process would import."""
+    check = zlib.crc32(preload.encode())
+    for place in dict.fromkeys(sys.path):
+        for name, state in _entries(place):
+            check = zlib.crc32(f"{place}/{name}{state}".encode(), check)
+    ours = str(Path(__file__).parents[1])
+    if "site-packages" not in ours:  # a checkout: elsewhere it is a package that is installed
+        for name, state in sorted(_sources(ours)):
+            check = zlib.crc32(f"{name}{state}".encode(), check)
+    return f"{check:08x}"
+
+
+def _entries(place: str) -> list[tuple[str, int]]:
+    try:
+        with os.scandir(place or ".") as found:
+            named = [each for each in found if each.name.endswith(_OF_PACKAGES)]
+            return sorted((each.name, each.stat().st_mtime_ns) for each in named)
+    except OSError:
+        return []
+
+
+def _sources(place: str) -> list[tuple[str, int]]:
+    found: list[tuple[str, int]] = []
+    with os.scandir(place) as entries:
+        for each in entries:
+            if each.name.endswith(".py"):
+                found.append((each.path, each.stat().st_mtime_ns))
+            elif each.is_dir() and each.name not in ("labextension", "static", "__pycache__"):
+                found += _sources(each.path)
+    return found
+
+
+def _link(path: str) -> str:
+    try:
+        return str(Path(path).readlink())
+    except OSError:
+        return ""
+
+
+def _text(path: str) -> str:
+    try:
+        return Path(path).read_text("utf-8", "replace")
+    except OSError:
+        return ""
+
+
+def total_bytes() -> int:
+    """The memory of the machine or of its container, whichever is less."""
+    total = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    limit = _text("/sys/fs/cgroup/memory.max").strip()
+    return min(total, int(limit)) if limit.isdigit() else total

@@ -1,0 +1,33 @@
+"""Whether there is to be a pool, by the settings that hold here; where one is wanted it is started."""
+
+from __future__ import annotations
+
+import os
+
+from ..config import settings
+from ..errors import LabError
+from . import asking, match
+
+
+def pool() -> bool:
+    """Whether one is wanted, which is then started in the background unless it is there."""
+    setting, preload = _set()
+    if not asking.may_be(setting):
+        return False
+    if not (match.folder() / asking.SOCKET).exists():
+        asking.start(preload)
+    return True
+
+
+def is_on() -> bool:
+    """Whether one is wanted."""
+    return asking.may_be(_set()[0])
+
+
+def _set() -> tuple[str, str]:
+    named = os.environ.get(match.VARIABLE, "")
+    try:
+        where = settings()
+    except LabError:  # JupyterLab or papermill outside of a workspace
+        return named.lower() or "auto", ""
+    return named.lower() or where.get("kernels.pool", "auto").lower(), where.get("kernels.preload", "")

@@ -1,0 +1,289 @@
+"""Kernels and commands out of the pool behave as those that are spawned, also when it goes wrong."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import nbformat
+import psutil
+import pytest
+from nbformat.v4 import new_code_cell, new_notebook
+
+from aiinfra_lab.pool import asking, match
+from aiinfra_lab.recipe.engine import execute
+
+from ..conftest import until
+from .conftest import command, is_alive
+
+IS_WARM = "import sys; print('numpy' in sys.modules)"
+
+
+def notebook(folder: Path, *cells: str) -> Path:
+    path = folder / "one.ipynb"
+    spec = {"name": "python3", "display_name": "Python 3", "language": "python"}
+    nbformat.write(new_notebook(cells=[*map(new_code_cell, cells)], metadata={"kernelspec": spec}), path)
+    return path
+
+
+def run(folder: Path, *cells: str, env: dict[str, str] | None = None) -> tuple[str, str]:
+    """How a notebook ended, and what its cells have printed."""
+    archive = folder / "executed.ipynb"
+    outcome = execute(notebook(folder, *cells), {}, archive, env or {}, lambda: 0)
+    executed = nbformat.read(archive, as_version=4)
+    texts = [each.text for cell in executed.cells for each in cell.outputs if each.output_type == "stream"]
+    return outcome.state, "".join(texts)
+
+
+def test_a_notebook_runs_in_a_kernel_of_the_pool(workspace: Path, pool: int) -> None:
+    assert run(workspace, IS_WARM) == ("done", "True\n")
+    until(lambda: asking.order("show")["alive"] == 0, "something of its kernel is left")
+
+
+def test_without_a_pool_it_is_spawned_and_a_pool_begins(workspace: Path, place: Path) -> None:
+    assert run(workspace, IS_WARM) == ("done", "False\n")
+    until(lambda: asking.order("show"), "no pool has begun")
+    assert run(workspace, IS_WARM) == ("done", "True\n")
+
+
+def test_off_is_off(workspace: Path, pool: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("AIINFRA_POOL", "off")
+    assert run(workspace, IS_WARM) == ("done", "False\n")
+    monkeypatch.delenv("AIINFRA_POOL")
+    (workspace / "aiinfra.toml").write_text('[kernels]\npool = "off"\n')
+    assert run(workspace, IS_WARM) == ("done", "False\n")
+
+
+def test_environment_folder_and_threads_are_its_own(workspace: Path, pool: int) -> None:
+    cell = (
+        "import os, sys; print('numpy' in sys.modules, os.environ['MINE'], os.getcwd(), os.environ['OMP_NUM_THREADS'])"
+    )
+    env = {"MINE": "yes", "OMP_NUM_THREADS": "3"}
+    assert run(workspace, cell, env=env) == ("done", f"True yes {workspace} 3\n")
+    threads = "import threadpoolctl, numpy; print({each['num_threads'] for each in threadpoolctl.threadpool_info()})"
+    assert run(workspace, threads, env=env) == ("done", "{3}\n")
+
+
+def test_what_python_reads_at_its_start_makes_it_spawn(workspace: Path, pool: int) -> None:
+    cell = IS_WARM + "; print(hash('a'))"
+    one, other = (run(workspace, cell, env={"PYTHONHASHSEED": "7"}) for _ in range(2))
+    assert one == other
+    assert one[1].startswith("False")
+
+
+def test_a_home_of_another_makes_it_spawn(workspace: Path, pool: int) -> None:
+    assert run(workspace, IS_WARM + "; import os; print(os.environ['HOME'])", env={"HOME": "/"})[1] == "False\n/\n"
+
+
+def test_siblings_draw_other_numbers(workspace: Path, pool: int) -> None:
+    cell = IS_WARM + "; import random, numpy; print(random.random(), numpy.random.rand())"
+    one, other = (run(workspace, cell)[1].split() for _ in range(2))
+    assert one[0] == other[0] == "True"
+    assert one[1] != other[1]
+    assert one[2] != other[2]
+
+
+def test_a_kernel_that_dies_is_said_to_be_killed(workspace: Path, pool: int) -> None:
+    assert run(workspace, "import os, signal; os.kill(os.getpid(), signal.SIGKILL)", "print(1)")[0] == "killed"
+
+
+def test_nothing_that_a_notebook_started_is_left(workspace: Path, pool: int) -> None:
+    cell = "import subprocess; print(subprocess.Popen(['sleep', '600'], start_new_session=True).pid)"
+    pid = int(run(workspace, cell)[1])
+    until(lambda: not is_alive(pid), "its process is left")
+
+
+def test_a_kernel_outlives_the_pool(workspace: Path, pool: int) -> None:
+    cell = f"import os, signal, time; os.kill({pool}, signal.SIGKILL); time.sleep(0.2); print('on')"
+    assert run(workspace, cell) == ("done", "on\n")
+    assert run(workspace, IS_WARM) == ("done", "False\n")  # its socket is there, and nobody answers
+
+
+def test_exit_handlers_and_debugger(workspace: Path, pool: int) -> None:
+    cell = (
+        f"import atexit, sys; atexit.register(lambda: open({str(workspace / 'end')!r}, 'w').close())\n"
+        "print([name for name in sys.modules if name.startswith('debugpy')])\nimport debugpy"
+    )
+    assert run(workspace, cell) == ("done", "[]\n")
+    assert (workspace / "end").exists()
+
+
+def test_changed_packages_end_it(workspace: Path, place: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    packages = tmp_path / "packages"
+    packages.mkdir()
+    monkeypatch.setenv("PYTHONPATH", os.pathsep.join([str(packages), os.environ.get("PYTHONPATH", "")]))
+    asking.start("numpy")
+    pid = int(until(lambda: asking.order("show").get("running"), "the pool does not answer"))
+    assert run(workspace, IS_WARM) == ("done", "True\n")
+    (packages / "new-1.0.dist-info").mkdir()
+    assert run(workspace, IS_WARM) == ("done", "False\n")
+    until(lambda: not is_alive(pid), "a pool of other packages is left")
+    until(lambda: run(workspace, IS_WARM)[1] == "True\n", "none has taken its place")
+
+
+@pytest.mark.parametrize("mode", [0o755, 0o701])
+def test_a_folder_that_others_may_enter_is_refused(workspace: Path, place: Path, mode: int) -> None:
+    place.mkdir()
+    place.chmod(mode)
+    asking.start("numpy")
+    assert asking.fork("keep", [], env={}, cwd="/", umask=0o077) is None
+    assert list(place.iterdir()) == []
+
+
+def test_a_link_is_no_folder(place: Path, tmp_path: Path) -> None:
+    (tmp_path / "elsewhere").mkdir(mode=0o700)
+    place.symlink_to(tmp_path / "elsewhere")
+    assert not match.is_private(place)
+
+
+HANGS = """
+import threading, time
+from aiinfra_lab.pool import template
+template._TRIAL_S = 0.3
+template._compute = lambda: time.sleep(60)
+template.main("numpy")
+"""
+
+
+def test_one_whose_forks_cannot_compute_never_serves(place: Path) -> None:
+    place.mkdir(mode=0o700)
+    done = subprocess.run([sys.executable, "-c", HANGS], timeout=60, check=False, capture_output=True)
+    assert done.returncode == 0
+    assert (place / asking.PROBLEM).exists()
+    assert not (place / asking.SOCKET).exists()
+    asking.start("numpy")  # it would hang again
+    time.sleep(1)
+    assert not (place / asking.SOCKET).exists()
+
+
+COMPUTES = """
+import threading, time
+from aiinfra_lab.pool import template
+serve = template.Template.serve
+def late(self):
+    threading.Thread(target=time.sleep, args=(60,), daemon=True).start()
+    return serve(self)
+template.Template.serve = late
+template.main("numpy")
+"""
+
+
+def test_one_that_has_a_thread_more_than_after_the_imports_ends(workspace: Path, place: Path) -> None:
+    place.mkdir(mode=0o700)
+    with subprocess.Popen([sys.executable, "-c", COMPUTES]) as process:
+        until(lambda: asking.order("show"), "the pool does not answer")
+        assert asking.fork("cli", ["aiinfra"], env=os.environ, cwd="/", umask=0o077) is None
+        process.wait(10)
+
+
+IDLE = "from aiinfra_lab.pool import template; template.IDLE_S = 0.5; template.main('numpy')"
+
+
+def test_an_idle_one_ends(place: Path) -> None:
+    place.mkdir(mode=0o700)
+    with subprocess.Popen([sys.executable, "-c", IDLE]) as process:
+        assert process.wait(60) == 0
+    assert not (place / asking.SOCKET).exists()
+
+
+def test_two_at_once_are_one(place: Path, pool: int) -> None:
+    asking.start("numpy")
+    time.sleep(1)
+    assert asking.order("show")["running"] == pool
+
+
+def test_its_socket_is_for_its_user(place: Path, pool: int) -> None:
+    assert place.stat().st_mode & 0o777 == 0o700
+    assert (place / asking.SOCKET).stat().st_mode & 0o777 == 0o600
+
+
+# ---- commands ----
+
+
+def test_a_command_behaves_as_one_that_is_spawned(workspace: Path, pool: int) -> None:
+    before = asking.order("show")["forked"]
+    found = subprocess.run(command("recipe", "show", "nothing", "--json"), capture_output=True, text=True, check=False)
+    assert asking.order("show")["forked"] == before + 1
+    plain = subprocess.run(
+        command("recipe", "show", "nothing", "--json"),
+        capture_output=True,
+        text=True,
+        check=False,
+        env={**os.environ, "AIINFRA_POOL": "off"},
+    )
+    assert (found.returncode, found.stdout, found.stderr) == (plain.returncode, plain.stdout, plain.stderr)
+    assert json.loads(found.stdout)["error"] == "NotFound"
+
+
+def test_a_workspace_may_want_no_pool(workspace: Path, pool: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("AIINFRA_POOL")
+    (workspace / "aiinfra.toml").write_text('[kernels]\npool = "off"\n')
+    assert subprocess.run(command("recipe", "ls"), check=False, capture_output=True).returncode == 0
+
+
+def recipe(workspace: Path, cell: str) -> None:
+    (workspace / "notebooks").mkdir()
+    (workspace / "recipes").mkdir()
+    notebook(workspace / "notebooks", cell)
+    (workspace / "recipes" / "one.toml").write_text('[steps.s]\nnotebook = "one.ipynb"\n')
+
+
+def begun(workspace: Path) -> tuple[subprocess.Popen[bytes], int]:
+    """A recipe's run whose notebook waits, and the process that its notebook has started."""
+    mark = workspace / "pid"
+    started = "pid = subprocess.Popen(['sleep', '600'], start_new_session=True).pid"
+    noted = f"open({str(mark)!r}, 'w').write(str(pid))"
+    recipe(workspace, f"import subprocess, time; {started}; {noted}; time.sleep(600)")
+    process = subprocess.Popen(command("recipe", "run", "one"), stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
+    until(lambda: mark.exists() and mark.read_text(), "its notebook has not begun")
+    return process, int(mark.read_text())
+
+
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143), (signal.SIGHUP, 129)])
+def test_signals_end_it_as_they_end_one_that_is_spawned(
+    workspace: Path, pool: int, foreground: None, number: int, code: int
+) -> None:
+    process, started = begun(workspace)
+    process.send_signal(number)
+    process.communicate(timeout=60)
+    assert process.returncode == code
+    until(lambda: not is_alive(started), "what its notebook has started is left")
+
+
+def test_a_killed_command_leaves_nothing(workspace: Path, pool: int) -> None:
+    process, started = begun(workspace)
+    process.kill()
+    process.communicate(timeout=60)
+    until(lambda: not is_alive(started), "what its notebook has started is left")
+    until(lambda: asking.order("show")["alive"] == 0, "a fork is left")
+
+
+def test_jupyter_gets_a_kernel_of_the_pool(workspace: Path, pool: int) -> None:
+    from jupyter_client.kernelspec import KernelSpec
+    from jupyter_client.manager import KernelManager
+
+    from aiinfra_lab.pool.provisioner import WarmProvisioner
+
+    manager = KernelManager()
+    spec = KernelSpec(argv=[sys.executable, "-m", "ipykernel_launcher", "-f", "{connection_file}"], language="python")
+    manager._kernel_spec = spec
+    manager.provisioner = WarmProvisioner(kernel_id="", kernel_spec=spec, parent=manager)
+    manager.start_kernel()
+    client = manager.client()
+    client.start_channels()
+    try:
+        client.wait_for_ready(30)
+        texts: list[str] = []
+        code = IS_WARM + "; import debugpy, os; print(os.getpid())"
+        client.execute_interactive(code, timeout=30, output_hook=lambda m: texts.append(m["content"].get("text", "")))
+        is_warm, pid = "".join(texts).split()
+        assert is_warm == "True"
+        assert psutil.Process(int(pid)).ppid() == pool
+        manager.interrupt_kernel()
+    finally:
+        client.stop_channels()
+        manager.shutdown_kernel()
+    until(lambda: not is_alive(int(pid)), "the kernel is left")
