@@ -39,6 +39,8 @@ epochs = 3
 notebook = "data.ipynb"
 parameters = { months = "$months", epochs = "$epochs" }
 out = { flights = "data:flights" }
+[schedule]
+cron = "0 3 * * *"
 """
 CELLS = (
     'months: str = "2013-01"\nepochs: int = 1',

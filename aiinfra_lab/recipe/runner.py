@@ -163,7 +163,7 @@ class RecipeRunner:
         clean = redactor().clean_value(self._given)
         if hidden := [name for name, value in self._given.items() if clean[name] != value]:
             what = f"{', '.join(hidden)} holds a secret, which is written down nowhere: no other process would get it"
-            fix = f'in the notebook: `{hidden[0]}: Secret = Secret("NAME")`, and give its name; or leave out --no-wait'
+            fix = f'in the notebook: `{hidden[0]}: Secret = Secret("NAME")`, and give its name; or wait for the run'
             raise UsageProblem(what, fix)
 
     def _refuse_second(self) -> None:

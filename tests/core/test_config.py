@@ -161,7 +161,7 @@ SECTIONS = "store|jobs|alerts|secrets|kernels|cost|deploy|train|gpu|models|recip
 
 def test_every_setting_that_the_package_reads_is_known():
     text = "".join(path.read_text() for path in Path(aiinfra_lab.__file__).parent.rglob("*.py"))
-    read = set(re.findall(r"""\.get\(["']((?:%s)\.[a-z_]+)["']""" % SECTIONS, text))
+    read = set(re.findall(rf"""\.get\(["']((?:{SECTIONS})\.[a-z_]+)["']""", text))
     kept = {f"{what}_{unit}" for what in KEPT for unit in ("days", "gib")}
     kept |= {f"cost.{key}" for key in premises.DEFAULTS}
     every = {f"{section}.{name}" for section in setting_keys.sections() for name in setting_keys.declared(section)}
