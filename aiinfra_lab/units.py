@@ -304,6 +304,22 @@ def show_usd(amount: float) -> str:
     return f"{amount:.{max(2, 1 - math.floor(math.log10(abs(amount))))}f} USD"
 
 
+def read_bytes(value: object) -> int:
+    """A size with its unit, which is a power of 1000 or, with an i, of 1024.
+
+    >>> read_bytes("4 GiB"), read_bytes("500MB")
+    (4294967296, 500000000)
+    """
+    found = re.fullmatch(r"([0-9]+(?:[.][0-9]+)?)\s*([KMGT])(i?)B", str(value).strip(), re.IGNORECASE)
+    if found is None:
+        raise UsageProblem(f"{value!r} is no size", "write 4GiB, 500MB or the like")
+    power = "KMGT".index(found[2].upper()) + 1
+    size = int(Decimal(found[1]) * (1024 if found[3] else 1000) ** power)
+    if size < 1:
+        raise UsageProblem(f"{value!r} is no size: it must be more than 0", "write 4GiB, 500MB or the like")
+    return size
+
+
 def show_bytes(count: float) -> str:
     """A size in binary units.
 

@@ -68,6 +68,13 @@ class HostedKernelManager(AsyncKernelManager):
             )
         return await super()._async_pre_start_kernel(**kwargs)
 
+    def processes(self) -> list[int]:
+        """The pids of the kernel and of all that its cells have started, as far as they live; without those of the host
+        core, which keeps them."""
+        if not isinstance(self.provisioner, HostedProvisioner) or not self.provisioner.has_process:
+            return []
+        return self.provisioner.processes()
+
     def signal_all(self, number: int) -> bool:
         """A signal to the kernel and to what its cells have started; False when there is none, or it is not ours."""
         if not isinstance(self.provisioner, HostedProvisioner) or not self.provisioner.has_process:
@@ -129,6 +136,18 @@ class HostedProvisioner(KernelProvisionerBase):
     @property
     def has_process(self) -> bool:
         return self._thread is not None and self._thread.is_alive()
+
+    def processes(self) -> list[int]:
+        """See `HostedKernelManager.processes`."""
+        import psutil  # only who looks at memory asks
+
+        state = self._state
+        try:
+            core = psutil.Process(state.core_pid)
+            own = {state.core_pid, core.ppid()}
+            return [each.pid for each in psutil.Process(state.pid).children(recursive=True) if each.pid not in own]
+        except psutil.Error:  # it has not begun, or has just ended
+            return []
 
     async def poll(self) -> int | None:
         return None if self.has_process else self._state.exit_code or 0

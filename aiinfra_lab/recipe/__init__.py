@@ -34,9 +34,10 @@ from .results import Made, RecipeInfo, RecipeRun, recipe_run
 from .run_card import again
 from .runner import RecipeRunner
 from .schedule import keeping
+from .step_output import StepOutput, step_output
 
 __all__ = [
-    "ExportedRecipe", "Made", "Range", "RecipeInfo", "RecipePlan", "RecipeRun", "Secret",
+    "ExportedRecipe", "Made", "Range", "RecipeInfo", "RecipePlan", "RecipeRun", "Secret", "StepOutput",
     "check", "controls", "export", "get", "log", "ls", "run", "show", "start", "stop",
 ]  # fmt: skip
 
@@ -249,14 +250,17 @@ def stop(name: RunName) -> RecipeRun | RecipeInfo:
 
 
 @verb("recipe")
-def log(name: RecipeName) -> Listing:
-    """List a recipe's runs, newest first.
+def log(name: RecipeName) -> Listing | StepOutput:
+    """List a recipe's runs, newest first; or show what a step of one has put out: NAME@N/STEP.
 
-    name: the recipe
+    name: the recipe; with /STEP the output of that step, of the newest run or of NAME@N
 
     Example:
         %recipe log flight-delays
     """
+    if isinstance(name, str) and "/" in name:
+        label, _, step = name.partition("/")
+        return step_output(label, step)
     uri = Uri.parse(name, KIND).bare
     runs = history.observe(history.runs(uri.name))
     if not runs and uri.name not in declaration.names():

@@ -1,4 +1,8 @@
-"""Executed notebooks whose run is over, without what it takes to execute one."""
+"""Executed notebooks whose run is over, without what it takes to execute one.
+
+Beside papermill's words the metadata of each code cell, and of the notebook, has `aiinfra.state`: done, failed,
+timeout, killed, oom, interrupted, stopped or not_run.
+"""
 
 from __future__ import annotations
 
@@ -10,8 +14,22 @@ from typing import Any
 from ..errors import LabError
 from ..files import write
 
+_OWN = "aiinfra"
 _LOST = "the process of the run vanished while this cell ran: it was killed, or its machine went away"
 _ERROR = {"output_type": "error", "ename": "Lost", "evalue": _LOST, "traceback": [_LOST]}
+
+
+def rename_end(archive: Path, state: str) -> None:
+    """Write a more exact word for its end into an executed notebook that says `stopped`; nothing where that cannot be.
+
+    Who executes a notebook knows that its end was asked for, and not whether for its time or by a signal.
+    """
+    with contextlib.suppress(OSError, ValueError, KeyError, TypeError, AttributeError, LabError):
+        notebook: dict[str, Any] = json.loads(archive.read_text("utf-8"))
+        for part in (notebook, *notebook["cells"]):
+            if part["metadata"].get(_OWN, {}).get("state") == "stopped":
+                part["metadata"][_OWN]["state"] = state
+        write(archive, json.dumps(notebook, indent=1, ensure_ascii=False) + "\n")
 
 
 def close_lost(archive: Path) -> None:
@@ -24,10 +42,12 @@ def close_lost(archive: Path) -> None:
         running = [cell for cell in notebook["cells"] if _state(cell).get("status") == "running"]
         for cell in running:
             _state(cell).update(status="failed", exception=True)
+            cell["metadata"][_OWN] = {"state": "killed"}
             if cell["cell_type"] == "code":
                 cell["outputs"].append(_ERROR)
         if running:
             notebook["metadata"]["papermill"]["exception"] = True
+            notebook["metadata"][_OWN] = {"state": "killed"}
             write(archive, json.dumps(notebook, indent=1, ensure_ascii=False) + "\n")
 
 

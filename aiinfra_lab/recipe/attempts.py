@@ -9,6 +9,7 @@ from dataclasses import dataclass, replace
 from ..errors import LabError
 from ..files import publish
 from ..units import counted, show_duration
+from . import archives
 from .base import FAILURES, Executor, NotebookTask, Outcome, RecipeStep, TaskHandle
 
 _GRACE_S = 5.0  # between the interrupt that a step gets whose time is over and its kill
@@ -78,6 +79,7 @@ class StepExecution:
         if outcome.state == "stopped" and not urgency and self._step.timeout_s is not None and self._overdue():
             limit = f"it may take {show_duration(self._step.timeout_s)}, as `timeout` of the step says"
             outcome = replace(outcome, state="timeout", error=limit)
+            archives.rename_end(self._task.archive, "timeout")
         self._take(outcome)
 
     def _take(self, outcome: Outcome) -> None:

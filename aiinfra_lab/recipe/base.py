@@ -23,6 +23,9 @@ FAILED: Mapping[str, str] = {
 """What a step did that ended so, in a sentence about it."""
 ENDED_EARLY = ("stopped", "interrupted")
 """How what somebody wanted to end has ended."""
+OnFailure = Literal["skip", "stop"]
+ON_FAILURE: tuple[OnFailure, ...] = ("skip", "stop")
+"""What becomes of the others where a step fails: those that need it are skipped, or no further step begins."""
 ALERTS = ("failed", "recovered", "late")
 """Of what a recipe's runs can have people hear."""
 
@@ -34,7 +37,8 @@ class RecipeStep:
     parameters: what the notebook is given as it is. inputs: its parameter → the `step.output` it is taken from.
     outputs: name → URI without version of what the notebook makes. after: steps that must have run before. files: its
     parameter → a path, folder or glob of the project. data: its parameter → `data:NAME` or `data:NAME@N`. timeout_s:
-    how long one attempt may take. retries: how often it is executed again after a failure.
+    how long one attempt may take. retries: how often it is executed again after a failure. memory_bytes: what its
+    processes may take together. on_failure: see `ON_FAILURE`.
     """
 
     name: str
@@ -47,6 +51,8 @@ class RecipeStep:
     data: Mapping[str, str] = field(default_factory=dict)
     timeout_s: float | None = None
     retries: int = 0
+    memory_bytes: int | None = None
+    on_failure: OnFailure = "skip"
 
     @property
     def taken(self) -> dict[str, str]:
@@ -137,7 +143,8 @@ class NotebookTask:
     """One notebook to be executed once.
 
     archive: where the executed notebook is left. env: added to the environment of its cells, whose values must reach
-    them. memory_bytes: what it may need, where that is known.
+    them. memory_bytes: what its processes may take together, where that is declared: an executor has room for that, and
+    one that can see it kills them when they take more; the outcome is then oom.
     """
 
     notebook: Path

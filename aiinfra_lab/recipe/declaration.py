@@ -13,9 +13,9 @@ from typing import Any
 from ..config import settings
 from ..errors import Failed, LabError, NotFound, UsageProblem, did_you_mean
 from ..help import Terms
-from ..units import read_duration
+from ..units import read_bytes, read_duration
 from ..uris import Uri
-from .base import ALERTS, Recipe, RecipeAlert, RecipeStep, Value
+from .base import ALERTS, ON_FAILURE, OnFailure, Recipe, RecipeAlert, RecipeStep, Value
 from .inputs import is_path
 from .lines import line_of
 from .notebook import read_notebook
@@ -54,6 +54,8 @@ _STEP_KEYS = {
     "after": "a list of steps that must have run before",
     "timeout": 'how long one attempt may take, e.g. "30m"; then it is interrupted, and killed 5 s later',
     "retries": "how often it is executed again after it failed, at most 10",
+    "on_failure": "of the others: skip (where it is left out) those that need it, or stop: no further step begins",
+    "memory": 'what its processes may take together, e.g. "4GiB"; then they are killed',
 }
 MOST_RETRIES = 10
 _STEP_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,62}")
@@ -315,6 +317,8 @@ def _step(path: Path, name: str, table: Any) -> RecipeStep:
         after=_list(where, table.get("after", [])),
         timeout_s=_timeout_s(where, table),
         retries=_retries(where, table.get("retries", 0)),
+        memory_bytes=_memory_bytes(where, table),
+        on_failure=_on_failure(where, table.get("on_failure", "skip")),
     )
 
 
@@ -394,6 +398,22 @@ def _timeout_s(where: str, table: Mapping[str, Any]) -> float | None:
         return read_duration(table["timeout"])
     except UsageProblem as problem:
         raise UsageProblem(f"{where}: timeout: {problem.what}", problem.fix) from None
+
+
+def _memory_bytes(where: str, table: Mapping[str, Any]) -> int | None:
+    if "memory" not in table:
+        return None
+    try:
+        return read_bytes(table["memory"])
+    except UsageProblem as problem:
+        raise UsageProblem(f"{where}: memory: {problem.what}", problem.fix) from None
+
+
+def _on_failure(where: str, value: Any) -> OnFailure:
+    for known in ON_FAILURE:
+        if value == known:
+            return known
+    raise UsageProblem(f"{where}: on_failure cannot be {value!r}", did_you_mean(str(value), ON_FAILURE))
 
 
 def _retries(where: str, value: Any) -> int:

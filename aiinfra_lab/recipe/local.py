@@ -22,4 +22,4 @@ def _execute(task: NotebookTask, stop_requested: Callable[[], int]) -> Outcome:
     from .engine import execute  # what executes notebooks takes a second to import
 
     make_folder(task.archive.parent)
-    return execute(task.notebook, task.parameters, task.archive, task.env, stop_requested)
+    return execute(task, stop_requested)

@@ -13,9 +13,9 @@ from msgspec.structs import replace
 from ..config import settings
 from ..errors import LabError
 from ..store import Event
-from . import started
+from . import archives, started
 from .attempts import Attempts, StepExecution
-from .base import Executor, NotebookTask, Outcome, Recipe, RecipeStep
+from .base import FAILURES, Executor, NotebookTask, Outcome, Recipe, RecipeStep
 from .inputs import file_digest
 from .plan import PlannedStep, Planner, made, needs_revival
 from .prepared import Prepared
@@ -100,10 +100,10 @@ class RunSteps:
     def _decide(self, step: RecipeStep, urgency: int) -> bool:
         """What becomes of a step whose turn it is; False when nothing does yet, for there is no room."""
         record = self._writer.step(step.name)
-        if urgency:
+        if urgency or self._stopped_by():
             self._revived.discard(step.name)
             if record.state == "waiting":
-                self._writer.set(replace(record, state="not run"))
+                self._writer.set(replace(record, state="not run", error=self._stopped_by()))
             return True
         if failed := [name for name in step.depends_on if not self._writer.step(name).succeeded]:
             self._revived.discard(step.name)
@@ -138,6 +138,13 @@ class RunSteps:
         )
         self._writer.set(running)
         return True
+
+    def _stopped_by(self) -> str:
+        """Why no further step begins since one has failed; empty when any may."""
+        for step in self._recipe.steps:
+            if step.on_failure == "stop" and self._writer.step(step.name).state in FAILURES:
+                return f"{step.name} did not succeed, and its on_failure is stop"
+        return ""
 
     def _skip(self, planned: PlannedStep, found: StepRecord) -> None:
         now = planned.prepared
@@ -175,7 +182,8 @@ class RunSteps:
             **(more or {}),
         }
         planned = self._planned[step.name]
-        return NotebookTask(step.notebook, self._folder / f"{step.name}.ipynb", planned.prepared.values, env)
+        archive = self._folder / f"{step.name}.ipynb"
+        return NotebookTask(step.notebook, archive, planned.prepared.values, env, step.memory_bytes)
 
     def _start(self, planned: PlannedStep, watch: ProjectWatch) -> None:
         step, digest = self._steps[planned.name], file_digest(self._steps[planned.name].notebook)
@@ -203,6 +211,8 @@ class RunSteps:
             opened=opened,
             opened_more=more,
         )
+        if ended.state == "interrupted":
+            archives.rename_end(Path(ended.archive), ended.state)
         self._planner.take(going.step.name, going.prepared.key, ended)
         self._writer.set(ended, self._event(going, ended))
 

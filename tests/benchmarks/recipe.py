@@ -13,6 +13,8 @@ from pathlib import Path
 import nbformat
 from nbformat.v4 import new_code_cell, new_notebook
 
+from tests.endings import RIGHT, bring_about
+
 from . import _nothing
 from .measure import answer, command, statement
 from .rows import Cannot, Figure, at_most, exactly, ratio_at_most, row
@@ -199,6 +201,17 @@ BAD_PARAMETERS = (
     {"dya": "2013-07-01"},
     {"x = 1; import os; y": "1", "day": "never", "lr": "7"},
 )
+
+
+@row("recipe.6", "7 endings x (run, step, notebook, cells, error)", "all right")
+def endings(full: bool) -> Iterator[Figure]:
+    """Each brought about for real, by a command of its own."""
+    wrong = []
+    for name, right in RIGHT.items():
+        with project() as (folder, env):
+            if bring_about(name, folder, env) != right:
+                wrong.append(name)
+    yield Figure("of 7 that are not told as they were", len(wrong), "endings", exactly(0), note=", ".join(wrong))
 
 
 @row(

@@ -102,6 +102,11 @@ def test_a_stop_within_the_time_is_no_timeout(tmp_path):
         ('timeout = "90"', "write 90s, 90m or 90h"),
         ('timeout = "soon"', "write 30s, 20m, 2h or 1h30m"),
         ("timeout = -1", "write 30s"),
+        ('memory = "4"', "write 4GiB"),
+        ('memory = "4 apples"', "write 4GiB"),
+        ("memory = 4", "write 4GiB"),
+        ('memory = "0GiB"', "write 4GiB"),
+        ('on_failure = "stpo"', "did you mean stop?"),
         ("retries = -1", "write retries = 2"),
         ("retries = 11", "write retries = 2"),
         ("retries = true", "write retries = 2"),
@@ -119,6 +124,8 @@ def test_what_is_no_time_or_no_number_is_refused(notebook, recipe, line, fix):
 
 def test_they_are_read_from_the_recipe(notebook, recipe):
     notebook("a", "")
-    recipe("r", '[steps.a]\nnotebook = "a.ipynb"\ntimeout = "1h30m"\nretries = 3\n')
+    recipe(
+        "r", '[steps.a]\nnotebook = "a.ipynb"\ntimeout = "1h30m"\nretries = 3\nmemory = "4GiB"\non_failure = "stop"\n'
+    )
     (step,) = declaration.read("r").steps
-    assert (step.timeout_s, step.retries) == (5400.0, 3)
+    assert (step.timeout_s, step.retries, step.memory_bytes, step.on_failure) == (5400.0, 3, 4 << 30, "stop")

@@ -116,6 +116,17 @@ def test_what_goes_on_beside_a_step_that_fails_comes_to_its_end(go):
     assert (run.body.state, run.body.steps[-1].error) == ("failed", "left did not succeed")
 
 
+def test_where_a_failure_stops_the_run_no_further_step_begins(go, recipe):
+    recipe("diamond", DIAMOND + 'on_failure = "stop"\n')
+    run, _ = go(lambda *_: Outcome("done"))
+    assert states(run) == ["done"] * 4
+    recipe("diamond", DIAMOND.replace("[steps.left]", 'on_failure = "stop"\n[steps.left]'))
+    run, executor = go(lambda name, _stop: Outcome("failed", "it broke"))
+    assert (states(run), run.body.state) == (["failed", *["not run"] * 3], "failed")
+    assert executor.together == [{"first"}]
+    assert run.body.steps[1].error == "first did not succeed, and its on_failure is stop"
+
+
 def test_a_stop_reaches_all_that_go_on(go, monkeypatch):
     from aiinfra_lab import jobs
 

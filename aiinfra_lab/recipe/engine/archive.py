@@ -22,6 +22,8 @@ from ...files import writing
 from ...secrets import redactor
 
 PENDING, RUNNING, COMPLETED, FAILED = "pending", "running", "completed", "failed"
+OWN = "aiinfra"
+"""The key of what papermill has no words for: how a cell, and the notebook, ended, as `archives` has it."""
 FAILURE_TAG = "papermill-error-cell-tag"
 """Of the cells that say where a notebook failed; papermill takes them out before it runs the file again."""
 
@@ -72,6 +74,8 @@ class Archive:
                 cell.outputs, cell.execution_count = [], None
             cell.metadata["papermill"] = dict.fromkeys(("exception", "start_time", "end_time", "duration"))
             cell.metadata["papermill"]["status"] = PENDING
+            cell.metadata[OWN] = {"state": "not_run"}
+        self.notebook.metadata[OWN] = {"state": "running"}
         self.save()
 
     def begin_cell(self, cell: NotebookNode) -> None:
@@ -79,6 +83,7 @@ class Archive:
         self._cell_began = _now()
         state = {"status": RUNNING, "start_time": self._cell_began.isoformat(), "exception": False}
         cell.metadata["papermill"].update(state)
+        cell.metadata[OWN] = {"state": "running"}
         self.save_if_cheap()
 
     def end_cell(self, cell: NotebookNode, problem: BaseException | None = None) -> None:
@@ -86,6 +91,7 @@ class Archive:
         ended = _now()
         took = (ended - self._cell_began).total_seconds()
         cell.metadata["papermill"].update(status=COMPLETED, end_time=ended.isoformat(), duration=took)
+        cell.metadata[OWN] = {"state": "done" if problem is None else "failed"}
         if problem is not None:
             cell.metadata["papermill"].update(status=FAILED, exception=True)
             self.notebook.metadata["papermill"]["exception"] = True
@@ -95,8 +101,11 @@ class Archive:
         self.save_if_cheap()
         self._on_cell_end()
 
-    def end(self) -> None:
-        """No further cell runs, whatever the reason."""
+    def end(self, state: str = "", why: str = "") -> None:
+        """No further cell runs. state: how the notebook ended; else failed when a cell did. why: the error of a kernel
+        that could not report it itself."""
+        failed = bool(self.notebook.metadata["papermill"]["exception"])
+        set_state(self.notebook, state or ("failed" if failed else "done"), self.redactor.clean(why))
         ended = _now()
         took = (ended - self._began).total_seconds()
         self.notebook.metadata["papermill"].update(end_time=ended.isoformat(), duration=took)
@@ -145,6 +154,17 @@ class Archive:
             except LabError as problem:
                 self._saved_at = time.monotonic()
                 _log.warning("the executed notebook is not saved in between: %s", problem)
+
+
+def set_state(notebook: NotebookNode, state: str, why: str = "") -> None:
+    """Write down how it ended: of the notebook, and of the cell at which that was. why: as in `Archive.end`"""
+    notebook.metadata[OWN] = {"state": state}
+    for cell in notebook.cells:
+        own = cell.metadata.get(OWN, {})
+        if own.get("state") in ("running", "failed", "stopped") and state != "done":
+            cell.metadata[OWN] = {"state": state}
+            if why and cell.get("outputs") and cell.outputs[-1].get("ename") == "DeadKernelError":
+                cell.outputs[-1].update(evalue=why, traceback=[why])
 
 
 def _now() -> datetime:

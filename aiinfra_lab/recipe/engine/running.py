@@ -8,13 +8,14 @@ from typing import Any
 
 import nbformat
 from jupyter_client.kernelspec import NoSuchKernel
+from nbclient.exceptions import DeadKernelError
 from traitlets.config import Config
 
 from ...host.spec import LOG
 from ...kernels.hosted import HostedKernelManager
 from ...leftovers import temporary
 from ...modes import users_umask
-from ..base import Failure, Outcome, OutcomeState, Value
+from ..base import Failure, NotebookTask, Outcome, OutcomeState
 from ..notebook import read_notebook
 from ..papermill import USUAL_KERNEL
 from ..watching import REPORT
@@ -29,30 +30,33 @@ from .client import (
     process_output,
 )
 from .injected import inject
+from .memory import MemoryWatch
 from .secrecy import secrets_of
 
 # The last three: no kernel came up, there is none of that name, it cannot be started.
 _ENDED: tuple[type[Exception], ...] = (*ENDS, RuntimeError, NoSuchKernel, ValueError)
 
 
-def execute(
-    notebook: Path,
-    parameters: Mapping[str, Value],
-    archive: Path,
-    env: Mapping[str, str],
-    stop_requested: Callable[[], int],
-) -> Outcome:
-    """Run the file as it is; see `Executor.run`."""
+class OutOfMemory(DeadKernelError):
+    """The kernel was killed since it, or the machine, had no more memory."""
+
+
+def execute(task: NotebookTask, stop_requested: Callable[[], int]) -> Outcome:
+    """Execute a task to its end; see `Executor`.
+
+    stop_requested: 0, or how urgently its end is asked for: 1 by an interrupt, 2 at once
+    """
+    notebook, archive = task.notebook, task.archive
     read_notebook(notebook)  # for its errors
     content = nbformat.read(notebook, as_version=4)  # type: ignore[no-untyped-call]
-    inject(content, parameters, notebook)
-    facts = {"input_path": str(notebook), "output_path": str(archive), "parameters": dict(parameters)}
+    inject(content, task.parameters, notebook)
+    facts = {"input_path": str(notebook), "output_path": str(archive), "parameters": dict(task.parameters)}
     made = Archive(content, saved_at(archive), facts)
     made.begin()
     outcome = Outcome("done")
     try:
         # As JupyterLab does it, the notebook's folder is the kernel's, so that the same relative paths work.
-        run_into(made, notebook.parent, env, stop_requested)
+        run_into(made, notebook.parent, task.env, stop_requested, memory_bytes=task.memory_bytes)
     except CellRaised as failed:
         error = error_text(failed.name, failed.value)
         count = content.cells[failed.at].execution_count
@@ -60,20 +64,29 @@ def execute(
         made.point_to(failed.at, error)
     except StopRequested:
         outcome = Outcome("stopped")
+    except OutOfMemory as problem:
+        outcome = Outcome(_state(stop_requested, "oom"), str(problem))
     except _ENDED as problem:
         how = ENDS.get(type(problem), "failed")
         outcome = Outcome(_state(stop_requested, how), error_text(type(problem).__name__, str(problem)))
     finally:
-        made.end()
+        made.end(outcome.state, outcome.error if outcome.state == "oom" else "")
     return outcome
 
 
 def run_into(
-    archive: Archive, folder: Path, env: Mapping[str, str], stop_requested: Callable[[], int], **options: Any
+    archive: Archive,
+    folder: Path,
+    env: Mapping[str, str],
+    stop_requested: Callable[[], int],
+    *,
+    memory_bytes: int | None = None,
+    **options: Any,
 ) -> None:
     """Execute the archive's notebook in a kernel of its own, in that folder.
 
-    The exceptions of `ArchiveClient.run`. options: its own, and nbclient's
+    The exceptions of `ArchiveClient.run`; OutOfMemory for a kernel that died for that. memory_bytes: what the
+    notebook's processes may take together. options: the client's own, and nbclient's
     """
     # Sockets in a folder of our own: no port can clash with another run's, and nobody else can connect.
     with temporary() as sockets, secrets_of(kernel_environment(env), sockets) as (variables, secrets):
@@ -90,8 +103,14 @@ def run_into(
             **{"kernel_name": kernel or USUAL_KERNEL, "startup_timeout": 60, **options},
         )
         output = sockets / "kept" / "host" / LOG
-        with process_output(output, stop_requested, secrets), interrupting(client, stop_requested):
-            client.run(stop_requested, env=variables, umask=users_umask())
+        memory = MemoryWatch(client, memory_bytes)
+        with process_output(output, stop_requested, secrets), interrupting(client, stop_requested), memory.watching():
+            try:
+                client.run(stop_requested, env=variables, umask=users_umask())
+            except DeadKernelError as problem:
+                if why := memory.why_killed():
+                    raise OutOfMemory(why) from problem
+                raise
 
 
 def _state(stop_requested: Callable[[], int], how: Failure = "failed") -> OutcomeState:

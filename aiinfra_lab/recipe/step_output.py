@@ -1,0 +1,89 @@
+"""What a step of a run has put out, read from its executed notebook."""
+
+from __future__ import annotations
+
+import json
+import re
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from ..errors import NotFound, did_you_mean
+from ..resolve import resolve
+from ..show import Card, Part, Quote, Result
+from ..uris import Uri
+from . import history
+from .history import KIND
+from .record import RunRecord, StepRecord
+
+_COLOUR = re.compile(r"\x1b\[[0-9;]*m")
+_MOST_LINES = 2000
+
+
+@dataclass(frozen=True)
+class StepOutput(Result):
+    """The output of one step. text: of all its cells, each behind a line that names it. archive: its executed
+    notebook."""
+
+    kind = "Step output"
+
+    uri: str
+    step: str
+    state: str
+    text: str
+    archive: str
+
+    def card(self) -> Card:
+        """The end of it, and where all of it is."""
+        lines = self.text.splitlines()
+        cut = f"…\n{chr(10).join(lines[-_MOST_LINES:])}" if len(lines) > _MOST_LINES else self.text
+        shown: list[Part] = [Quote(cut, label=self.step)] if self.text else []
+        return Card(
+            kind=self.kind,
+            uri=self.uri,
+            lead=f"**{self.step}** of {self.uri}: {self.state}{'' if self.text else ', and nothing was put out'}.",
+            facts=[("executed notebook", self.archive)] if self.archive else [],
+            parts=shown,
+            next=[f"Next: `%recipe show {Uri.parse(self.uri).label}`"],
+        )
+
+
+def step_output(label: str, step: str) -> StepOutput:
+    """Of a recipe's newest run, or of NAME@N. NotFound when there is no such run or step, or its notebook is gone."""
+    uri = Uri.parse(label, KIND)
+    (run,) = history.observe([resolve(uri, RunRecord)])
+    found = run.record.body.step(step)
+    if found is None:
+        known = [one.name for one in run.record.body.steps]
+        raise NotFound(f"{run.record.uri} has no step {step!r}", did_you_mean(step, known))
+    return StepOutput(run.record.uri, step, found.state, _text(run.record.uri, found), found.archive)
+
+
+def _text(run: str, step: StepRecord) -> str:
+    if not step.archive or step.state in ("waiting", "blocked", "not run"):
+        return ""
+    again = f"run it once more: `%recipe run {Uri.parse(run).name} --force`"
+    try:
+        notebook = json.loads(Path(step.archive).read_text("utf-8"))
+        cells = [cell for cell in notebook["cells"] if cell["cell_type"] == "code"]
+    except FileNotFoundError:
+        if step.state == "running":
+            return ""  # it has just begun
+        raise NotFound(f"the executed notebook of {step.name} in {run} is gone", again) from None
+    except (OSError, ValueError, KeyError, TypeError) as problem:
+        raise NotFound(f"{step.archive} cannot be read: {problem}", again) from None
+    found = [(cell.get("execution_count") or " ", "".join(map(_of_output, cell["outputs"]))) for cell in cells]
+    return "".join(f"[{count}]\n{text.removesuffix(chr(10))}\n" for count, text in found if text)
+
+
+def _of_output(output: dict[str, Any]) -> str:
+    if output["output_type"] == "stream":
+        return _joined(output["text"])
+    if output["output_type"] == "error":
+        return _COLOUR.sub("", "\n".join(output["traceback"])) + "\n"
+    text = _joined(output["data"].get("text/plain", ""))
+    return text + "\n" if text else ""
+
+
+def _joined(text: str | list[str]) -> str:
+    return text if isinstance(text, str) else "".join(text)

@@ -1,0 +1,56 @@
+"""What a step has put out."""
+
+from pathlib import Path
+
+import pytest
+
+from aiinfra_lab import recipe
+from aiinfra_lab.errors import NotFound
+
+TWO = '[steps.a]\nnotebook = "a.ipynb"\n[steps.b]\nnotebook = "b.ipynb"\nafter = ["a"]\n'
+
+
+@pytest.fixture
+def two(notebook, recipe) -> None:
+    notebook("a", "x: int = 1", "print('first'); x + 41", "import sys; print('aside', file=sys.stderr)", "1 / 0")
+    notebook("b", "", "print('never')")
+    recipe("two", TWO)
+
+
+def test_all_of_its_cells_with_the_error_and_no_colours(two):
+    recipe.run("two", report=True)
+    done = recipe.log("two@1/a")
+    assert done.text.startswith("[2]\nfirst\n42\n[3]\naside\n[4]\n")
+    assert done.text.rstrip().endswith("ZeroDivisionError: division by zero")
+    assert ("\x1b" in done.text, done.state, Path(done.archive).name) == (False, "failed", "a.ipynb")
+    assert recipe.log("two/a") == done
+    assert "first" in str(done.card())
+
+
+def test_a_step_that_never_ran_has_none(two):
+    recipe.run("two", report=True)
+    done = recipe.log("two/b")
+    assert (done.text, done.state) == ("", "blocked")
+    assert "nothing was put out" in done.card().lead
+
+
+def test_of_a_step_that_was_skipped_it_is_that_of_the_run_before(two, notebook):
+    notebook("a", "", "print('first')")
+    recipe.run("two")
+    recipe.run("two")
+    assert (recipe.log("two@2/a").text, recipe.log("two@2/a").state) == ("[2]\nfirst\n", "skipped")
+
+
+@pytest.mark.parametrize(("label", "fix"), [("two/aa", "did you mean a?"), ("two@7/a", ""), ("three/a", "")])
+def test_what_is_not_there_is_said(two, label, fix):
+    recipe.run("two", report=True)
+    with pytest.raises(NotFound) as problem:
+        recipe.log(label)
+    assert fix in problem.value.fix
+
+
+def test_a_notebook_that_is_gone_is_said(two):
+    run = recipe.run("two", report=True)
+    Path(run.steps["a"]["archive"]).unlink()
+    with pytest.raises(NotFound, match="is gone"):
+        recipe.log("two/a")
