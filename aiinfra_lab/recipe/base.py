@@ -7,7 +7,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal, Protocol
 
-from .schedule.deciding import RecipeSchedule
+from .schedule.deciding import RecipeSchedule, RecipeTrigger
 
 Value = str | int | float | bool | None | list[Any] | dict[str, Any]
 """A parameter's value in the form that JSON has too; what type it has in the end the notebook declares."""
@@ -95,6 +95,7 @@ class Recipe:
     small: Mapping[str, Value] = field(default_factory=dict)
     alert: RecipeAlert | None = None
     schedule: RecipeSchedule | None = None
+    trigger: RecipeTrigger | None = None
 
     def leading_to(self, uri: str) -> Recipe | None:
         """The same recipe with only the steps that it takes to make that URI (any version), or None: it makes none.
@@ -108,7 +109,13 @@ class Recipe:
         for step in reversed(self.steps):
             if step.name in wanted:
                 wanted.update(step.depends_on)
-        return replace(self, steps=tuple(step for step in self.steps if step.name in wanted), alert=None, schedule=None)
+        return replace(
+            self,
+            steps=tuple(step for step in self.steps if step.name in wanted),
+            alert=None,
+            schedule=None,
+            trigger=None,
+        )
 
     def from_what_is_there(self, there: Mapping[str, str]) -> Recipe:
         """The same recipe without the steps before its last whose outputs are all there: they are taken as they are.

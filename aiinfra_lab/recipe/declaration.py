@@ -30,15 +30,18 @@ from .parameters import (
     stored,
     takes_path,
 )
-from .schedule.deciding import RecipeSchedule
+from .schedule.deciding import RecipeSchedule, RecipeTrigger
 from .schedule.declared import KEYS as SCHEDULE_KEYS
 from .schedule.declared import read_schedule
+from .schedule.triggers import KEYS as TRIGGER_KEYS
+from .schedule.triggers import read_trigger
 
 _RECIPE_KEYS = {
     "title": "what the recipe is called in lists",
     "parameters": "name = default: what `-p name=value` changes",
     "small": "name = value: parameters with which a missing input is made when a notebook is opened alone",
     "alert": "a table [alert]: of what people hear, and where",
+    "trigger": "a table [trigger]: what it runs for whenever that happens, once `%recipe start` was said",
     "schedule": "a table [schedule]: when it runs by itself, once `%recipe start` was said",
     "steps": "a table [steps.NAME] for each notebook, in any order",
 }
@@ -66,7 +69,8 @@ def keys_help() -> Terms:
     steps = {f"[steps.NAME] {key}": meaning for key, meaning in _STEP_KEYS.items()}
     alert = {f"[alert] {key}": meaning for key, meaning in _ALERT_KEYS.items()}
     schedule = {f"[schedule] {key}": meaning for key, meaning in SCHEDULE_KEYS.items()}
-    return Terms("key", {**_RECIPE_KEYS, **alert, **schedule, **steps}, "recipes/NAME.toml has")
+    trigger = {f"[trigger] {key}": meaning for key, meaning in TRIGGER_KEYS.items()}
+    return Terms("key", {**_RECIPE_KEYS, **alert, **schedule, **trigger, **steps}, "recipes/NAME.toml has")
 
 
 def folder() -> Path:
@@ -142,8 +146,9 @@ def read(name: str) -> Recipe:
     parameters, small = (_stored(_table(path.name, table.get(key, {}), key)) for key in ("parameters", "small"))
     alert = _alert(path.name, table.get("alert"))
     schedule = _schedule(path.name, table.get("schedule"), parameters)
+    trigger = _trigger(path.name, table.get("trigger"))
     title = str(table.get("title", name))
-    recipe = Recipe(name, title, path, parameters, _ordered(path.name, steps), small, alert, schedule)
+    recipe = Recipe(name, title, path, parameters, _ordered(path.name, steps), small, alert, schedule, trigger)
     if problems := list(mistakes(recipe)):
         raise Failed(f"{path.name}: {'; '.join(what for what, _ in problems)}", "; ".join(fix for _, fix in problems))
     return recipe
@@ -389,6 +394,14 @@ def _schedule(where: str, value: Any, parameters: Mapping[str, Value]) -> Recipe
         if name not in parameters:
             raise UsageProblem(f"{where}: the recipe has no parameter {name!r}", did_you_mean(name, parameters))
     return schedule
+
+
+def _trigger(where: str, value: Any) -> RecipeTrigger | None:
+    if value is None:
+        return None
+    table, where = _table(where, value, "trigger"), f"{where} [trigger]"
+    _known(where, table, TRIGGER_KEYS)
+    return read_trigger(where, table)
 
 
 def _timeout_s(where: str, table: Mapping[str, Any]) -> float | None:

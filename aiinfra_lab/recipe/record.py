@@ -88,7 +88,7 @@ class RunRecord(Body, frozen=True, kw_only=True):
     """One run of a recipe, `recipe:NAME@N`.
 
     keep: whether what its notebooks started lives on after it; all of that has a context that begins with the run.
-    due_at: the time of the schedule that it was begun for, in epoch seconds.
+    due_at: the time of the schedule that it was begun for, in epoch seconds. cause: what happened that it was begun for.
     """
 
     kind: ClassVar[str] = "recipe"
@@ -100,6 +100,7 @@ class RunRecord(Body, frozen=True, kw_only=True):
     parameters: dict[str, Value] = msgspec.field(default_factory=dict)
     keep: bool = True
     due_at: float | None = None
+    cause: str = ""
     steps: tuple[StepRecord, ...]
 
     @classmethod

@@ -62,6 +62,7 @@ class RecipeRunner:
         self._writer: RunWriter
         self._only = ""
         self._due_at: float | None = None
+        self._cause = ""
         self._also: Callable[[Run], Record[Any]] | None = None
 
     def go(self, show: Show) -> Run:
@@ -78,17 +79,22 @@ class RecipeRunner:
             return self._carry_out(run, job, taken, show)
 
     def begin(
-        self, *, only: str = "", due_at: float | None = None, also: Callable[[Run], Record[Any]] | None = None
+        self,
+        *,
+        only: str = "",
+        due_at: float | None = None,
+        cause: str = "",
+        also: Callable[[Run], Record[Any]] | None = None,
     ) -> Run:
         """Have the workspace's supervisor carry it out in a process of its own; returns its record at once.
 
         The errors of `go`. only: the step that is left of the recipe, where that is one. due_at: the time of a schedule
-        for which it is. also: a record to be written in the same commit, given the run's; Conflict where it is not as
+        for which it is. cause: what happened that it is for. also: a record to be written in the same commit, given the run's; Conflict where it is not as
         it was
         """
         pinned(self._recipe)  # for its errors
         self._refuse_secrets()
-        self._only, self._due_at, self._also = only, due_at, also
+        self._only, self._due_at, self._cause, self._also = only, due_at, cause, also
         run, job = self._claim(self._commit_supervised)
         jobs.launch_or_withdraw(job)
         return run
@@ -177,7 +183,8 @@ class RecipeRunner:
     def _body(self) -> RunRecord:
         steps = tuple(StepRecord(name=step.name) for step in self._recipe.steps)
         given, keep = redactor().clean_value(self._given), self._keep
-        return RunRecord(started_at=time.time(), parameters=given, keep=keep, due_at=self._due_at, steps=steps)
+        why = {"due_at": self._due_at, "cause": self._cause}
+        return RunRecord(started_at=time.time(), parameters=given, keep=keep, steps=steps, **why)
 
     def _state(self, stop: StopRequests) -> EndState:
         states = [step.state for step in self._writer.body.steps]

@@ -67,7 +67,8 @@ class Year:
     def _keeper(self) -> ScheduleKeeper:
         return ScheduleKeeper(lambda: self.now, self._begin)
 
-    def _begin(self, recipe: Recipe, _given: Mapping[str, object], due: float, also: Also) -> None:
+    def _begin(self, recipe: Recipe, _given: Mapping[str, object], due: float | None, _cause: str, also: Also) -> None:
+        assert due is not None
         chance = self._kills / (self._days * 4)
         if not self._is_crossing and self._random.random() < 0.3:
             self._is_crossing = True  # the other one looks between this one's look and its commit

@@ -23,22 +23,27 @@ from .. import declaration
 from ..base import Recipe, Value
 from ..record import RunRecord
 from ..runner import RecipeRunner
-from .deciding import RecipeSchedule, decide
+from .deciding import RecipeSchedule, RecipeTrigger, decide
 from .declared import at_due
 from .record import ScheduleRecord
+from .triggers import fired, present
 
 SUBJECT = "lab:schedules"
 _LOOK_S = 1.0
 _IDLE_S = 10.0
 Also = Callable[[Record[RunRecord]], Record[ScheduleRecord]]
-Begin = Callable[[Recipe, Mapping[str, Value], float, Also], None]
+Begin = Callable[[Recipe, Mapping[str, Value], float | None, str, Also], None]
 _log = logging.getLogger("aiinfra_lab.recipe.schedule.daemon")  # __name__ is __main__ here
 
 
-def begin_run(recipe: Recipe, given: Mapping[str, Value], due: float, also: Also) -> None:
-    """Leave the run of that time to the supervisor, in one commit with the record that `also` gives for it."""
+def begin_run(recipe: Recipe, given: Mapping[str, Value], due: float | None, cause: str, also: Also) -> None:
+    """Leave the run to the supervisor, in one commit with the record that `also` gives for it."""
     runner = RecipeRunner(recipe, given, make("recipe.executor"), keep=True, force=False)
-    runner.begin(due_at=due, also=also)
+    runner.begin(due_at=due, cause=cause, also=also)
+
+
+def _is_busy(name: str) -> bool:
+    return bool(jobs.ls(str(Uri("recipe", name)), live=True))
 
 
 def launch() -> None:
@@ -69,42 +74,70 @@ class ScheduleKeeper:
     def _keep(self, record: Record[ScheduleRecord]) -> None:
         try:
             recipe = declaration.read(record.name)
-            if recipe.schedule is None:
-                raise NotFound(f"{recipe.path.name} has no [schedule] any more", f"`%recipe stop {record.name}`")
+            if recipe.schedule is None and recipe.trigger is None:
+                what = f"{recipe.path.name} has no [schedule] and no [trigger] any more"
+                raise NotFound(what, f"`%recipe stop {record.name}`")
         except LabError as problem:
             self._note(record, problem)
             return
+        if recipe.schedule is not None and self._is_due(recipe, recipe.schedule, record):
+            return  # what else there is comes at the next look, by the record as it is then
+        if recipe.trigger is not None:
+            self._look_at_trigger(recipe, recipe.trigger, record)
+
+    def _is_due(self, recipe: Recipe, own: RecipeSchedule, record: Record[ScheduleRecord]) -> bool:
+        """Decide about the times that are due; whether there were any."""
         # Times from before it was started run one by one, whatever the rule for those that are missed later.
         is_backfill = record.body.decided_until < record.body.started_at
-        schedule = recipe.schedule.as_backfill() if is_backfill else recipe.schedule
+        schedule = own.as_backfill() if is_backfill else own
         now, after = self._clock(), record.body.decided_until
         if decide(schedule, after, now, is_busy=False) is None:
-            return  # the usual look asks nothing else
-        is_busy = bool(jobs.ls(str(Uri("recipe", record.name)), live=True))
-        decided = decide(schedule, after, now, is_busy=is_busy)
+            return False  # the usual look asks nothing else
+        decided = decide(schedule, after, now, is_busy=_is_busy(record.name))
         if decided is None:
-            return
+            return False
         changed = record.of(record.body.with_missed(decided.missed, decided.until))
         if decided.start is None:
             self._store.commit([changed], Event("recipe missed", record.uri, detail={"times": list(decided.missed)}))
         else:
-            changed = self._begin(recipe, schedule, changed, decided.start)
+            wanted = {name: at_due(value, schedule, decided.start) for name, value in schedule.parameters.items()}
+            changed = self._begin(recipe, wanted, changed.with_(last_due=decided.start), due=decided.start)
         _report(recipe, decided.missed, changed)
+        return True
+
+    def _look_at_trigger(self, recipe: Recipe, trigger: RecipeTrigger, record: Record[ScheduleRecord]) -> None:
+        now, seen, before = present(trigger), record.body.seen, record.body.triggered_at
+        if now == seen:
+            return
+        happened = fired(seen, now)
+        if not happened:
+            self._store.commit([record.with_(seen=now)])
+            return
+        if _is_busy(recipe.name) or (before is not None and self._clock() - before < trigger.every_s):
+            return  # it runs then, for all that has happened until then
+        changed = record.with_(seen=now, triggered_at=self._clock())
+        self._begin(recipe, {}, changed, cause="; ".join(happened))
 
     def _begin(
-        self, recipe: Recipe, schedule: RecipeSchedule, record: Record[ScheduleRecord], due: float
+        self,
+        recipe: Recipe,
+        wanted: Mapping[str, object],
+        record: Record[ScheduleRecord],
+        *,
+        due: float | None = None,
+        cause: str = "",
     ) -> Record[ScheduleRecord]:
+        """Begin a run, and write the record with it."""
+
         def also(run: Record[RunRecord]) -> Record[ScheduleRecord]:
-            return record.with_(last_due=due, run=run.uri, problem="", fix="")
+            return record.with_(run=run.uri, problem="", fix="")
 
         try:
-            wanted = {name: at_due(value, schedule, due) for name, value in schedule.parameters.items()}
-            given = declaration.given_values(recipe, wanted)
-            self._begin_run(recipe, given, due, also)
+            self._begin_run(recipe, declaration.given_values(recipe, wanted), due, cause, also)
         except (Conflict, Unavailable):
             raise
         except LabError as problem:  # what it takes is not there: later it may be, and this time is missed
-            missed = record.of(record.body.with_missed((due,), record.body.decided_until))
+            missed = record if due is None else record.of(record.body.with_missed((due,), record.body.decided_until))
             return self._note(missed, problem, is_missed=True)
         return record
 
@@ -123,7 +156,7 @@ def _report(recipe: Recipe, missed: tuple[float, ...], record: Record[ScheduleRe
     """Have people hear of runs that did not come at their time."""
     if recipe.alert is None or "late" not in recipe.alert.on or not (missed or record.body.problem):
         return
-    assert recipe.schedule is not None
+    assert recipe.schedule is not None, "without one nothing is late"
     last = recipe.schedule.calendar.local(missed[-1] if missed else record.body.decided_until)
     facts = {"missed": counted(len(missed) or 1, "run"), "last": f"{last:%Y-%m-%d %H:%M %Z}"}
     what = record.body.problem or "a run of its schedule was missed"

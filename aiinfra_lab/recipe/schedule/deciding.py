@@ -36,6 +36,17 @@ class RecipeSchedule:
 
 
 @dataclass(frozen=True)
+class RecipeTrigger:
+    """What a recipe runs for whenever it happens.
+
+    on: URIs without version, and paths or globs of the project. every_s: the least time between two runs.
+    """
+
+    on: tuple[str, ...]
+    every_s: float = 0.0
+
+
+@dataclass(frozen=True)
 class ScheduleDecision:
     """start: the time that a run is begun for now. missed: times for which there is none. until: up to which time all
     is decided."""

@@ -9,10 +9,13 @@ from zoneinfo import ZoneInfo
 
 from ...errors import NotFound, UsageProblem
 from ...store import Event, Record, open_store, update
+from ...units import show_duration
 from ...uris import Uri
 from ..base import Recipe
 from . import daemon
+from .deciding import RecipeTrigger
 from .record import ScheduleRecord
+from .triggers import present
 
 
 @dataclass(frozen=True)
@@ -35,19 +38,19 @@ class ScheduleFacts:
 
 
 def facts(recipe: Recipe) -> ScheduleFacts | None:
-    """None of a recipe that has no schedule."""
-    if recipe.schedule is None:
+    """None of a recipe that does not run by itself."""
+    if recipe.schedule is None and recipe.trigger is None:
         return None
-    calendar = recipe.schedule.calendar
+    words = "; ".join(filter(None, [recipe.schedule and recipe.schedule.calendar.words, _when(recipe.trigger)]))
     record = open_store().get(ScheduleRecord, recipe.name)
     if record is None:
-        return ScheduleFacts(calendar.words, "not started", None)
+        return ScheduleFacts(words, "not started", None)
     body = record.body
-    is_kept = body.is_open
+    is_timed = body.is_open and recipe.schedule is not None
     return ScheduleFacts(
-        calendar.words,
-        "scheduled" if is_kept else "paused",
-        calendar.next(body.decided_until) if is_kept else None,
+        words,
+        "scheduled" if body.is_open else "paused",
+        recipe.schedule.calendar.next(body.decided_until) if is_timed and recipe.schedule else None,
         body.last_due,
         body.run,
         body.missed,
@@ -57,24 +60,36 @@ def facts(recipe: Recipe) -> ScheduleFacts | None:
     )
 
 
-def start(recipe: Recipe, since: str | None = None) -> None:
-    """Keep its schedule from now on; may be repeated. since: a day or a time from which on all times run first.
+def _when(trigger: RecipeTrigger | None) -> str:
+    if trigger is None:
+        return ""
+    every = f", at most every {show_duration(trigger.every_s)}" if trigger.every_s else ""
+    return f"when {' or '.join(trigger.on)} changes{every}"
 
-    NotFound when it has none.
+
+def start(recipe: Recipe, since: str | None = None) -> None:
+    """Keep its schedule and its trigger from now on; may be repeated. since: a day or a time from which on all times run
+    first.
+
+    NotFound when it has neither.
     """
-    if recipe.schedule is None:
+    if recipe.schedule is None and recipe.trigger is None:
         fix = f'write [schedule] with cron = "0 3 * * *" into {recipe.path.name}; `%recipe check --help` has its keys'
         raise NotFound(f"the recipe {recipe.name} has no schedule", fix)
+    if recipe.schedule is None and since is not None:
+        raise UsageProblem(f"the recipe {recipe.name} has no times to run for", "leave --since out")
     store, now = open_store(), time.time()
-    until = now if since is None else _epoch(since, recipe.schedule.calendar.tz, now) - 1
+    tz = recipe.schedule.calendar.tz if recipe.schedule else "UTC"
+    until = now if since is None else _epoch(since, tz, now) - 1
+    seen = present(recipe.trigger) if recipe.trigger else {}  # what is there already is no news
     before = store.get(ScheduleRecord, recipe.name)
+    event = Event("recipe start", _uri(recipe.name))
     if before is None:
-        body = ScheduleRecord(started_at=now, decided_until=until)
-        store.commit([Record.new(recipe.name, body)], Event("recipe start", _uri(recipe.name)))
+        store.commit([Record.new(recipe.name, ScheduleRecord(started_at=now, decided_until=until, seen=seen))], event)
     elif not before.body.is_open or since is not None:
         # What was due while it was paused was not wanted.
-        changed = before.with_(paused_at=None, started_at=now, decided_until=until, problem="", fix="")
-        store.commit([changed], Event("recipe start", _uri(recipe.name)))
+        fresh = {"paused_at": None, "started_at": now, "decided_until": until, "seen": seen}
+        store.commit([before.with_(**fresh, problem="", fix="")], event)
     daemon.launch()
 
 

@@ -54,14 +54,16 @@ class Begun:
     def __init__(self) -> None:
         self.due: list[float] = []
         self.given: list[dict[str, object]] = []
+        self.causes: list[str] = []
 
-    def __call__(self, _recipe, given, due, also) -> None:
+    def __call__(self, recipe, given, due, cause, also) -> None:
         number = len(open_store().list(RunRecord)) + 1
         run = Record.new(
             f"nightly@{number}", RunRecord(state="done", started_at=due, ended_at=due, due_at=due, steps=())
         )
         open_store().commit([run, also(run)])
         self.due.append(due)
+        self.causes.append(cause)
         self.given.append(dict(given))
 
 
