@@ -88,7 +88,8 @@ class RunRecord(Body, frozen=True, kw_only=True):
     """One run of a recipe, `recipe:NAME@N`.
 
     keep: whether what its notebooks started lives on after it; all of that has a context that begins with the run.
-    due_at: the time of the schedule that it was begun for, in epoch seconds. cause: what happened that it was begun for.
+    due_at: the time of the schedule that it was begun for, in epoch seconds. cause: what happened that it was begun
+    for.
     """
 
     kind: ClassVar[str] = "recipe"

@@ -89,8 +89,8 @@ class RecipeRunner:
         """Have the workspace's supervisor carry it out in a process of its own; returns its record at once.
 
         The errors of `go`. only: the step that is left of the recipe, where that is one. due_at: the time of a schedule
-        for which it is. cause: what happened that it is for. also: a record to be written in the same commit, given the run's; Conflict where it is not as
-        it was
+        for which it is. cause: what happened that it is for. also: a record to be written in the same commit, given the
+        run's; Conflict where it is not as it was
         """
         pinned(self._recipe)  # for its errors
         self._refuse_secrets()
@@ -183,8 +183,14 @@ class RecipeRunner:
     def _body(self) -> RunRecord:
         steps = tuple(StepRecord(name=step.name) for step in self._recipe.steps)
         given, keep = redactor().clean_value(self._given), self._keep
-        why = {"due_at": self._due_at, "cause": self._cause}
-        return RunRecord(started_at=time.time(), parameters=given, keep=keep, steps=steps, **why)
+        return RunRecord(
+            started_at=time.time(),
+            parameters=given,
+            keep=keep,
+            due_at=self._due_at,
+            cause=self._cause,
+            steps=steps,
+        )
 
     def _state(self, stop: StopRequests) -> EndState:
         states = [step.state for step in self._writer.body.steps]

@@ -41,7 +41,8 @@ def facts(recipe: Recipe) -> ScheduleFacts | None:
     """None of a recipe that does not run by itself."""
     if recipe.schedule is None and recipe.trigger is None:
         return None
-    words = "; ".join(filter(None, [recipe.schedule and recipe.schedule.calendar.words, _when(recipe.trigger)]))
+    times = recipe.schedule.calendar.words if recipe.schedule else ""
+    words = "; ".join(filter(None, [times, _when(recipe.trigger)]))
     record = open_store().get(ScheduleRecord, recipe.name)
     if record is None:
         return ScheduleFacts(words, "not started", None)
@@ -68,10 +69,9 @@ def _when(trigger: RecipeTrigger | None) -> str:
 
 
 def start(recipe: Recipe, since: str | None = None) -> None:
-    """Keep its schedule and its trigger from now on; may be repeated. since: a day or a time from which on all times run
-    first.
+    """Keep its schedule and its trigger from now on; may be repeated. NotFound when it has neither.
 
-    NotFound when it has neither.
+    since: a day or a time from which on all times run first
     """
     if recipe.schedule is None and recipe.trigger is None:
         fix = f'write [schedule] with cron = "0 3 * * *" into {recipe.path.name}; `%recipe check --help` has its keys'

@@ -17,8 +17,8 @@ class ScheduleRecord(Body, frozen=True, kw_only=True):
     started_at, paused_at: when it was started, and paused since, in epoch seconds. decided_until: for each time until
     then a run was begun, or it is missed; it is changed in the commit that begins the run, so that of two daemons one
     does. missed: the last times without a run; missed_count: how many in all. problem, fix: why the last time could not
-    be kept. last_due: the time for which a run was begun last, and run its URI. seen: what its trigger looks at → as that
-    was when it was looked at last. triggered_at: when that last began a run.
+    be kept. last_due: the time for which a run was begun last, and run its URI. seen: what its trigger looks at → as
+    that was when it was looked at last. triggered_at: when that last began a run.
     """
 
     kind: ClassVar[str] = "recipe.schedule"

@@ -47,7 +47,7 @@ def present(trigger: RecipeTrigger) -> dict[str, str]:
 
 
 def fired(seen: Mapping[str, str], now: Mapping[str, str]) -> list[str]:
-    """What has happened since then, a few words each. What was not there before and comes counts; what goes does not."""
+    """What has happened since then, a few words each. What was not there and comes counts; what goes does not."""
     return [
         f"{source} changed" if is_path(source) else f"{value} is new"
         for source, value in now.items()
