@@ -7,6 +7,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal, Protocol
 
+from ..rules import Rule
 from .schedule.deciding import RecipeSchedule, RecipeTrigger
 
 Value = str | int | float | bool | None | list[Any] | dict[str, Any]
@@ -38,7 +39,7 @@ class RecipeStep:
     outputs: name → URI without version of what the notebook makes. after: steps that must have run before. files: its
     parameter → a path, folder or glob of the project. data: its parameter → `data:NAME` or `data:NAME@N`. timeout_s:
     how long one attempt may take. retries: how often it is executed again after a failure. memory_bytes: what its
-    processes may take together. on_failure: see `ON_FAILURE`.
+    processes may take together. on_failure: see `ON_FAILURE`. expect: output → what its metrics must satisfy.
     """
 
     name: str
@@ -53,6 +54,7 @@ class RecipeStep:
     retries: int = 0
     memory_bytes: int | None = None
     on_failure: OnFailure = "skip"
+    expect: Mapping[str, Rule] = field(default_factory=dict)
 
     @property
     def taken(self) -> dict[str, str]:

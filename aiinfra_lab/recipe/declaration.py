@@ -16,6 +16,7 @@ from ..help import Terms
 from ..units import read_bytes, read_duration
 from ..uris import Uri
 from .base import ALERTS, ON_FAILURE, OnFailure, Recipe, RecipeAlert, RecipeStep, Value
+from .expectations import read_expectations
 from .inputs import is_path
 from .lines import line_of
 from .notebook import read_notebook
@@ -57,6 +58,7 @@ _STEP_KEYS = {
     "after": "a list of steps that must have run before",
     "timeout": 'how long one attempt may take, e.g. "30m"; then it is interrupted, and killed 5 s later',
     "retries": "how often it is executed again after it failed, at most 10",
+    "expect": 'name of an output = a rule on its metrics, e.g. "auc > 0.7"; else the step has failed',
     "on_failure": "of the others: skip (where it is left out) those that need it, or stop: no further step begins",
     "memory": 'what its processes may take together, e.g. "4GiB"; then they are killed',
 }
@@ -313,12 +315,15 @@ def _step(path: Path, name: str, table: Any) -> RecipeStep:
     _known(where, table, _STEP_KEYS)
     if not isinstance(table.get("notebook"), str):
         raise UsageProblem(f"{where} names no notebook", 'add notebook = "NAME.ipynb"')
+    out = _texts(where, table.get("out", {}), "out", f"steps.{name}.out")
+    expect = _table(where, table.get("expect", {}), "expect", f"steps.{name}.expect")
     return RecipeStep(
         name=name,
         notebook=_notebook(where, path.parent.parent, table["notebook"]),
         parameters=_stored(_table(where, table.get("parameters", {}), "parameters", f"steps.{name}.parameters")),
         inputs=_texts(where, table.get("in", {}), "in", f"steps.{name}.in"),
-        outputs=_texts(where, table.get("out", {}), "out", f"steps.{name}.out"),
+        outputs=out,
+        expect=read_expectations(where, expect, out),
         after=_list(where, table.get("after", [])),
         timeout_s=_timeout_s(where, table),
         retries=_retries(where, table.get("retries", 0)),

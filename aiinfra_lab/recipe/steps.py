@@ -16,6 +16,7 @@ from ..store import Event
 from . import archives, started
 from .attempts import Attempts, StepExecution
 from .base import FAILURES, Executor, NotebookTask, Outcome, Recipe, RecipeStep
+from .expectations import unmet
 from .inputs import file_digest
 from .plan import PlannedStep, Planner, made, needs_revival
 from .prepared import Prepared
@@ -116,7 +117,7 @@ class RunSteps:
             return True
         if planned.found is not None:
             self._planned[step.name] = planned
-            self._skip(planned, planned.found)
+            self._skip(planned, planned.found, unmet(step.expect, planned.found.made))
             return True
         if step.name not in self._planned and self._revive_before(step):
             return True  # it is planned again when they have ended
@@ -146,12 +147,14 @@ class RunSteps:
                 return f"{step.name} did not succeed, and its on_failure is stop"
         return ""
 
-    def _skip(self, planned: PlannedStep, found: StepRecord) -> None:
+    def _skip(self, planned: PlannedStep, found: StepRecord, disappointed: str) -> None:
+        """Take what an attempt has made. disappointed: why that is not what is expected now; empty when it is."""
         now = planned.prepared
         self._planner.take(planned.name, now.key, found)
         skipped = StepRecord(
             name=planned.name,
-            state="skipped",
+            state="failed" if disappointed else "skipped",
+            error=disappointed,
             key=now.key,
             parts=dict(now.parts),
             values=dict(now.values),
@@ -238,6 +241,8 @@ def _made(step: RecipeStep, outcome: Outcome) -> tuple[Outcome, tuple[Output, ..
     if outcome.state != "done":
         return outcome, ()
     try:
-        return outcome, made(step)
-    except LabError as problem:
-        return Outcome("failed", str(problem)), ()
+        found = made(step)
+        problem = unmet(step.expect, {output.name: output.uri for output in found})
+        return (Outcome("failed", problem) if problem else outcome), found
+    except LabError as error:
+        return Outcome("failed", str(error)), ()
