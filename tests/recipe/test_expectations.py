@@ -24,14 +24,14 @@ out = { run = "train:small" }
 expect = { run = "RULE" }
 [steps.use]
 notebook = "use.ipynb"
-in = { run = "fit.run" }
+in = { made = "fit.run" }
 """
 
 
 @pytest.fixture
 def one(notebook, recipe):
     notebook("fit", "auc: float = 0.5", TRAIN)
-    notebook("use", "run: str = ''")
+    notebook("use", "made: str = ''", "assert made")
 
     def write(rule: str) -> None:
         recipe("one", ONE.replace("RULE", rule))

@@ -38,7 +38,7 @@ def test_of_a_step_that_was_skipped_it_is_that_of_the_run_before(two, notebook):
     notebook("a", "", "print('first')")
     recipe.run("two")
     recipe.run("two")
-    assert (recipe.log("two@2/a").text, recipe.log("two@2/a").state) == ("[2]\nfirst\n", "skipped")
+    assert (recipe.log("two@2/a").text, recipe.log("two@2/a").state) == ("[1]\nfirst\n", "skipped")
 
 
 @pytest.mark.parametrize(("label", "fix"), [("two/aa", "did you mean a?"), ("two@7/a", ""), ("three/a", "")])

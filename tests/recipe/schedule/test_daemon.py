@@ -57,10 +57,9 @@ class Begun:
         self.causes: list[str] = []
 
     def __call__(self, recipe, given, due, cause, also) -> None:
-        number = len(open_store().list(RunRecord)) + 1
-        run = Record.new(
-            f"nightly@{number}", RunRecord(state="done", started_at=due, ended_at=due, due_at=due, steps=())
-        )
+        at = due or 0.0
+        body = RunRecord(state="done", started_at=at, ended_at=at, due_at=due, cause=cause, steps=())
+        run = Record.new(f"{recipe.name}@{len(self.due) + 1}", body)
         open_store().commit([run, also(run)])
         self.due.append(due)
         self.causes.append(cause)

@@ -70,7 +70,7 @@ def test_what_comes_for_the_first_time_counts_and_what_goes_does_not(on, no_daem
     keeper = ScheduleKeeper(Clock(), begun)
     data.add("flights", rows(1))
     keeper.look()
-    data.rm("flights", force=True)
+    data.rm("flights@1")
     keeper.look()
     assert begun.causes == ["data:flights@1 is new"]
 
