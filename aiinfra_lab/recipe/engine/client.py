@@ -39,6 +39,13 @@ _LOOK_S = 0.3
 _INTERRUPT_AGAIN_S = 2.0
 
 
+KernelDied = DeadKernelError
+
+
+class OutOfMemory(KernelDied):
+    """The kernel was killed since it, or the machine, had no more memory."""
+
+
 class StopRequested(Exception):
     """Somebody asked for the end before this cell began."""
 

@@ -8,7 +8,6 @@ from typing import Any
 
 import nbformat
 from jupyter_client.kernelspec import NoSuchKernel
-from nbclient.exceptions import DeadKernelError
 from traitlets.config import Config
 
 from ...host.spec import LOG
@@ -24,6 +23,8 @@ from .client import (
     ENDS,
     ArchiveClient,
     CellRaised,
+    KernelDied,
+    OutOfMemory,
     StopRequested,
     interrupting,
     kernel_environment,
@@ -35,10 +36,6 @@ from .secrecy import secrets_of
 
 # The last three: no kernel came up, there is none of that name, it cannot be started.
 _ENDED: tuple[type[Exception], ...] = (*ENDS, RuntimeError, NoSuchKernel, ValueError)
-
-
-class OutOfMemory(DeadKernelError):
-    """The kernel was killed since it, or the machine, had no more memory."""
 
 
 def execute(task: NotebookTask, stop_requested: Callable[[], int]) -> Outcome:
@@ -107,7 +104,7 @@ def run_into(
         with process_output(output, stop_requested, secrets), interrupting(client, stop_requested), memory.watching():
             try:
                 client.run(stop_requested, env=variables, umask=users_umask())
-            except DeadKernelError as problem:
+            except KernelDied as problem:
                 if why := memory.why_killed():
                     raise OutOfMemory(why) from problem
                 raise
