@@ -20,6 +20,7 @@ from ..uris import Uri
 from ..verbs import KEPT, Choices, Destination, Live, Name, Params, Suggested, verb
 from . import declaration, history, inputs, outputs, started
 from .base import ENDED_EARLY, FAILED, Recipe
+from .diff import RunDifference, compare_runs
 from .exported import ExportedRecipe
 from .findings import failure, finding
 from .history import KIND
@@ -37,8 +38,8 @@ from .schedule import keeping
 from .step_output import StepOutput, step_output
 
 __all__ = [
-    "ExportedRecipe", "Made", "Range", "RecipeInfo", "RecipePlan", "RecipeRun", "Secret", "StepOutput",
-    "check", "controls", "export", "get", "log", "ls", "run", "show", "start", "stop",
+    "ExportedRecipe", "Made", "Range", "RecipeInfo", "RecipePlan", "RecipeRun", "RunDifference", "Secret", "StepOutput",
+    "check", "controls", "diff", "export", "get", "log", "ls", "run", "show", "start", "stop",
 ]  # fmt: skip
 
 RecipeName = Annotated[Name, Choices(declaration.names)]
@@ -247,6 +248,22 @@ def stop(name: RunName) -> RecipeRun | RecipeInfo:
         _end_leftovers(uri)
     # It may never have run yet.
     return _info(uri.name) if is_paused and not uri.tag else _run(uri)
+
+
+@verb("recipe")
+def diff(run: RunName, other: RunName) -> RunDifference:
+    """Compare two runs by meaning: parameters, why steps differ, metrics of what they made, and outputs of cells.
+
+    What differs each time does not count: times, addresses, process numbers, progress bars, the pieces of a stream.
+
+    run: the earlier run, NAME@N; a recipe's name is its newest
+    other: the later one
+
+    Example:
+        %recipe diff flight-delays@1 flight-delays@2
+    """
+    one, two = (resolve(Uri.parse(each, KIND), RunRecord) for each in (run, other))
+    return compare_runs(one, two)
 
 
 @verb("recipe")

@@ -7,9 +7,9 @@ from collections.abc import Mapping
 from typing import Any
 
 from ..errors import UsageProblem, did_you_mean
-from ..resolve import resolve_any
 from ..rules import Rule, parse
 from ..units import rounded
+from . import outputs
 
 
 def read_expectations(where: str, table: Mapping[str, Any], outputs: Mapping[str, str]) -> dict[str, Rule]:
@@ -31,7 +31,7 @@ def unmet(expected: Mapping[str, Rule], made: Mapping[str, str]) -> str:
 
 
 def _unmet(rule: Rule, uri: str) -> str:
-    metrics: dict[str, float] = getattr(resolve_any(uri).body, "metrics", {})
+    metrics = outputs.metrics(uri)
     if rule.holds(metrics):
         return ""
     measured = [f"{name} is {_shown(metrics, name)}" for name in dict.fromkeys(term.metric for term in rule.terms)]

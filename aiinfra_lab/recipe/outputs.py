@@ -47,6 +47,12 @@ def digest(text: str) -> str:
     return nouns.find(record.kind.partition(".")[0]).digest(record) if record else ""
 
 
+def metrics(text: str) -> dict[str, float]:
+    """What was measured of it; nothing of what has no metrics."""
+    record = _found(text)
+    return dict(getattr(record.body, "metrics", {})) if record else {}
+
+
 def can_live(text: str) -> bool:
     """Whether it is something that lives, such as an endpoint, and so has no versions."""
     return not nouns.find(Uri.parse(text).noun).has_versions
