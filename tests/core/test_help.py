@@ -19,6 +19,7 @@ BEFORE = {
     "gpu run": ["import pandas as pd", "trips = pd.DataFrame({'distance': [1.0, 2, 30, 40], 'late': [0, 0, 1, 1]})"],
     "models rollback": ["%models check delay@2 --margin 100% --report", "%models policy delay --margin 100%",
                         "%models check delay@2", "%models promote delay@2"],
+    "recipe diff": ["%recipe run flight-delays --force"],
     "deploy promote": ["%deploy start late --model delay@2 --canary 50%", "%deploy promote late --force"],
 }  # fmt: skip
 # A story from data to drift: what one makes the next ones look at, and what is stopped or removed is so at the end.

@@ -23,6 +23,8 @@ THEIRS = {
     *("backend-store-uri", "host", "debug", "version", "flags", "no-", "user", "now", "path"),
     *("frozen", "no-header", "no-annotate", "no-emit-project", "generate-hashes", "hash", "editable", "relocatable"),
     *("python-version", "python-platform"),
+    # Of our plugin for pytest.
+    *("lab", "lab-update", "lab-reference"),
     # Of Slurm.
     *(
         "account",
