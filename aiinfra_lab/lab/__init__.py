@@ -173,7 +173,8 @@ def rm(*, expired: bool = False, dry: bool = False) -> Freed:
     Records stay, and with them that there was such a thing. Failed when a file could not be deleted; the others are.
 
     expired: what the settings `jobs.log_days`, `jobs.log_gib`, `deploy.log_days`, `deploy.log_gib`,
-        `train.holdout_days`, `train.holdout_gib`, `models.environments_days` and `models.environments_gib` keep no
+        `train.holdout_days`, `train.holdout_gib`, `recipe.archive_days`, `recipe.archive_gib`,
+        `models.environments_days` and `models.environments_gib` keep no
         longer; the hold-out of a run that a model version came from, or that is the newest of its name, and the
         environment that a version needs are kept whatever they say
     dry: only list it

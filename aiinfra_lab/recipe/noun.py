@@ -8,7 +8,7 @@ from typing import ClassVar
 
 from .. import jobs
 from ..errors import NotFound
-from ..nouns import STATE_DETAILS, Details, Fact, Notice, Noun, Observation, Span, StepSpan, Thing
+from ..nouns import STATE_DETAILS, Details, Fact, Keeping, Notice, Noun, Observation, Span, StepSpan, Thing
 from ..resolve import resolve
 from ..store import Record, open_store
 from ..units import counted, show_duration
@@ -31,7 +31,9 @@ class RecipeNoun(Noun[RunRecord]):
     more_kinds = (ScheduleRecord,)
     plural = "recipes"
     settings: ClassVar = {
-        "at_once": "how many steps of a run go on at once, as many as there are cores when it is not set"
+        "at_once": "how many steps of a run go on at once; as many as there are cores when not set",
+        "archive_days": "for how many days the executed notebooks of runs are kept",
+        "archive_gib": "how much those may take together, in GiB",
     }
 
     def first(self, name: str) -> str:
@@ -99,6 +101,11 @@ class RecipeNoun(Noun[RunRecord]):
         lost = [run.record.uri for run in seen if run.record.body.may_leave_things]
         # Vendors count what they are asked: once for all runs, and not at all where none was lost.
         return [_left(one) for one in started.living(*lost) if one.can_stop] if lost else []
+
+    def keepings(self) -> Sequence[Keeping]:
+        from . import retention
+
+        return [retention.archives()]
 
     def spans(self) -> Sequence[Span]:
         return list(map(_span, history.observe(open_store().list(RunRecord, skip_unreadable=True))))

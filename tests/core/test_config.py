@@ -153,7 +153,7 @@ def test_what_a_provider_reads_itself_and_older_names_are_settings(project, text
     assert len(list(settings().explain())) == 1
 
 
-KEPT = ("jobs.log", "deploy.log", "train.holdout", "models.environments")
+KEPT = ("jobs.log", "deploy.log", "train.holdout", "models.environments", "recipe.archive")
 
 
 SECTIONS = "store|jobs|alerts|secrets|kernels|cost|deploy|train|gpu|models|recipe"

@@ -1,0 +1,49 @@
+"""Executed notebooks are kept for a while, and those that the newest run stands on for as long as it is that."""
+
+import time
+from pathlib import Path
+
+import pytest
+from msgspec.structs import replace
+
+from aiinfra_lab import lab, recipe
+from aiinfra_lab.recipe.record import RunRecord
+from aiinfra_lab.store import open_store, update
+
+ONE = '[steps.a]\nnotebook = "a.ipynb"\n'
+
+
+@pytest.fixture
+def old(notebook, recipe) -> None:
+    """Three runs, all long ago: two executed their step, and the last stands on the second."""
+    from aiinfra_lab import recipe as recipes
+
+    notebook("a", "", "print(1)")
+    recipe("one", ONE)
+    for force in (True, True, False):
+        recipes.run("one", force=force)
+    for number in (1, 2, 3):
+        at = time.time() - 86_400 * (100 - number)
+        update(open_store(), RunRecord, f"one@{number}", lambda body, at=at: replace(body, ended_at=at, started_at=at))
+
+
+def test_what_is_too_old_goes_but_for_what_the_newest_run_stands_on(old):
+    archives = [Path(recipe.show(f"one@{number}").steps["a"]["archive"]) for number in (1, 2, 3)]
+    assert archives[1] == archives[2]
+    freed = lab.rm(expired=True)
+    assert [file.path for file in freed.files] == [str(archives[0].parent)]
+    assert [archive.exists() for archive in archives] == [False, True, True]
+    assert recipe.show("one@1").state == "done", "its record stays"
+    assert recipe.run("one").steps["a"]["state"] == "skipped"
+
+
+def test_a_run_that_goes_on_keeps_its_own(old):
+    update(open_store(), RunRecord, "one@1", lambda body: replace(body, state="running", ended_at=None))
+    assert lab.rm(expired=True).files == ()
+
+
+def test_within_the_settings_all_stay(old, monkeypatch):
+    monkeypatch.setenv("AIINFRA_RECIPE_ARCHIVE_DAYS", "365")
+    assert lab.rm(expired=True).files == ()
+    monkeypatch.setenv("AIINFRA_RECIPE_ARCHIVE_GIB", "0")
+    assert len(lab.rm(expired=True, dry=True).files) == 1
