@@ -24,6 +24,8 @@ def _of(recipe: Recipe, run: Record[RunRecord]) -> Alert | None:
     facts = {"run": run.uri, "took": show_duration(max(0.0, took_s))}
     if body.state == "done":
         return Alert("recovered", subject, "it runs to its end again", facts=facts)
+    if body.state == "lost":
+        return Alert("failed", subject, "its process vanished", f"`%recipe show {run.name}`", facts=facts)
     bad = next((step for step in body.steps if step.state in FAILURES), None)
     if bad is None:
         return None

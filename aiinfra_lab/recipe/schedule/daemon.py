@@ -19,7 +19,8 @@ from ...providers import make
 from ...store import Event, Record, open_store
 from ...units import counted
 from ...uris import Uri
-from .. import declaration
+from .. import declaration, history
+from ..alerting import report_end
 from ..base import Recipe, Value
 from ..record import RunRecord
 from ..runner import RecipeRunner
@@ -80,10 +81,22 @@ class ScheduleKeeper:
         except LabError as problem:
             self._note(record, problem)
             return
+        if recipe.alert is not None and "failed" in recipe.alert.on and self._report_lost(recipe, record):
+            return
         if recipe.schedule is not None and self._is_due(recipe, recipe.schedule, record):
             return  # what else there is comes at the next look, by the record as it is then
         if recipe.trigger is not None:
             self._look_at_trigger(recipe, recipe.trigger, record)
+
+    def _report_lost(self, recipe: Recipe, record: Record[ScheduleRecord]) -> bool:
+        """Have people hear of a run whose process vanished, which could not do it itself; whether there was one."""
+        newest = history.newest(recipe.name)
+        if newest is None or newest.state != "lost" or record.body.reported == newest.record.uri:
+            return False
+        # First, so that of two daemons one does it.
+        self._store.commit([record.with_(reported=newest.record.uri)])
+        report_end(recipe, newest.record)
+        return True
 
     def _is_due(self, recipe: Recipe, own: RecipeSchedule, record: Record[ScheduleRecord]) -> bool:
         """Decide about the times that are due; whether there were any."""

@@ -18,7 +18,8 @@ class ScheduleRecord(Body, frozen=True, kw_only=True):
     then a run was begun, or it is missed; it is changed in the commit that begins the run, so that of two daemons one
     does. missed: the last times without a run; missed_count: how many in all. problem, fix: why the last time could not
     be kept. last_due: the time for which a run was begun last, and run its URI. seen: what its trigger looks at → as
-    that was when it was looked at last. triggered_at: when that last began a run.
+    that was when it was looked at last. triggered_at: when that last began a run. reported: the run whose process
+    vanished, of which people have heard.
     """
 
     kind: ClassVar[str] = "recipe.schedule"
@@ -34,6 +35,7 @@ class ScheduleRecord(Body, frozen=True, kw_only=True):
     run: str = ""
     seen: dict[str, str] = msgspec.field(default_factory=dict)
     triggered_at: float | None = None
+    reported: str = ""
 
     @property
     def is_open(self) -> bool:

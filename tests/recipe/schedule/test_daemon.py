@@ -177,6 +177,18 @@ def test_what_cannot_begin_is_missed_and_the_card_says_why(nightly, no_daemon):
     assert (facts.missed_count, facts.problem) == (1, "there is no data:flights")
 
 
+def test_a_run_that_vanished_is_told_of_once(nightly, no_daemon, workspace):
+    nightly('[alert]\non = ["failed"]\nto = ["file:heard.jsonl"]\n')
+    recipe.start("nightly")
+    keeper = ScheduleKeeper(Clock(), Begun())
+    body = RunRecord(started_at=time.time(), steps=())
+    open_store().commit([Record.new("nightly@1", body)])  # without a job: nobody carries it out
+    for _ in range(3):
+        keeper.look()
+    heard = (workspace / "heard.jsonl").read_text().splitlines()
+    assert (len(heard), "its process vanished" in heard[0], "recipe:nightly@1" in heard[0]) == (1, True, True)
+
+
 def test_a_file_that_is_broken_is_said_once_and_what_was_due_runs_when_it_is_mended(nightly, no_daemon, workspace):
     recipe.start("nightly")
     clock, begun = Clock(), Begun()
