@@ -1,4 +1,4 @@
-"""LAB107, LAB108 and LAB110: whether what a notebook imports, installs and loads is there when it runs."""
+"""LAB107 to LAB111: whether what a notebook imports, installs and loads is there when it runs."""
 
 from __future__ import annotations
 
@@ -186,6 +186,28 @@ class UndefinedMagic:
         near = nearest(magic.name, {*known, *TABLE})
         fix = did_you_mean(magic.name, {near}) if near else "load the extension that has it with %load_ext, above"
         return subject.found(self, cell, magic.line, f"there is no magic {shown}", fix)
+
+
+class MistakenForMagic:
+    """A cell's only line is taken by IPython for a magic: its variable has the name of one, and an annotation.
+
+    IPython writes the % itself, which it calls automagic: `run: str = "a"` alone in a cell runs a file that is called
+    `:`, and `rm: str = "a"` deletes. Below another line, a comment too, it is Python.
+    """
+
+    code = "LAB111"
+    severity: Severity = "error"
+
+    def check(self, subject: LintSubject) -> Iterator[Diagnostic]:
+        """See `LintRule`."""
+        for cell in subject.cells:
+            statements = cell.tree.body if cell.is_python and cell.tree is not None else []
+            lines = [at for at, line in enumerate(cell.lines, 1) if line.strip()]
+            match statements:
+                case [ast.AnnAssign(target=ast.Name(id=name))] if name in magics.LINE and len(lines) == 1:
+                    what = f"alone in its cell this is the magic %{name} for IPython"
+                    fix = f"write a comment above it, or call it otherwise than {name}"
+                    yield subject.found(self, cell, lines[0], what, fix)
 
 
 def _magics_of(extension: str) -> frozenset[str] | None:

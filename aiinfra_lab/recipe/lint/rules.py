@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from .base import LintRule
-from .environment import InstallsPackages, NotInstalled, UndefinedMagic
+from .environment import InstallsPackages, MistakenForMagic, NotInstalled, UndefinedMagic
 from .ignores import UnknownIgnore
 from .names import UndefinedName
 from .quality import LatestTag, NetworkRead, NoSeed
@@ -23,6 +23,7 @@ RULES: tuple[LintRule, ...] = (
     NotInstalled(),
     InstallsPackages(),
     UndefinedMagic(),
+    MistakenForMagic(),
     LiteralSecret(),
     PrintedSecret(),
     LargeOutputs(),

@@ -141,3 +141,26 @@ def test_its_fix_loads_the_nouns_in_a_cell_above(workspace):
     assert fix_notebook(path, lint_notebook(path)) == 2
     assert [cell.source for cell in read_notebook(path).cells][:2] == ["x = 1", LOAD]
     assert [each for each in lint_notebook(path) if each.code == "LAB110"] == []
+
+
+@pytest.mark.parametrize(
+    "cell", ["run: str = 'a'", "\nrun: str = 'a'\n", "rm: str = 'a'  # which", "time: int", "ls: list[int] = []"]
+)
+def test_a_line_that_ipython_takes_for_a_magic_is_found(places, cell):
+    assert places("LAB111", cell) == [(1, 2 if cell.startswith("\n") else 1)]
+
+
+@pytest.mark.parametrize(
+    "cell", ["run = 'a'", "# which\nrun: str = 'a'", "run: str = 'a'\nx = 1", "rows: int = 1", "%run a.py", "print(1)"]
+)
+def test_what_is_python_for_ipython_too_is_not(places, cell):
+    assert places("LAB111", cell) == []
+
+
+def test_ipython_takes_it_so(tmp_path):
+    from IPython.core.interactiveshell import InteractiveShell
+
+    shell = InteractiveShell()
+    assert shell.run_cell("run: str = 'a'", silent=True).success is False
+    assert shell.run_cell("# which\nrun: str = 'a'", silent=True).success is True
+    assert shell.user_ns["run"] == "a"
