@@ -146,7 +146,9 @@ def recipe_run(run: ObservedRun, title: str, declared: Recipe | None = None) -> 
     folder = settings().home / KIND / record.name
     executed = any(archived(step) == folder for step in steps.values())
     needs = {step.name: step.depends_on for step in declared.steps} if declared else {}
-    context = RunContext(needs, usual_s(record, record.base) if declared else {}, body.parameters)
+    usual = usual_s(record, record.base) if declared else {}
+    due = f"its schedule, due {moment(body.due_at)}" if body.due_at is not None else ""
+    context = RunContext(needs, usual, body.parameters, body.cause or due)
     where = str(folder) if executed else ""
     return RecipeRun(record.uri, run.state, title, body.started_at, took, steps, where, context)
 

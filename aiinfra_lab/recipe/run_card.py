@@ -31,12 +31,13 @@ class RunContext:
     """What a run's own record does not hold.
 
     needs: step → the steps that it comes after, as the recipe says now. usual_s: step → how long it mostly takes.
-    parameters: what the run was given.
+    parameters: what the run was given. begun_by: its schedule or what happened, where no person began it.
     """
 
     needs: Mapping[str, Sequence[str]]
     usual_s: Mapping[str, float]
     parameters: Mapping[str, Any]
+    begun_by: str = ""
 
 
 def run_card(
@@ -114,7 +115,8 @@ def _ran(step: RunStep) -> float:
 
 
 def _given(context: RunContext) -> list[tuple[str, str]]:
-    return [(name, str(value)) for name, value in context.parameters.items()]
+    begun = [("begun by", context.begun_by)] if context.begun_by else []
+    return [*begun, *((name, str(value)) for name, value in context.parameters.items())]
 
 
 def _archives(archive: str, steps: Mapping[str, RunStep]) -> list[tuple[str, str]]:

@@ -233,6 +233,7 @@ def test_the_daemon_of_the_supervisor_begins_what_is_due_and_goes_when_nothing_i
     until(lambda: recipe.show("nightly").runs >= 1)
     until(lambda: recipe.show("nightly@1").state == "done")
     assert open_store().get(RunRecord, "nightly@1").body.due_at is not None
+    assert dict(recipe.show("nightly@1").card().facts)["begun by"].startswith("its schedule, due ")
     assert [job.subject for job in jobs.ls(live=True)].count(daemon.SUBJECT) == 1
     recipe.stop("nightly")
     until(lambda: not jobs.ls(daemon.SUBJECT, live=True))

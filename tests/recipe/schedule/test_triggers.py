@@ -148,4 +148,5 @@ def test_the_daemon_begins_it(on):
     until(lambda: recipe.show("on").runs == 1)
     until(lambda: recipe.show("on@1").state == "done")
     assert open_store().get(RunRecord, "on@1").body.cause == "data:flights@1 is new"
+    assert ("begun by", "data:flights@1 is new") in recipe.show("on@1").card().facts
     recipe.stop("on")
