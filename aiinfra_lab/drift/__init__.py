@@ -17,6 +17,7 @@ from ..units import Share, number
 from ..uris import Uri
 from ..verbs import Choices, Destination, Live, Name, Rows, Suggested, verb
 from . import advice, exports, served, values
+from .alerting import report_verdict
 from .record import ColumnChange, DriftRecord, reasons
 from .results import DriftReport
 from .served import Sample
@@ -124,7 +125,9 @@ def check(
             sample=exports.keep(*both),  # before the record: a verdict never lacks its samples
         )
     # Recorded whatever it is: a pipeline that stops here leaves a verdict to look at.
-    found = replace(DriftReport.of(_add(endpoint.name, verdict)), note=_unjudged(current.rows.height, current.logged))
+    added = _add(endpoint.name, verdict)
+    report_verdict(added)
+    found = replace(DriftReport.of(added), note=_unjudged(current.rows.height, current.logged))
     if found.state != "no drift" and not report:
         raise _failed(found)
     return found
