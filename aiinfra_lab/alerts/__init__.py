@@ -21,10 +21,10 @@ A sink of another package enters by the contract `alerts.sink`, see `base.Sink`.
 """
 
 from .base import AddressCheck, Alert, AlertKind, PartlySent, Sink
-from .delivery import Delivery, Undelivered, deliver, repeat_s
+from .delivery import Delivery, Undelivered, deliver, deliver_aside, repeat_s
 from .destinations import Destination, destinations
 
 __all__ = [
     "AddressCheck", "Alert", "AlertKind", "Delivery", "Destination", "PartlySent", "Sink", "Undelivered", "deliver",
-    "destinations", "repeat_s",
+    "deliver_aside", "destinations", "repeat_s",
 ]  # fmt: skip

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextvars
 import logging
+import threading
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
@@ -48,6 +50,14 @@ class Delivery:
 def repeat_s(where: Settings | None = None) -> float:
     """After how long the same trouble is sent again (`alerts.repeat`)."""
     return parse_duration((where or settings()).get("alerts.repeat", _REPEAT))
+
+
+def deliver_aside(alert: Alert, to: Sequence[str] | None = None) -> threading.Thread:
+    """The same by a thread, for whoever must not wait for a sink; the process does not end before it is done."""
+    run = contextvars.copy_context().run  # the settings belong to it
+    thread = threading.Thread(target=run, args=(deliver, alert, to), name="alert")
+    thread.start()
+    return thread
 
 
 def deliver(alert: Alert, to: Sequence[str] | None = None) -> Delivery:

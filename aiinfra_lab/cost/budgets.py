@@ -11,6 +11,7 @@ import math
 from collections.abc import Iterator, Sequence
 
 from .. import nouns, signal_records
+from ..alerts import Alert, deliver_aside
 from ..config import settings
 from ..errors import LabError, UsageProblem
 from ..nouns import Budget, Notice
@@ -123,6 +124,10 @@ def _warn(store: Store, budget: Budget) -> str:
         store.commit([warning, signal_records.record(store, budget.uri, _text(budget), budget.fix)])
     except LabError:
         return ""  # somebody else was faster, or nothing can be written now: whoever looks next sends it
+    if reached >= LEVELS[-1]:
+        # Aside: whoever keeps a session that costs money must not wait for a mail server.
+        facts = {"spent": used(budget.spent_usd, budget.budget_usd)}
+        deliver_aside(Alert("over budget", budget.uri, "its budget is spent", budget.fix, facts=facts))
     return _text(budget)
 
 

@@ -12,6 +12,7 @@ from aiinfra_lab.gpu.record import SessionRecord
 from aiinfra_lab.nouns import Budget
 from aiinfra_lab.store import Record, open_store
 from aiinfra_lab.units import show_usd
+from tests.conftest import until
 
 HOUR = 3600.0
 
@@ -52,6 +53,19 @@ def test_each_level_is_sent_once(workspace):
     [second] = signal_records.since(open_store(), first.rev)
     assert second.body.what.startswith("84 %")
     assert second.body.fix == "`%gpu start trainer --budget 10` gives it more"
+
+
+def test_of_a_budget_that_is_spent_people_hear_by_alert_once(workspace, monkeypatch):
+    monkeypatch.setenv("AIINFRA_ALERTS_TO", "file:heard.jsonl")
+    session(4.2)
+    budgets.look()
+    assert not (workspace / "heard.jsonl").exists()
+    session(5.5)
+    for _ in range(2):
+        budgets.look()
+    until((workspace / "heard.jsonl").exists)
+    [line] = (workspace / "heard.jsonl").read_text().splitlines()
+    assert ("over budget" in line, "110 % of 5.00 USD" in line, "gpu:trainer" in line) == (True, True, True)
 
 
 def test_what_jumps_over_a_level_is_sent_the_highest_alone(workspace):
