@@ -14,6 +14,7 @@ import pytest
 from nbformat.v4 import new_code_cell, new_notebook
 
 from aiinfra_lab.pool import asking, match
+from aiinfra_lab.recipe.base import NotebookTask
 from aiinfra_lab.recipe.engine import execute
 
 from ..conftest import until
@@ -32,7 +33,7 @@ def notebook(folder: Path, *cells: str) -> Path:
 def run(folder: Path, *cells: str, env: dict[str, str] | None = None) -> tuple[str, str]:
     """How a notebook ended, and what its cells have printed."""
     archive = folder / "executed.ipynb"
-    outcome = execute(notebook(folder, *cells), {}, archive, env or {}, lambda: 0)
+    outcome = execute(NotebookTask(notebook(folder, *cells), archive, env=env or {}), lambda: 0)
     executed = nbformat.read(archive, as_version=4)
     texts = [each.text for cell in executed.cells for each in cell.outputs if each.output_type == "stream"]
     return outcome.state, "".join(texts)

@@ -83,12 +83,13 @@ def notebook_run(workspace):
     import nbformat
     from nbformat.v4 import new_code_cell, new_notebook
 
+    from aiinfra_lab.recipe.base import NotebookTask
     from aiinfra_lab.recipe.engine import execute
 
     def run(*cells: str) -> list[str]:
         source, archive = workspace / "a.ipynb", workspace / "out.ipynb"
         nbformat.write(new_notebook(cells=list(map(new_code_cell, cells))), source)
-        execute(source, {}, archive, {}, lambda: 0)
+        execute(NotebookTask(source, archive), lambda: 0)
         outputs = [one for cell in nbformat.read(archive, as_version=4).cells for one in cell.get("outputs", ())]
         texts = [one.get("text") or one.get("data", {}).get("image/png") for one in outputs]
         return [text for text in texts if text]
