@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import re
 import tomllib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from ..config import settings
 from ..errors import Failed, LabError, NotFound, UsageProblem, did_you_mean
@@ -36,6 +36,8 @@ from .schedule.declared import KEYS as SCHEDULE_KEYS
 from .schedule.declared import read_schedule
 from .schedule.triggers import KEYS as TRIGGER_KEYS
 from .schedule.triggers import read_trigger
+
+T = TypeVar("T")
 
 _RECIPE_KEYS = {
     "title": "what the recipe is called in lists",
@@ -325,9 +327,9 @@ def _step(path: Path, name: str, table: Any) -> RecipeStep:
         outputs=out,
         expect=read_expectations(where, expect, out),
         after=_list(where, table.get("after", [])),
-        timeout_s=_timeout_s(where, table),
+        timeout_s=_read(where, table, "timeout", read_duration),
         retries=_retries(where, table.get("retries", 0)),
-        memory_bytes=_memory_bytes(where, table),
+        memory_bytes=_read(where, table, "memory", read_bytes),
         on_failure=_on_failure(where, table.get("on_failure", "skip")),
     )
 
@@ -409,22 +411,14 @@ def _trigger(where: str, value: Any) -> RecipeTrigger | None:
     return read_trigger(where, table)
 
 
-def _timeout_s(where: str, table: Mapping[str, Any]) -> float | None:
-    if "timeout" not in table:
+def _read(where: str, table: Mapping[str, Any], key: str, read: Callable[[object], T]) -> T | None:
+    """A value with a unit; None where it is left out. UsageProblem with its place for what is none."""
+    if key not in table:
         return None
     try:
-        return read_duration(table["timeout"])
+        return read(table[key])
     except UsageProblem as problem:
-        raise UsageProblem(f"{where}: timeout: {problem.what}", problem.fix) from None
-
-
-def _memory_bytes(where: str, table: Mapping[str, Any]) -> int | None:
-    if "memory" not in table:
-        return None
-    try:
-        return read_bytes(table["memory"])
-    except UsageProblem as problem:
-        raise UsageProblem(f"{where}: memory: {problem.what}", problem.fix) from None
+        raise UsageProblem(f"{where}: {key}: {problem.what}", problem.fix) from None
 
 
 def _on_failure(where: str, value: Any) -> OnFailure:

@@ -155,7 +155,8 @@ class RunSteps:
             name=planned.name,
             state="failed" if disappointed else "skipped",
             error=disappointed,
-            key=now.key,
+            # Without one it is no attempt: nothing ran, and with another rule it may stand for the step again.
+            key="" if disappointed else now.key,
             parts=dict(now.parts),
             values=dict(now.values),
             outputs=found.outputs,

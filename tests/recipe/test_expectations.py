@@ -48,6 +48,9 @@ def test_what_is_good_enough_is_done_and_a_stricter_rule_fails_it_without_a_run(
     assert done.steps["fit"]["error"] == "train:small@1 is expected to have auc > 0.9, and auc is 0.8"
     with pytest.raises(Failed, match=r"auc is 0\.8"):
         recipe.run("one")
+    one("auc > 0.75")
+    states = [step["state"] for step in recipe.run("one").steps.values()]
+    assert states == ["skipped", "skipped"], "nothing was trained meanwhile"
 
 
 def test_a_metric_that_was_not_measured_satisfies_nothing(one):

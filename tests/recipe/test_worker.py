@@ -23,6 +23,18 @@ def ended(name: str) -> recipe.RecipeRun:
     return recipe.show(name)
 
 
+def kernel_of(path: Path) -> psutil.Process:
+    """The process in which the slow cell of that notebook has begun."""
+    begun = path.parent / "begun"
+    until(lambda: begun.exists() and begun.read_text())
+    return psutil.Process(int(begun.read_text()))
+
+
+def worker_of(path: Path) -> psutil.Process:
+    """The process that carries the run out."""
+    return next(each for each in psutil.process_iter(["cmdline"]) if _is_worker(each, path))
+
+
 @pytest.fixture
 def one(notebook, recipe):
     def write(*cells: str) -> Path:
@@ -80,9 +92,7 @@ def test_of_one_recipe_one_run_goes_on(one):
 def test_stop_interrupts_its_cell_and_nothing_is_left(one):
     path = one(SLOW)
     recipe.run("one", wait=False)
-    begun = path.parent / "begun"
-    until(lambda: begun.exists() and begun.read_text())
-    kernel = psutil.Process(int(begun.read_text()))
+    kernel = kernel_of(path)
     assert recipe.stop("one").state == "stopping"
     done = ended("one@1")
     assert (done.state, done.steps["a"]["state"], kernel.is_running()) == ("stopped", "stopped", False)
@@ -92,10 +102,8 @@ def test_stop_interrupts_its_cell_and_nothing_is_left(one):
 def test_a_signal_from_elsewhere_interrupts_it(one):
     path = one(SLOW)
     recipe.run("one", wait=False)
-    begun = path.parent / "begun"
-    until(lambda: begun.exists() and begun.read_text())
-    kernel = psutil.Process(int(begun.read_text()))
-    worker = next(each for each in psutil.process_iter(["cmdline"]) if _is_worker(each, path))
+    kernel = kernel_of(path)
+    worker = worker_of(path)
     os.kill(worker.pid, signal.SIGTERM)
     done = ended("one@1")
     assert (done.state, done.steps["a"]["state"], kernel.is_running()) == ("interrupted", "interrupted", False)
@@ -109,10 +117,8 @@ def _is_worker(each: psutil.Process, path: Path) -> bool:
 def test_a_worker_that_is_killed_leaves_nothing_and_the_run_is_lost(one):
     path = one(SLOW)
     recipe.run("one", wait=False)
-    begun = path.parent / "begun"
-    until(lambda: begun.exists() and begun.read_text())
-    kernel = psutil.Process(int(begun.read_text()))
-    worker = next(each for each in psutil.process_iter(["cmdline"]) if _is_worker(each, path))
+    kernel = kernel_of(path)
+    worker = worker_of(path)
     worker.kill()
     assert ended("one@1").state == "lost"
     kernel.wait(PATIENCE_S)

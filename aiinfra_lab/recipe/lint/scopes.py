@@ -12,6 +12,8 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import Any, get_args
 
+from ..bindings import names_bound
+
 BUILTINS = frozenset(dir(builtins)) | {"__file__", "__name__", "__doc__", "__builtins__", "__debug__", "__spec__"}
 # Of a class's body, and of its methods.
 _OF_CLASSES = frozenset({"__class__", "__module__", "__qualname__"})
@@ -320,15 +322,4 @@ def _own_nodes(node: ast.AST) -> Iterator[ast.AST]:
 
 def bound_in(body: Iterable[ast.AST]) -> Iterator[str]:
     """The names that a function's body binds. Too many rather than too few: those of its comprehensions too."""
-    for node in (node for part in body for node in _own_nodes(part)):
-        match node:
-            case ast.Name(id=name, ctx=ast.Store() | ast.Del()):
-                yield name
-            case ast.FunctionDef(name=name) | ast.AsyncFunctionDef(name=name) | ast.ClassDef(name=name):
-                yield name
-            case ast.ExceptHandler(name=str(name)) | ast.MatchAs(name=str(name)) | ast.MatchStar(name=str(name)):
-                yield name
-            case ast.MatchMapping(rest=str(name)):
-                yield name
-            case ast.Import() | ast.ImportFrom():
-                yield from (alias.asname or alias.name.partition(".")[0] for alias in node.names)
+    return names_bound(node for part in body for node in _own_nodes(part))

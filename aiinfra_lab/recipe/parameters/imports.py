@@ -5,6 +5,8 @@ from __future__ import annotations
 import ast
 from collections.abc import Iterable, Mapping
 
+from ..bindings import names_bound
+
 Meanings = Mapping[str, str]
 """A name → what it is, with dots: `dt` → `datetime`, `Day` → `datetime.date`."""
 
@@ -43,7 +45,7 @@ def certain(sources: Iterable[str]) -> Meanings:
             elif isinstance(node, ast.Import | ast.ImportFrom):
                 found.update(_bound_by(node))
             else:
-                for name in _given(node):
+                for name in names_bound(ast.walk(node)):
                     found.pop(name, None)
     return found
 
@@ -72,22 +74,6 @@ def _bound_by(node: ast.AST) -> dict[str, str]:
             module = "typing" if module in ("typing_extensions", "collections.abc") else module
             return {each.asname or each.name: f"{module}.{each.name}" for each in aliases}
     return {}
-
-
-def _given(statement: ast.stmt) -> Iterable[str]:
-    """Each name that a statement that is no plain import may give a value to, or take away."""
-    for node in ast.walk(statement):
-        match node:
-            case ast.Name(id=name, ctx=ast.Store() | ast.Del()):
-                yield name
-            case ast.FunctionDef(name=name) | ast.AsyncFunctionDef(name=name) | ast.ClassDef(name=name):
-                yield name
-            case ast.ExceptHandler(name=str(name)) | ast.MatchAs(name=str(name)) | ast.MatchStar(name=str(name)):
-                yield name
-            case ast.MatchMapping(rest=str(name)):
-                yield name
-            case ast.Import(names=aliases) | ast.ImportFrom(names=aliases):
-                yield from (alias.asname or alias.name.partition(".")[0] for alias in aliases)
 
 
 def _parsed(source: str) -> ast.Module | None:
