@@ -16,6 +16,7 @@ import socket
 import subprocess
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -363,6 +364,8 @@ class Core:
             self._finish(parts[1].decode() if len(parts) > 1 else "stopped")
         elif parts[0] == b"restart":
             self._end_kernel(self._start)
+        elif parts[0] == b"alone":
+            self.spec = replace(self.spec, alone_s=float(parts[1]))
         elif parts[0] == b"signal" and self.kernel is not None:
             self.kernel.signal(int(parts[1]))
 

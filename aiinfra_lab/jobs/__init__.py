@@ -46,15 +46,16 @@ from .record import (
 )
 
 __all__ = [
-    "LIVE", "LOCK", "Here", "HomeRecord", "Job", "JobRecord",
+    "LIVE", "LOCK", "OWN", "Here", "HomeRecord", "Job", "JobRecord",
     "beat", "cancel", "child_environment", "close_silent", "close_unseen", "discard", "ended_state", "exit_code",
     "find", "fix_of", "forget_restarts", "given_up", "here", "is_watched", "kept_files", "launch", "launch_or_withdraw",
     "log", "log_bytes", "ls", "needs_supervisor", "observe", "poll", "prepare", "start", "stop_requested", "wait",
     "withdraw",
 ]  # fmt: skip
 
-# A child with these would be taken for a part of that job by `process.tree`, and be killed when the job ends.
-_OWN = ("AIINFRA_JOB", "AIINFRA_JOB_DIR", "AIINFRA_CONTEXT")
+OWN = ("AIINFRA_JOB", "AIINFRA_JOB_DIR", "AIINFRA_CONTEXT")
+"""The variables of a job. A child with them would be taken for a part of it by `process.tree`, and be killed when it
+ends."""
 
 LOCK = "supervisor.lock"
 _REQUEST = {"stop_requested_at"}
@@ -415,7 +416,7 @@ def here(subject: str, *also: Record[Any], event: Event | None = None) -> Iterat
 
 def child_environment(workspace: Path, project: Path) -> dict[str, str]:
     """The environment of anything that must find this workspace again, and is no part of what runs here."""
-    kept = {name: value for name, value in os.environ.items() if name not in _OWN}
+    kept = {name: value for name, value in os.environ.items() if name not in OWN}
     # What the user has set himself overrides our switches, as in `opt_out`.
     return {**OPT_OUTS, **kept, "AIINFRA_WORKSPACE": str(workspace), "AIINFRA_PROJECT": str(project)}
 

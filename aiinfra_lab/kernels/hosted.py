@@ -25,7 +25,7 @@ from jupyter_client.provisioning.provisioner_base import KernelProvisionerBase
 
 from ..files import make_private_folder
 from ..host.frames import MessageChannel
-from ..host.spec import HostSpec, HostState
+from ..host.spec import HostSpec, HostState, read_state
 from ..jobs import process
 from .bridge import KEEP_BYTES, Bridge
 from .kept import CHANNELS
@@ -36,6 +36,7 @@ from .shim import Shim
 _ALONE_S = 0.5
 _TURN_S = 10.0
 _LOOK_S = 0.02
+_LET_GO_S = 10.0  # for the host to hear that its kernel is let go of: it is at work, and on this machine
 _ASK_S, _OUTPUT_S = 1.0, 0.2  # for an answer, and for what is published with it
 _LOCAL = "local-provisioner"
 
@@ -43,10 +44,12 @@ _LOCAL = "local-provisioner"
 class HostedKernelManager(AsyncKernelManager):
     """Starts its kernel by a host core of this machine, unless the kernel's own spec names another way.
 
-    folder: where the core and this process write down what passes between them; made, for this user only
+    folder: where the core and this process write down what passes between them; made, for this user only. held_key:
+    that of the kernel that `hold` has left there, which is gone on with instead of starting one
     """
 
     folder: Path
+    held_key: bytes = b""
 
     def client(self, **kwargs: Any) -> HostedKernelClient:  # type: ignore[override]
         """See jupyter_client. Not by its `client_class`, which nbclient sets."""
@@ -59,7 +62,13 @@ class HostedKernelManager(AsyncKernelManager):
         """See jupyter_client, which looks ten times a second."""
         await super()._async_finish_shutdown(waittime, pollinterval, restart)
 
+    async def hold(self, seconds: float) -> bool:
+        """Let go of the kernel, which lives so long for whoever goes on with it; False where that cannot be."""
+        return isinstance(self.provisioner, HostedProvisioner) and await self.provisioner.hold(seconds)
+
     async def _async_pre_start_kernel(self, **kwargs: Any) -> Any:
+        if self.held_key:
+            self.session.key = self.held_key
         metadata = self.kernel_spec.metadata if self.kernel_spec is not None else {}
         named = metadata.get("kernel_provisioner", {}).get("provisioner_name", _LOCAL)
         if self.provisioner is None and named == _LOCAL:
@@ -126,6 +135,7 @@ class HostedProvisioner(KernelProvisionerBase):
     _thread: threading.Thread | None = None
     _state = HostState()
     _sockets: Path | None = None
+    _is_let_go = False
     _wake = -1  # open as long as the thread turns; under the lock, since its number is somebody else's after that
 
     def __init__(self, **kwargs: Any) -> None:
@@ -148,6 +158,14 @@ class HostedProvisioner(KernelProvisionerBase):
             return [each.pid for each in psutil.Process(state.pid).children(recursive=True) if each.pid not in own]
         except psutil.Error:  # it has not begun, or has just ended
             return []
+
+    async def hold(self, seconds: float) -> bool:
+        """See `HostedKernelManager.hold`."""
+        self.command(b"alone", str(seconds).encode())
+        self._is_let_go = True
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(self.wait(), _LET_GO_S)
+        return not self.has_process and self._state.phase != "ended"
 
     async def poll(self) -> int | None:
         return None if self.has_process else self._state.exit_code or 0
@@ -196,8 +214,13 @@ class HostedProvisioner(KernelProvisionerBase):
             spare=process.SUPERVISOR,
             restarts=False,
         )
-        await asyncio.to_thread(reach.begin, spec)
+        if self.parent.held_key:
+            self._state = read_state(folder / "host") or self._state
+        else:
+            await asyncio.to_thread(reach.begin, spec)
         self._begin(reach, folder, key)
+        if self.parent.held_key:
+            self.command(b"alone", str(_ALONE_S).encode())
         info = {"transport": "ipc", "ip": str(self._sockets / "k"), **CHANNELS, "key": key.encode()}
         self.connection_info = {**info, "signature_scheme": "hmac-sha256"}  # type: ignore[typeddict-item]
         return self.connection_info
@@ -217,10 +240,14 @@ class HostedProvisioner(KernelProvisionerBase):
         self._thread = threading.Thread(target=self._run, args=(bridge, wakeup), daemon=True)
         self._thread.start()
 
+    def _is_gone(self, link: Link) -> bool:
+        """Whether the kernel is let go of, and its host has heard of it."""
+        return self._is_let_go and self._commands.empty() and link.delivered >= link.sent.last
+
     def _run(self, bridge: Bridge, wakeup: int) -> None:
-        """Turn the bridge until the kernel has ended."""
+        """Turn the bridge until the kernel has ended, or is let go of."""
         try:
-            while self._state.phase != "ended" and not bridge.link.is_over:
+            while self._state.phase != "ended" and not bridge.link.is_over and not self._is_gone(bridge.link):
                 for self._state in bridge.turn(_TURN_S):
                     pass
                 with contextlib.suppress(queue.Empty):

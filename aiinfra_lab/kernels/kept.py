@@ -115,16 +115,14 @@ class KeptKernel:
 
     def is_hosted(self) -> bool:
         """Whether a host core on this machine has it now, be it without a keeper."""
-        return _lives(read_state(self.host))
+        return is_hosted(self.host)
 
     def end_host(self, last: HostState | None = None) -> None:
         """Have the host core on this machine end, with all that is below it; returns at once. None is fine.
 
         last: what it has reported, for who heard it: its folder may be gone with the workspace
         """
-        state = last or read_state(self.host)
-        if state is not None and _lives(state):  # so its pid is still its own
-            processes.signal_process(state.pid, signal.SIGTERM)
+        end_host(self.host, last)
 
     def hold(self) -> IO[bytes]:
         """Be its keeper until the file is closed. Conflict when another process is."""
@@ -197,6 +195,18 @@ class KeptKernel:
             # What the file names is deleted whole: of any other file, such as one with an address, that is not ours.
             remove_temporary(sockets)
         self.connection.unlink(missing_ok=True)
+
+
+def is_hosted(host: Path) -> bool:
+    """Whether a host core on this machine lives that keeps its files in that folder."""
+    return _lives(read_state(host))
+
+
+def end_host(host: Path, last: HostState | None = None) -> None:
+    """Have it end, with all that is below it; returns at once. None is fine. last: see `KeptKernel.end_host`"""
+    state = last or read_state(host)
+    if state is not None and _lives(state):  # so its pid is still its own
+        processes.signal_process(state.pid, signal.SIGTERM)
 
 
 def _lives(core: HostState | None) -> bool:

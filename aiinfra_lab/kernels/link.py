@@ -49,6 +49,7 @@ class Link:
         self.is_over = False  # whether the host has said that there is no core any more
         self.problem = ""  # why it is not connected
         self.broken_at: float | None = time.time()
+        self.delivered = 0  # the last message that the host has said it has
         self.sent_before_break = 0  # the last message that may have been brought to the host before it broke
         self.exchanges = Exchanges(folder / FOLDER)
         self._lease: tuple[float | None, str, float | None] | None = None
@@ -143,6 +144,7 @@ class Link:
             if found.kind == Kind.WELCOME:
                 self._welcome(stream, json.loads(found.payload))
             elif found.kind == Kind.RECEIVED:
+                self.delivered = found.number
                 self.sent.drop(found.number)
             elif found.kind == Kind.MESSAGE:
                 yield from self._message(found)
@@ -163,7 +165,8 @@ class Link:
     def _welcome(self, stream: Stream, welcome: dict[str, Any]) -> None:
         self.sent.skip_to(int(welcome["received"]))  # of an owner before, whose journal is gone
         stream.go_on_after(int(welcome["received"]))
-        self.sent.drop(int(welcome["received"]))
+        self.delivered = int(welcome["received"])
+        self.sent.drop(self.delivered)
         assert self._connecting is not None
         self._connecting.succeeded()
         self.problem, self.broken_at = "", None

@@ -18,7 +18,7 @@ from ..show import Listing, in_notebook
 from ..store import open_store
 from ..uris import Uri
 from ..verbs import KEPT, Choices, Destination, Live, Name, Params, Suggested, verb
-from . import declaration, history, inputs, outputs, started
+from . import declaration, history, holding, inputs, outputs, started
 from .base import ENDED_EARLY, FAILED, Recipe
 from .diff import RunDifference, compare_runs
 from .exported import ExportedRecipe
@@ -32,7 +32,7 @@ from .plan_result import RecipePlan, recipe_plan
 from .progress import shown_while
 from .record import RunRecord
 from .results import Made, RecipeInfo, RecipeRun, recipe_run
-from .run_card import again
+from .run_card import again, resume_command
 from .runner import RecipeRunner
 from .schedule import keeping
 from .step_output import StepOutput, step_output
@@ -133,6 +133,7 @@ def run(
     dry: bool = False,
     wait: bool = True,
     only: Annotated[str, Suggested(_steps)] | None = None,
+    resume: bool = False,
 ) -> RecipeRun | RecipePlan:
     """Run a recipe; steps that did not change are skipped, and a failed step stops those that need it.
 
@@ -149,26 +150,30 @@ def run(
     dry: say what would run, and why, and run nothing
     wait: --no-wait leaves it to a process of its own, which goes on when the notebook or the terminal is closed
     only: one step alone, with what the steps before it made last; it is skipped as in a run of all
+    resume: go on with the newest run, which failed: at the cell that failed, corrected meanwhile, in its kernel where
+        `on_failure = "hold 15m"` of the step holds it, and else with the step
 
     Example:
         %recipe run flight-delays -p epochs=2
     """
     uri = Uri.parse(name, KIND)
     recipe = declaration.read(uri.name)
-    before = resolve(uri, RunRecord).body.parameters if uri.tag else {}
+    resumed = history.to_resume(uri) if resume else ""
+    before = resolve(resumed or uri, RunRecord).body.parameters if uri.tag or resumed else {}
     recipe = only_step(recipe, only) if only else recipe
     given = declaration.given_values(recipe, {**before, **param})
     if dry:
         recent = history.runs(recipe.name, history.RECENT)
-        planner = Planner(recipe, given, inputs.pinned(recipe), recent, force=force, alive=keep)
+        held = holding.held(recipe.name) if resumed else {}
+        planner = Planner(recipe, given, inputs.pinned(recipe), recent, force=force, alive=keep, held=held)
         return recipe_plan(recipe, given, build_plan(planner, recipe.steps))
-    runner = RecipeRunner(recipe, given, make("recipe.executor"), keep=keep, force=force)
+    runner = RecipeRunner(recipe, given, make("recipe.executor"), keep=keep, force=force, resumes=resumed)
     if not wait:
         return _run(Uri.parse(runner.begin(only=only or "").uri))
     done = shown_while(runner.go, recipe, recipe.title, is_report=report)
     if done.state != "done" and not report:
         repeat = again(done.uri, redactor().clean_value(dict(given)))
-        raise _failure(done, f"{repeat[:-1]} --only {only}`" if only else repeat)
+        raise _failure(done, f"{repeat[:-1]} --only {only}`" if only else repeat, resume_command(done.uri, done.steps))
     return done
 
 
@@ -231,7 +236,7 @@ def stop(name: RunName) -> RecipeRun | RecipeInfo:
     """Stop a running recipe: the cell that runs is interrupted, and no further step begins. One that is over stays so.
 
     Of a recipe whose schedule is kept that is paused too; of one of its runs, NAME@N, nothing else is. What was to end
-    with a run (--no-keep) whose process vanished is ended now.
+    with a run (--no-keep) whose process vanished is ended now, and so is a kernel that is held after a failure.
 
     name: the recipe, or one of its runs
 
@@ -245,6 +250,7 @@ def stop(name: RunName) -> RecipeRun | RecipeInfo:
         NOUN.stop(going[0].subject)
         uri = Uri.parse(going[0].subject)
     else:
+        holding.end_all(uri.name)
         _end_leftovers(uri)
     # It may never have run yet.
     return _info(uri.name) if is_paused and not uri.tag else _run(uri)
@@ -332,8 +338,9 @@ def export(
     return request.result(done, where)
 
 
-def _failure(done: RecipeRun, again: str) -> Failed:
-    """The error for a run that did not come to its end; `again` is the command that goes on with it.
+def _failure(done: RecipeRun, again: str, at_the_cell: str = "") -> Failed:
+    """The error for a run that did not come to its end; `again` is the command that goes on with it, and at_the_cell
+    that which does so at the cell that failed, where its kernel is held.
 
     In a notebook the run's card stands above it, and says what a step's error was.
     """
@@ -352,6 +359,8 @@ def _failure(done: RecipeRun, again: str) -> Failed:
     # A step whose files vanished on the way has none.
     archive = step["archive"] or done.archive
     do = "; ".join(filter(None, (fix, f"see {archive}" if archive else "", "correct the notebook" if archive else "")))
+    if at_the_cell:
+        return Failed(what, f"{do}, then {at_the_cell}")
     return Failed(what, f"{do}, then {again}: what succeeded is skipped")
 
 

@@ -67,9 +67,17 @@ class StepExecution:
         self._number += 1
         self._asked, self._began_at = 0, time.monotonic()
         try:
-            self._handle = self._executor.submit(self._task)
+            self._handle = self._executor.submit(self._now())
         except LabError as problem:
             self._take(Outcome("failed", str(problem)))
+
+    def _now(self) -> NotebookTask:
+        """What is executed this time: only the last attempt is held, and only the first goes on."""
+        hold = self._task.hold
+        if hold is None:
+            return self._task
+        seconds = hold.seconds if self._number > self._step.retries else 0.0
+        return replace(self._task, hold=replace(hold, seconds=seconds, goes_on=hold.goes_on and self._number == 1))
 
     def _end(self, handle: TaskHandle, urgency: int) -> None:
         try:

@@ -27,6 +27,8 @@ ENDED_EARLY = ("stopped", "interrupted")
 OnFailure = Literal["skip", "stop"]
 ON_FAILURE: tuple[OnFailure, ...] = ("skip", "stop")
 """What becomes of the others where a step fails: those that need it are skipped, or no further step begins."""
+HOLD = "hold"
+"""Followed by a duration: those that need it are skipped, and its kernel is held so long for somebody to go on."""
 ALERTS = ("failed", "recovered", "late")
 """Of what a recipe's runs can have people hear."""
 
@@ -39,7 +41,8 @@ class RecipeStep:
     outputs: name → URI without version of what the notebook makes. after: steps that must have run before. files: its
     parameter → a path, folder or glob of the project. data: its parameter → `data:NAME` or `data:NAME@N`. timeout_s:
     how long one attempt may take. retries: how often it is executed again after a failure. memory_bytes: what its
-    processes may take together. on_failure: see `ON_FAILURE`. expect: output → what its metrics must satisfy.
+    processes may take together. on_failure: see `ON_FAILURE`. hold_s: for how long its kernel is held when a cell
+    fails. expect: output → what its metrics must satisfy.
     """
 
     name: str
@@ -54,6 +57,7 @@ class RecipeStep:
     retries: int = 0
     memory_bytes: int | None = None
     on_failure: OnFailure = "skip"
+    hold_s: float = 0.0
     expect: Mapping[str, Rule] = field(default_factory=dict)
 
     @property
@@ -139,12 +143,29 @@ class Recipe:
 class Outcome:
     """How a notebook ended.
 
-    error: as the notebook shows it. cell: the execution count of the cell that failed, where that is known.
+    error: as the notebook shows it. cell: the execution count of the cell that failed, where that is known. held_until:
+    to when its kernel is held, in epoch seconds; 0 where none is. went_on: whether it went on in one that was.
     """
 
     state: OutcomeState
     error: str = ""
     cell: int | None = None
+    held_until: float = 0.0
+    went_on: bool = False
+
+
+@dataclass(frozen=True)
+class Hold:
+    """What becomes of a kernel in which a cell has failed: it is held, so that a later task can go on in it.
+
+    folder: where what that takes is written down, for this user only; the same for both. seconds: for how long it is
+    held. goes_on: in the kernel that is held there, at the cell that failed, or at one before it that is another now;
+    from the first cell where none is held.
+    """
+
+    folder: Path
+    seconds: float
+    goes_on: bool = False
 
 
 @dataclass(frozen=True)
@@ -153,7 +174,8 @@ class NotebookTask:
 
     archive: where the executed notebook is left. env: added to the environment of its cells, whose values must reach
     them. memory_bytes: what its processes may take together, where that is declared: an executor has room for that, and
-    one that can see it kills them when they take more; the outcome is then oom.
+    one that can see it kills them when they take more; the outcome is then oom. hold: where its kernel may be held; an
+    executor that cannot hold one does without.
     """
 
     notebook: Path
@@ -161,6 +183,7 @@ class NotebookTask:
     parameters: Mapping[str, Value] = field(default_factory=dict)
     env: Mapping[str, str] = field(default_factory=dict)
     memory_bytes: int | None = None
+    hold: Hold | None = None
 
 
 class TaskHandle(Protocol):

@@ -15,7 +15,7 @@ from ..errors import Failed, LabError, NotFound, UsageProblem, did_you_mean
 from ..help import Terms
 from ..units import read_bytes, read_duration
 from ..uris import Uri
-from .base import ALERTS, ON_FAILURE, OnFailure, Recipe, RecipeAlert, RecipeStep, Value
+from .base import ALERTS, HOLD, ON_FAILURE, Recipe, RecipeAlert, RecipeStep, Value
 from .expectations import read_expectations
 from .inputs import is_path
 from .lines import line_of
@@ -61,7 +61,10 @@ _STEP_KEYS = {
     "timeout": 'how long one attempt may take, e.g. "30m"; then it is interrupted, and killed 5 s later',
     "retries": "how often it is executed again after it failed, at most 10",
     "expect": 'name of an output = a rule on its metrics, e.g. "auc > 0.7"; else the step has failed',
-    "on_failure": "of the others: skip (where it is left out) those that need it, or stop: no further step begins",
+    "on_failure": (
+        "skip (where it is left out) the steps that need it; or stop: no further step begins; "
+        'or "hold 15m": skip, and its kernel is held so long for `recipe run NAME@N --resume`'
+    ),
     "memory": 'what its processes may take together, e.g. "4GiB"; then they are killed',
 }
 MOST_RETRIES = 10
@@ -330,7 +333,7 @@ def _step(path: Path, name: str, table: Any) -> RecipeStep:
         timeout_s=_read(where, table, "timeout", read_duration),
         retries=_retries(where, table.get("retries", 0)),
         memory_bytes=_read(where, table, "memory", read_bytes),
-        on_failure=_on_failure(where, table.get("on_failure", "skip")),
+        **_on_failure(where, table.get("on_failure", "skip")),
     )
 
 
@@ -421,11 +424,15 @@ def _read(where: str, table: Mapping[str, Any], key: str, read: Callable[[object
         raise UsageProblem(f"{where}: {key}: {problem.what}", problem.fix) from None
 
 
-def _on_failure(where: str, value: Any) -> OnFailure:
-    for known in ON_FAILURE:
-        if value == known:
-            return known
-    raise UsageProblem(f"{where}: on_failure cannot be {value!r}", did_you_mean(str(value), ON_FAILURE))
+def _on_failure(where: str, value: Any) -> dict[str, Any]:
+    """What it says of the others, and for how long the kernel is held."""
+    if value in ON_FAILURE:
+        return {"on_failure": value}
+    word, _, duration = str(value).partition(" ")
+    if word == HOLD:
+        return {"hold_s": _read(where, {"on_failure": duration.strip()}, "on_failure", read_duration)}
+    fix = did_you_mean(str(value), (*ON_FAILURE, f"{HOLD} 15m"))
+    raise UsageProblem(f"{where}: on_failure cannot be {value!r}", fix)
 
 
 def _retries(where: str, value: Any) -> int:

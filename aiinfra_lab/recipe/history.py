@@ -14,7 +14,9 @@ from typing import Literal
 
 from .. import jobs
 from ..errors import Conflict, Denied, LabError, Unavailable
+from ..resolve import resolve
 from ..store import NameIndex, Record, open_store, update
+from ..uris import Uri
 from . import archives, started
 from .record import RunRecord, RunState
 
@@ -73,6 +75,22 @@ def newest(name: str) -> ObservedRun | None:
     store = open_store()
     found = store.list(RunRecord, name=name, limit=1, skip_unreadable=True)
     return next(iter(observe((found or store.list(RunRecord, name=name, skip_unreadable=True))[:1])), None)
+
+
+def to_resume(uri: Uri) -> str:
+    """The URI of the run that a recipe's next run can go on with: its newest, which that must mean. Conflict when it
+    does not, or when that is not over, or is done."""
+    last = newest(uri.name)
+    asked = resolve(uri, RunRecord)
+    if last is None or asked.name != last.record.name:
+        newer = last.record.name if last else uri.name
+        raise Conflict(f"{asked.uri} is not the newest run", f"`%recipe run {newer} --resume` goes on with that")
+    if last.record.body.is_open:
+        raise Conflict(f"{asked.uri} is running", f"look at it with `%recipe show {asked.name}`")
+    if last.state == "done":
+        fix = f"`%recipe run {asked.name}` runs it once more: unchanged steps are skipped"
+        raise Conflict(f"{asked.uri} is done, so there is nothing to go on with", fix)
+    return asked.uri
 
 
 def state_of(run: ObservedRun | None) -> str:

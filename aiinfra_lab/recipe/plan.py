@@ -8,6 +8,8 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Container, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
+from types import MappingProxyType
 from typing import Literal, NamedTuple
 
 from ..config import settings
@@ -45,7 +47,8 @@ class Planner:
     """Plans the steps of one run of a recipe, each when it is known what became of those before it.
 
     pinned: `data:NAME` → the version of this run. runs: those before, newest first. force: run every step. alive:
-    whether an output that lives, such as an endpoint, must be living for its step to be skipped.
+    whether an output that lives, such as an endpoint, must be living for its step to be skipped. held: the steps that
+    go on in a kernel that was held, each with the folder for that.
     """
 
     def __init__(
@@ -57,9 +60,10 @@ class Planner:
         *,
         force: bool = False,
         alive: bool = True,
+        held: Mapping[str, Path] = MappingProxyType({}),
     ) -> None:
         self._recipe, self._given, self._runs = recipe, given, runs
-        self._force, self._alive = force, alive
+        self._force, self._alive, self.held = force, alive, held
         self.uris = dict(pinned)
         self._states: dict[str, str] = {}
         self._unknown: set[str] = set()
@@ -70,6 +74,8 @@ class Planner:
         prepared = Prepared.of(self._recipe, step, self._given, Sources(self.uris, self._states))
         waits_for = [name for name in step.depends_on if name in self._unknown]
         attempts = list(_attempts(self._runs, step.name))
+        if step.name in self.held:
+            return PlannedStep(step.name, "run", ("it goes on in the kernel that was held",), prepared)
         if self._force:
             return PlannedStep(step.name, "run", ("it was asked for by --force",), prepared)
         if not waits_for:
@@ -151,6 +157,8 @@ def _obstacles(attempt: _Attempt, *, is_overtaken: bool, alive: bool) -> Iterato
     if not step.succeeded:
         yield f"it had {_HAD.get(step.state, f'been {step.state}')} in {run}"
         return
+    if step.went_on:
+        yield f"in {run} it went on in a kernel that was held"
     yield from (f"{name} changed while it ran" for name in step.changed)
     yield from _changed_since(step)
     # For what lives nothing stands once the step was given something else: every attempt changes the one thing.

@@ -45,7 +45,9 @@ class StepRecord(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
     step that was skipped. seconds: None until it has ended. cell: the execution count of the cell that failed. parts:
     what the key is the digest of; see `cache_key`. because: why it runs or ran, a few words each. changed: the files
     that changed while it ran, so that what it made stands for nothing. opened_more: how many files more than `opened`
-    holds. attempts: how often it was executed in this run.
+    holds. attempts: how often it was executed in this run. held_until: to when the kernel was held in which a cell had
+    failed, in epoch seconds; 0 where none was. went_on: whether it went on in one that was held, so that its cells
+    need not do the same when all of them run.
     """
 
     name: str
@@ -64,6 +66,8 @@ class StepRecord(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
     opened: tuple[OpenedFile, ...] = ()
     opened_more: int = 0
     attempts: int = 0
+    held_until: float = 0.0
+    went_on: bool = False
 
     @property
     def made(self) -> dict[str, str]:
@@ -89,11 +93,11 @@ class RunRecord(Body, frozen=True, kw_only=True):
 
     keep: whether what its notebooks started lives on after it; all of that has a context that begins with the run.
     due_at: the time of the schedule that it was begun for, in epoch seconds. cause: what happened that it was begun
-    for.
+    for. resumes: the URI of the run with which it goes on; empty for none.
     """
 
     kind: ClassVar[str] = "recipe"
-    schema_version: ClassVar[int] = 6
+    schema_version: ClassVar[int] = 7
 
     state: RunState = "running"
     started_at: float
@@ -102,6 +106,7 @@ class RunRecord(Body, frozen=True, kw_only=True):
     keep: bool = True
     due_at: float | None = None
     cause: str = ""
+    resumes: str = ""
     steps: tuple[StepRecord, ...]
 
     @classmethod
@@ -110,7 +115,7 @@ class RunRecord(Body, frozen=True, kw_only=True):
 
         Version 2 did not say what was to live on: of such a run nothing is ended. Version 3 knew nothing of files.
         Version 4 kept what a step took, by its digest, and not all that its key was made of. Version 5 knew of no
-        schedules.
+        schedules, version 6 of no kernels that are held.
         """
         if version > 4:
             return fields

@@ -37,6 +37,8 @@ class RunStep(TypedDict):
     opened: list[dict[str, Any]]
     opened_more: int
     attempts: int
+    held_until: float
+    went_on: bool
 
 
 _ALONE = RunContext({}, {}, {})

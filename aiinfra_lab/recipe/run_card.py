@@ -276,6 +276,13 @@ def again(uri: str, parameters: Mapping[str, Any]) -> str:
     return f"`%recipe run {Uri.parse(uri).name}{given}`"
 
 
+def resume_command(uri: str, steps: Mapping[str, RunStep]) -> str:
+    """What goes on at the cell that failed, and until when; empty where no kernel is held."""
+    until = max((step["held_until"] for step in steps.values()), default=0.0)
+    command = f"`%recipe run {Uri.parse(uri).label} --resume`"
+    return f"{command} goes on there, in its kernel, until {moment(until)}" if until > time.time() else ""
+
+
 def _next(uri: str, state: str, steps: Mapping[str, RunStep], context: RunContext) -> list[str]:
     label = Uri.parse(uri).label
     if state == "running":
@@ -287,5 +294,7 @@ def _next(uri: str, state: str, steps: Mapping[str, RunStep], context: RunContex
     if state != "done":
         good = sum(step["state"] in ("done", "skipped") for step in steps.values())
         kept = f": {counted(good, 'step')} {'is' if good == 1 else 'are'} done" if good else ""
+        if held := resume_command(uri, steps):
+            return [f"Next: correct the notebook; {held}{kept}", *looks[-1:]]
         return [f"Next: {again(uri, context.parameters)} goes on from there{kept}", *looks[-1:]]
     return [f"Next: {looks[0]}", *looks[1:], f"`%lab log {made[-1]}`"] if looks else []

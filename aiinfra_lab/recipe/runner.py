@@ -19,7 +19,7 @@ from ..jobs.record import State
 from ..secrets import redactor
 from ..store import Event, Record, next_version, open_store, patiently
 from ..uris import Uri
-from . import started
+from . import holding, started
 from .alerting import report_end
 from .base import ENDED_EARLY, FAILURES, Executor, Recipe, Value
 from .history import KIND, RECENT, observe, runs
@@ -48,16 +48,27 @@ def folder_of(run: Run) -> Path:
 
 
 class RecipeRunner:
-    """One run of a recipe, `recipe:NAME@N`, from its record to its last step."""
+    """One run of a recipe, `recipe:NAME@N`, from its record to its last step.
+
+    resumes: the URI of the run whose steps it goes on with, each in its kernel where that is held
+    """
 
     def __init__(
-        self, recipe: Recipe, given: Mapping[str, Value], executor: Executor, *, keep: bool, force: bool
+        self,
+        recipe: Recipe,
+        given: Mapping[str, Value],
+        executor: Executor,
+        *,
+        keep: bool,
+        force: bool,
+        resumes: str = "",
     ) -> None:
         self._recipe = recipe
         self._given = dict(given)
         self._executor = executor
         self._keep = keep
         self._force = force
+        self._resumes = resumes
         self._store = open_store()
         self._writer: RunWriter
         self._only = ""
@@ -111,7 +122,10 @@ class RecipeRunner:
         with stop_requests(job) as stop:
             # Not before the claim: another run may have ended until then, and none does while this one goes on.
             before = runs(self._recipe.name, RECENT)
-            planner = Planner(self._recipe, self._given, taken, before, force=self._force, alive=self._keep)
+            held = holding.held(self._recipe.name) if self._resumes else {}
+            if not self._resumes:
+                holding.end_all(self._recipe.name)
+            planner = Planner(self._recipe, self._given, taken, before, force=self._force, alive=self._keep, held=held)
             show(self._writer.run)
             job.ended = _JOB_ENDS.get(self._go(stop, planner), "failed")
         show(self._writer.run)
@@ -189,6 +203,7 @@ class RecipeRunner:
             keep=keep,
             due_at=self._due_at,
             cause=self._cause,
+            resumes=self._resumes,
             steps=steps,
         )
 

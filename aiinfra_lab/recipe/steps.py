@@ -13,9 +13,9 @@ from msgspec.structs import replace
 from ..config import settings
 from ..errors import LabError
 from ..store import Event
-from . import archives, started
+from . import archives, holding, started
 from .attempts import Attempts, StepExecution
-from .base import FAILURES, Executor, NotebookTask, Outcome, Recipe, RecipeStep
+from .base import FAILURES, Executor, Hold, NotebookTask, Outcome, Recipe, RecipeStep
 from .expectations import unmet
 from .inputs import file_digest
 from .plan import PlannedStep, Planner, made, needs_revival
@@ -186,8 +186,10 @@ class RunSteps:
             **(more or {}),
         }
         planned = self._planned[step.name]
-        archive = self._folder / f"{step.name}.ipynb"
-        return NotebookTask(step.notebook, archive, planned.prepared.values, env, step.memory_bytes)
+        archive, held = self._folder / f"{step.name}.ipynb", self._planner.held.get(step.name)
+        folder = held or holding.folder_of(self._recipe.name, self._writer.run.version, step.name)
+        hold = Hold(folder, step.hold_s, goes_on=bool(held)) if step.hold_s or held else None
+        return NotebookTask(step.notebook, archive, planned.prepared.values, env, step.memory_bytes, hold)
 
     def _start(self, planned: PlannedStep, watch: ProjectWatch) -> None:
         step, digest = self._steps[planned.name], file_digest(self._steps[planned.name].notebook)
@@ -209,6 +211,8 @@ class RunSteps:
             error=outcome.error,
             cell=outcome.cell,
             attempts=done.number,
+            held_until=outcome.held_until,
+            went_on=done.outcome.went_on,
             outputs=made_now,
             seconds=time.time() - began_at,
             changed=going.prepared.changed(found),

@@ -39,7 +39,14 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         recipe, executor = declaration.read(run.base), make("recipe.executor")
         recipe = only_step(recipe, asked.only) if asked.only else recipe
-        runner = RecipeRunner(recipe, run.body.parameters, executor, keep=run.body.keep, force=asked.force)
+        runner = RecipeRunner(
+            recipe,
+            run.body.parameters,
+            executor,
+            keep=run.body.keep,
+            force=asked.force,
+            resumes=run.body.resumes,
+        )
         done = runner.go_on(run, job, ProgressLines())
     except LabError as problem:  # the recipe or what it takes is gone since
         _log.error("%s: %s", type(problem).__name__, problem)  # its users' words, no traceback

@@ -38,6 +38,15 @@ def note(name: str, value: str) -> None:
             ) from None
 
 
+def report_again() -> None:
+    """Whoever runs this as a notebook from now on hears of all that were resolved in it."""
+    with _lock:
+        found = dict(_resolved)
+        _resolved.clear()
+    for name, value in found.items():
+        note(name, value)
+
+
 def known_secrets(environment: Mapping[str, str] | None = None) -> list[tuple[str, str]]:
     """(name, value) of each, by name; environment: instead of this process's."""
     env = os.environ if environment is None else environment

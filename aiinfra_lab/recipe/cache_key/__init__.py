@@ -4,7 +4,7 @@ An edit of a comment, of the layout or of a sentence between the cells changes n
 reason to run that can be told in words.
 """
 
-from .code import MAGIC, CellTree, NormalCode, cell_tree, module_digest, notebook_code
+from .code import MAGIC, CellTree, NormalCode, cell_code, cell_tree, module_digest, notebook_code
 from .environment import StepEnvironment, changed_packages, environment_of, is_our_kernel
 from .modules import is_of_project, project_modules
 from .parts import Parts, changes, digest_of, shown_value
@@ -15,6 +15,7 @@ __all__ = [
     "NormalCode",
     "Parts",
     "StepEnvironment",
+    "cell_code",
     "cell_tree",
     "changed_packages",
     "changes",

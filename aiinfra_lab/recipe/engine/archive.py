@@ -65,11 +65,11 @@ class Archive:
         self._began = self._cell_began = _now()
         self._saved_at = self._save_took_s = 0.0
 
-    def begin(self) -> None:
-        """Write down that no cell has run."""
+    def begin(self, first: int = 0) -> None:
+        """Write down that no cell has run, but for those before that one."""
         times = {"start_time": self._began.isoformat(), "end_time": None, "duration": None}
         self.notebook.metadata["papermill"] = {**self.redactor.clean_value(self._facts), **times, "exception": None}
-        for cell in self.notebook.cells:
+        for cell in self.notebook.cells[first:]:
             if cell.cell_type == "code":
                 cell.outputs, cell.execution_count = [], None
             cell.metadata["papermill"] = dict.fromkeys(("exception", "start_time", "end_time", "duration"))
@@ -83,7 +83,7 @@ class Archive:
         self._cell_began = _now()
         state = {"status": RUNNING, "start_time": self._cell_began.isoformat(), "exception": False}
         cell.metadata["papermill"].update(state)
-        cell.metadata[OWN] = {"state": "running"}
+        cell.metadata[OWN]["state"] = "running"
         self.save_if_cheap()
 
     def end_cell(self, cell: NotebookNode, problem: BaseException | None = None) -> None:
@@ -91,7 +91,7 @@ class Archive:
         ended = _now()
         took = (ended - self._cell_began).total_seconds()
         cell.metadata["papermill"].update(status=COMPLETED, end_time=ended.isoformat(), duration=took)
-        cell.metadata[OWN] = {"state": "done" if problem is None else "failed"}
+        cell.metadata[OWN]["state"] = "done" if problem is None else "failed"
         if problem is not None:
             cell.metadata["papermill"].update(status=FAILED, exception=True)
             self.notebook.metadata["papermill"]["exception"] = True
@@ -162,7 +162,7 @@ def set_state(notebook: NotebookNode, state: str, why: str = "") -> None:
     for cell in notebook.cells:
         own = cell.metadata.get(OWN, {})
         if own.get("state") in ("running", "failed", "stopped") and state != "done":
-            cell.metadata[OWN] = {"state": state}
+            own["state"] = state
             if why and cell.get("outputs") and cell.outputs[-1].get("ename") == "DeadKernelError":
                 cell.outputs[-1].update(evalue=why, traceback=[why])
 

@@ -8,7 +8,7 @@ import signal
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Container, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
@@ -22,6 +22,7 @@ from ...kernels.hosted import HostedKernelManager
 from .. import opened
 from ..base import Failure
 from .archive import Archive
+from .held import KernelHold, greeting, with_widgets
 from .secrecy import CleanMessages, Secrets, clean_output
 from .streams import StreamJoiner
 
@@ -62,6 +63,7 @@ class ArchiveClient(NotebookClient):
         report: str = "",
         project: str = "",
         on_output: Callable[[Any], None] | None = None,
+        hold: KernelHold | None = None,
         **options: Any,
     ) -> None:
         super().__init__(archive.notebook, iopub_timeout=IOPUB_TIMEOUT_S, on_cell_error=self._clean_error, **options)
@@ -74,6 +76,7 @@ class ArchiveClient(NotebookClient):
         self.at = -1
         self.in_a_cell = self._is_over = False
         self._report, self._project, self._on_output = report, project, on_output
+        self._hold = hold
 
     def run(self, stop_requested: Callable[[], int], **kernel: Any) -> None:
         """Start a kernel with these options, and execute every cell.
@@ -104,19 +107,37 @@ class ArchiveClient(NotebookClient):
             assert self.kc is not None
             info = await self.async_wait_for_reply(self.kc.kernel_info())
             self.nb.metadata["language_info"] = info["content"]["language_info"] if info else {}
-            await self._watch()
+            await self._watch(kernel)
+            first, widgets = self._hold.first if self._hold else 0, self.nb.metadata.get("widgets", {})
             try:
                 for at, cell in enumerate(self.nb.cells):
+                    if at < first:
+                        continue
                     self.at = at
                     if stop_requested():
                         raise StopRequested
                     await self._run_cell(cell)
                     if self._is_over:
                         break
+            except CellRaised as failed:
+                if not stop_requested():
+                    await self._hold_kernel(self.nb.cells[failed.at])
+                raise
             finally:
                 self.set_widgets_metadata()
+                if first:
+                    with_widgets(widgets, self.nb)
         finally:
             await self._async_cleanup_kernel()
+
+    async def _hold_kernel(self, cell: Any) -> None:
+        """Where it is to be held after that cell has failed. What is let go of is no kernel of ours to be ended."""
+        hold, manager = self._hold, self.km
+        if hold is None or not hold.seconds or not isinstance(manager, HostedKernelManager):
+            return
+        self.set_widgets_metadata()
+        if await manager.hold(hold.seconds):
+            hold.keep(cell, manager.session.key)
 
     async def _run_cell(self, cell: Any) -> None:
         self.archive.begin_cell(cell)
@@ -177,8 +198,11 @@ class ArchiveClient(NotebookClient):
         content = execute_reply["content"]
         content.update(self._secrets.redactor.clean_value(dict(content)))
 
-    async def _watch(self) -> None:
+    async def _watch(self, kernel: Mapping[str, Any]) -> None:
         if self.nb.metadata["language_info"].get("name") == "python":
+            if self._hold and self._hold.key:
+                variables = {name: value for name, value in kernel["env"].items() if name.startswith("AIINFRA_")}
+                await self._execute(greeting(variables))
             await self._execute(self._secrets.watching())
             await self._watch_files()
 
@@ -257,6 +281,7 @@ def interrupting(client: ArchiveClient, stop_requested: Callable[[], int]) -> It
         thread.join()
 
 
-def kernel_environment(env: Any) -> dict[str, str]:
+def kernel_environment(env: Any, without: Container[str] = ()) -> dict[str, str]:
     """Ours with that. Kernels of this environment come before the user's of the same name, as in JupyterLab."""
-    return {**os.environ, **env, "JUPYTER_PREFER_ENV_PATH": "1"}
+    ours = {name: value for name, value in os.environ.items() if name not in without}
+    return {**ours, **env, "JUPYTER_PREFER_ENV_PATH": "1"}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +11,7 @@ import nbformat
 from jupyter_client.kernelspec import NoSuchKernel
 from traitlets.config import Config
 
+from ... import jobs
 from ...host.spec import LOG
 from ...kernels.hosted import HostedKernelManager
 from ...leftovers import temporary
@@ -30,6 +32,7 @@ from .client import (
     kernel_environment,
     process_output,
 )
+from .held import KernelHold
 from .injected import inject
 from .memory import MemoryWatch
 from .secrecy import secrets_of
@@ -49,11 +52,14 @@ def execute(task: NotebookTask, stop_requested: Callable[[], int]) -> Outcome:
     inject(content, task.parameters, notebook)
     facts = {"input_path": str(notebook), "output_path": str(archive), "parameters": dict(task.parameters)}
     made = Archive(content, saved_at(archive), facts)
-    made.begin()
+    hold = KernelHold(task.hold, content) if task.hold else None
+    made.begin(hold.first if hold else 0)
+    if hold:
+        hold.mark_edited()
     outcome = Outcome("done")
     try:
         # As JupyterLab does it, the notebook's folder is the kernel's, so that the same relative paths work.
-        run_into(made, notebook.parent, task.env, stop_requested, memory_bytes=task.memory_bytes)
+        run_into(made, notebook.parent, task.env, stop_requested, memory_bytes=task.memory_bytes, hold=hold)
     except CellRaised as failed:
         error = error_text(failed.name, failed.value)
         count = content.cells[failed.at].execution_count
@@ -68,7 +74,9 @@ def execute(task: NotebookTask, stop_requested: Callable[[], int]) -> Outcome:
         outcome = Outcome(_state(stop_requested, how), error_text(type(problem).__name__, str(problem)))
     finally:
         made.end(outcome.state, outcome.error if outcome.state == "oom" else "")
-    return outcome
+        if hold:
+            hold.close()
+    return replace(outcome, held_until=hold.until, went_on=bool(hold.key)) if hold else outcome
 
 
 def run_into(
@@ -78,15 +86,20 @@ def run_into(
     stop_requested: Callable[[], int],
     *,
     memory_bytes: int | None = None,
+    hold: KernelHold | None = None,
     **options: Any,
 ) -> None:
     """Execute the archive's notebook in a kernel of its own, in that folder.
 
     The exceptions of `ArchiveClient.run`; OutOfMemory for a kernel that died for that. memory_bytes: what the
-    notebook's processes may take together. options: the client's own, and nbclient's
+    notebook's processes may take together. hold: how its kernel is held when a cell fails. options: the client's own,
+    and nbclient's
     """
     # Sockets in a folder of our own: no port can clash with another run's, and nobody else can connect.
-    with temporary() as sockets, secrets_of(kernel_environment(env), sockets) as (variables, secrets):
+    # What outlives the run is no part of the job that it may be, which would end it.
+    environment = kernel_environment(env, jobs.OWN if hold else ())
+    with temporary() as sockets, secrets_of(environment, sockets) as (variables, secrets):
+        kept = hold.folder if hold else sockets / "kept"
         kernel = archive.notebook.metadata.get("kernelspec", {}).get("name")
         own = {"transport": "ipc", "connection_file": f"{sockets}/kernel.json"}
         client = ArchiveClient(
@@ -94,12 +107,13 @@ def run_into(
             secrets,
             report=env.get(REPORT, ""),
             project=env.get("AIINFRA_PROJECT", ""),
-            kernel_manager_class=_in(sockets / "kept"),
+            hold=hold,
+            kernel_manager_class=_in(kept, hold.key if hold else b""),
             resources={"metadata": {"path": str(folder)}},
             config=Config(HostedKernelManager=own),
             **{"kernel_name": kernel or USUAL_KERNEL, "startup_timeout": 60, **options},
         )
-        output = sockets / "kept" / "host" / LOG
+        output = kept / "host" / LOG
         memory = MemoryWatch(client, memory_bytes)
         with process_output(output, stop_requested, secrets), interrupting(client, stop_requested), memory.watching():
             try:
@@ -120,10 +134,10 @@ def error_text(name: str, value: str) -> str:
     return f"{name}: {value}" if value else name
 
 
-def _in(place: Path) -> type[HostedKernelManager]:
-    """The kernel manager whose kernel is kept in that folder."""
+def _in(place: Path, key: bytes) -> type[HostedKernelManager]:
+    """The kernel manager whose kernel is kept in that folder. key: of the one that is held there; empty for none"""
 
     class Manager(HostedKernelManager):
-        folder = place
+        folder, held_key = place, key
 
     return Manager

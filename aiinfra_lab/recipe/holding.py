@@ -1,0 +1,78 @@
+"""Kernels that are held after a cell has failed in them, until somebody goes on or their time is over.
+
+There is one at most for each step of a recipe, since of that one run goes on at a time: the next one goes on in it, or
+ends it.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import shutil
+from pathlib import Path
+
+import msgspec
+
+from .. import files, modes
+from ..config import settings
+from ..kernels.kept import end_host, is_hosted
+from .record import RunRecord
+
+NOTEBOOK = "notebook.ipynb"
+_FACTS = "held.json"
+_HOST, _RUN = "host", ".run-"
+
+
+class HeldKernel(msgspec.Struct, frozen=True):
+    """What it takes to go on in one.
+
+    key: signs its messages. until: when its time is over, in epoch seconds. at: which of the notebook's code cells has
+    failed, counted from 0. cells: the digest of what each of them means.
+    """
+
+    key: str
+    until: float
+    at: int
+    cells: tuple[str, ...]
+
+
+def folder_of(recipe: str, number: int, step: str) -> Path:
+    """Where the run of that number holds the kernel of a step: never where one that has just been ended still writes."""
+    return _home(recipe) / f"{step}{_RUN}{number}"
+
+
+def find(folder: Path) -> HeldKernel | None:
+    """The kernel that is held there; None when there is none, or none that lives."""
+    with contextlib.suppress(OSError, msgspec.MsgspecError):
+        found = msgspec.json.decode((folder / _FACTS).read_bytes(), type=HeldKernel)
+        return found if is_hosted(folder / _HOST) else None
+    return None
+
+
+def write(folder: Path, held: HeldKernel) -> None:
+    """Write down that a kernel is held there, for this user only."""
+    files.write_json(folder / _FACTS, msgspec.to_builtins(held), mode=modes.OWNER_ONLY)
+
+
+def held(recipe: str) -> dict[str, Path]:
+    """The steps of a recipe whose kernels are held now, each with the folder for that."""
+    home = _home(recipe)
+    found = sorted(home.iterdir()) if home.is_dir() else []
+    return {folder.name.partition(_RUN)[0]: folder for folder in found if find(folder)}
+
+
+def end(folder: Path) -> None:
+    """Have the kernel end that is held there, if one is, and remove what belongs to it; returns at once."""
+    end_host(folder / _HOST)
+    shutil.rmtree(folder, ignore_errors=True)
+
+
+def end_all(recipe: str) -> None:
+    """Have the kernels end that are held of a recipe."""
+    home = _home(recipe)
+    for folder in home.iterdir() if home.is_dir() else ():
+        end(folder)
+    shutil.rmtree(home, ignore_errors=True)
+
+
+def _home(recipe: str) -> Path:
+    return settings().home / RunRecord.kind / f"{recipe}.held"

@@ -1,0 +1,208 @@
+"""A step that fails keeps its kernel for a while, so that it goes on at the cell that failed."""
+
+import json
+import time
+from pathlib import Path
+
+import nbformat
+import psutil
+import pytest
+
+from aiinfra_lab import recipe as verbs
+from aiinfra_lab.config import settings
+from aiinfra_lab.errors import Conflict, Failed, UsageProblem
+from aiinfra_lab.recipe import declaration, holding
+
+HELD = """
+[steps.a]
+notebook = "a.ipynb"
+on_failure = "hold 5m"
+[steps.b]
+notebook = "b.ipynb"
+after = ["a"]
+"""
+CELLS = ("print('made'); log = open('log', 'a'); log.write('made '); log.close(); x = 20", "y = x / 0", "print(x, y)")
+
+
+@pytest.fixture
+def held(notebook, recipe):
+    """A run of which a cell has failed, and whose kernel is held."""
+    recipe("r", HELD)
+    notebook("b", "")
+    notebook("a", "n: int = 1", *CELLS)
+    run = verbs.run("r", report=True)
+    assert run.state == "failed"
+    yield run
+    holding.end_all("r")
+
+
+def archived(run, step: str = "a"):
+    made = nbformat.read(run.steps[step]["archive"], as_version=4)
+    nbformat.validate(made)
+    return made
+
+
+def code(made):
+    return [cell for cell in made.cells if cell.cell_type == "code"]
+
+
+def pids(step: str = "a") -> list[int]:
+    (folder,) = settings().home.glob(f"recipe/r.held/{step}.run-*")
+    state = json.loads((folder / "host" / "host.json").read_text())
+    return [state["pid"], state["core_pid"], state["kernel_pid"]]
+
+
+def are_gone(numbers: list[int]) -> bool:
+    until = time.monotonic() + 10
+    while left := any(map(psutil.pid_exists, numbers)):
+        if time.monotonic() > until:
+            break
+        time.sleep(0.05)
+    return not left
+
+
+def test_it_goes_on_at_the_cell_that_failed(held, notebook, workspace):
+    assert held.steps["a"]["held_until"] > time.time() + 200
+    assert held.steps["b"]["state"] == "blocked"
+    kernel = pids()[-1]
+    notebook("a", "n: int = 1", CELLS[0] + "  # as before", "import os; y = x / 2, os.getpid()", CELLS[2])
+    run = verbs.run("r@1", resume=True)
+    assert (run.state, run.uri, run.steps["b"]["state"]) == ("done", "recipe:r@2", "done")
+    assert (workspace / "notebooks" / "log").read_text() == "made "
+    made = code(archived(run))
+    assert [cell.outputs[0].text for cell in (made[1], made[3])] == ["made\n", f"20 (10.0, {kernel})\n"]
+    assert [cell.metadata["aiinfra"]["state"] for cell in made] == ["done"] * 4
+    assert made[2].metadata["aiinfra"]["edited_from"] == CELLS[1]
+    assert "edited_from" not in made[1].metadata["aiinfra"]
+    assert run.steps["a"]["because"] == ("it goes on in the kernel that was held",)
+    assert holding.held("r") == {}
+    assert are_gone([kernel])
+
+
+def test_what_went_on_runs_whole_the_next_time(held, notebook):
+    notebook("a", "n: int = 1", CELLS[0], "y = x / 2", CELLS[2])
+    verbs.run("r", resume=True)
+    run = verbs.run("r")
+    assert run.steps["a"]["because"] == ("in recipe:r@2 it went on in a kernel that was held",)
+    assert verbs.run("r").steps["a"]["state"] == "skipped"
+
+
+def test_an_edit_of_a_cell_before_it_goes_on_there(held, notebook):
+    notebook("a", "n: int = 1", "print('again'); x = 30", "y = x / 2", CELLS[2])
+    made = code(archived(verbs.run("r@1", resume=True)))
+    assert [cell.outputs[0].text for cell in (made[1], made[3])] == ["again\n", "30 15.0\n"]
+    assert made[1].metadata["aiinfra"]["edited_from"] == CELLS[0]
+
+
+def test_another_parameter_goes_on_where_that_is_given(recipe, notebook):
+    recipe("r", '[parameters]\nn = 0\n[steps.a]\nnotebook = "a.ipynb"\nparameters = {n = "$n"}\non_failure = "hold 1m"')
+    notebook("a", "n: int = 1", "print(1 / n)")
+    verbs.run("r", report=True)
+    made = code(archived(verbs.run("r", param={"n": 2}, resume=True)))
+    assert made[2].outputs[0].text == "0.5\n"
+
+
+def test_it_may_fail_and_be_held_once_more(held, notebook):
+    kernel = pids()
+    notebook("a", "n: int = 1", CELLS[0], "y = undefined", CELLS[2])
+    assert verbs.run("r", resume=True, report=True).steps["a"]["error"].startswith("NameError")
+    assert pids() == kernel
+    notebook("a", "n: int = 1", CELLS[0], "y = 1", CELLS[2])
+    assert verbs.run("r@2", resume=True).state == "done"
+
+
+def test_the_next_run_and_stop_end_it(held, notebook):
+    numbers = pids()
+    verbs.stop("r")
+    assert (are_gone(numbers), holding.held("r")) == (True, {})
+    notebook("a", "n: int = 2", *CELLS)
+    verbs.run("r", report=True)
+    numbers = pids()
+    notebook("a", "n: int = 2", "x = 1")
+    assert verbs.run("r").state == "done"
+    assert are_gone(numbers)
+
+
+def test_without_a_kernel_the_step_runs_whole(held, notebook, workspace):
+    holding.end_all("r")
+    notebook("a", "n: int = 1", CELLS[0], "y = x / 2", CELLS[2])
+    assert verbs.run("r@1", resume=True).state == "done"
+    assert (workspace / "notebooks" / "log").read_text() == "made made "
+
+
+def test_its_time_ends_it(recipe, notebook):
+    recipe("r", '[steps.a]\nnotebook = "a.ipynb"\non_failure = "hold 1s"')
+    notebook("a", "", "1 / 0")
+    verbs.run("r", report=True)
+    assert are_gone(pids())
+    assert holding.held("r") == {}
+
+
+def test_what_is_told_of_it(held):
+    with pytest.raises(Failed) as caught:
+        verbs.run("r")
+    assert "`%recipe run r@2 --resume` goes on there, in its kernel, until " in caught.value.fix
+    assert "`%recipe run r@1 --resume` goes on there" in str(held.card().next)
+    plan = verbs.run("r", dry=True, resume=True)
+    assert "it goes on in the kernel that was held" in repr(plan)
+
+
+def test_only_the_last_attempt_is_held(recipe, notebook, workspace):
+    recipe("r", '[steps.a]\nnotebook = "a.ipynb"\nretries = 1\non_failure = "hold 1m"')
+    notebook("a", "", "import os; print(os.getpid()); 1 / 0")
+    run = verbs.run("r", report=True)
+    assert run.steps["a"]["attempts"] == 2
+    assert int(code(archived(run))[1].outputs[0].text) == pids()[-1]
+    holding.end_all("r")
+
+
+def test_its_files_are_for_their_owner_alone_and_hold_no_secret(recipe, notebook, monkeypatch):
+    monkeypatch.setenv("MY_API_KEY", "swordfish-123")
+    recipe("r", '[steps.a]\nnotebook = "a.ipynb"\non_failure = "hold 1m"')
+    cells = "import os; print(os.environ['MY_API_KEY'])", "os.environ['OTHER_TOKEN'] = 'tok-' + 'later1'", "1 / 0"
+    notebook("a", "", *cells)
+    verbs.run("r", report=True)
+    folder = holding.held("r")["a"]
+    assert folder.stat().st_mode & 0o777 == 0o700
+    assert "swordfish" not in (folder / holding.NOTEBOOK).read_text()
+    notebook("a", "", *cells[:2], "print(os.environ['OTHER_TOKEN'])")
+    run = verbs.run("r", resume=True)
+    assert run.state == "done"
+    text = Path(run.steps["a"]["archive"]).read_text()
+    assert [word in text for word in ("swordfish", "tok-later1")] == [False, False]
+
+
+@pytest.mark.parametrize(
+    ("asked", "what"),
+    [("r@1", "recipe:r@1 is not the newest run"), ("r@2", "recipe:r@2 is done, so there is nothing to go on with")],
+)
+def test_what_cannot_be_gone_on_with_is_refused(recipe, notebook, asked, what):
+    recipe("r", '[steps.a]\nnotebook = "a.ipynb"')
+    notebook("a", "", "x = 1")
+    verbs.run("r")
+    verbs.run("r")
+    with pytest.raises(Conflict, match=what):
+        verbs.run(asked, resume=True)
+
+
+@pytest.mark.parametrize("value", ['"hold"', '"hold soon"', '"hod 15m"', "3"])
+def test_what_is_no_time_to_hold_is_refused(recipe, notebook, value):
+    notebook("a", "")
+    recipe("r", f'[steps.a]\nnotebook = "a.ipynb"\non_failure = {value}')
+    with pytest.raises(UsageProblem, match="on_failure"):
+        declaration.read("r")
+
+
+def test_one_of_the_supervisor_is_held_too(recipe, notebook):
+    recipe("r", HELD)
+    notebook("b", "")
+    notebook("a", "", "import os; print(os.getpid())", "1 / 0")
+    verbs.run("r", wait=False)
+    until = time.monotonic() + 60
+    while verbs.show("r@1").state == "running" and time.monotonic() < until:
+        time.sleep(0.1)
+    time.sleep(1)  # the job ends a moment after the run
+    numbers = pids()
+    notebook("a", "", "import os; print(os.getpid())", "print(os.getpid())")
+    made = code(archived(verbs.run("r@1", resume=True)))
+    assert made[2].outputs[0].text == made[1].outputs[0].text == f"{numbers[-1]}\n"
