@@ -10,6 +10,7 @@ from typing import Any
 
 from ..errors import NotFound, did_you_mean
 from ..resolve import resolve
+from ..secrets import redactor
 from ..show import Card, Part, Quote, Result
 from ..uris import Uri
 from . import history
@@ -56,7 +57,8 @@ def step_output(label: str, step: str) -> StepOutput:
     if found is None:
         known = [one.name for one in run.record.body.steps]
         raise NotFound(f"{run.record.uri} has no step {step!r}", did_you_mean(step, known))
-    return StepOutput(run.record.uri, step, found.state, _text(run.record.uri, found), found.archive)
+    text = redactor().clean(_text(run.record.uri, found))
+    return StepOutput(run.record.uri, step, found.state, text, found.archive)
 
 
 def _text(run: str, step: StepRecord) -> str:

@@ -150,3 +150,11 @@ def test_its_command_names_what_is_wrong(papermill):
     done, out = papermill("print('never')", options=("-p", "n", "abc"))
     assert "parameter n must be of type int, and 'abc' was given" in done.stderr
     assert (done.returncode, out.exists()) == (1, False)
+
+
+def test_the_limit_of_nbclient_holds_too(notebook, workspace):
+    from papermill import execute_notebook
+
+    source = notebook("a", "n: int = 1", "import time; time.sleep(60)")
+    with pytest.raises(Exception, match="timed out"):
+        execute_notebook(source, workspace / "out.ipynb", engine_name="lab", timeout=1, progress_bar=False)
