@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import LabError
-from ..files import write
+from ..files import digest, write
 from ..secrets import redactor
 
 _OWN = "aiinfra"
@@ -39,6 +39,13 @@ def clean(archive: Path) -> None:
         text = archive.read_text("utf-8", "surrogateescape")
         if (cleaned := redactor().clean(text)) != text:
             write(archive, cleaned.encode("utf-8", "surrogateescape"))
+
+
+def digest_of(archive: Path) -> str:
+    """The SHA-256 of an executed notebook; empty where it is gone or cannot be read."""
+    with contextlib.suppress(OSError):
+        return digest(archive)
+    return ""
 
 
 def close_lost(archive: Path) -> None:

@@ -162,6 +162,7 @@ class RunSteps:
             values=dict(now.values),
             outputs=found.outputs,
             archive=found.archive,
+            archive_sha256=found.archive_sha256,
             seconds=0.0,
             opened=found.opened,
             opened_more=found.opened_more,
@@ -224,6 +225,7 @@ class RunSteps:
             archives.clean(Path(ended.archive))
         if ended.state == "interrupted":
             archives.rename_end(Path(ended.archive), ended.state)
+        ended = replace(ended, archive_sha256=archives.digest_of(Path(ended.archive)))
         self._planner.take(going.step.name, going.prepared.key, ended)
         self._writer.set(ended, self._event(going, ended))
 
