@@ -140,7 +140,8 @@ class ScheduleKeeper:
         return True
 
     def _look_at_trigger(self, recipe: Recipe, trigger: RecipeTrigger, record: Record[ScheduleRecord]) -> None:
-        now, seen, before = present(trigger), record.body.seen, record.body.triggered_at
+        seen, before = record.body.seen, record.body.triggered_at
+        now = present(trigger, seen)
         if now == seen:
             return
         happened = fired(seen, now)
