@@ -1,7 +1,7 @@
 """How long executed notebooks are kept: those of runs that are over fall under `recipe.archive_days` and `archive_gib`.
 
-Of each step those stay that it was executed into last, and last with success: later runs in which it is skipped stand on
-these, whatever came in between without it.
+Of each step those of its last execution and of its last success stay: later runs in which it is skipped stand on these,
+whatever came in between without it.
 """
 
 from __future__ import annotations
@@ -29,9 +29,9 @@ def _unneeded() -> Iterator[KeptFile]:
     runs = open_store().list(RunRecord, skip_unreadable=True)
     for run in sorted(runs, key=lambda run: run.version, reverse=True):
         for step in (step for step in run.body.steps if step.archive):
-            folder = Path(step.archive).parent.name
+            own = Path(step.archive).parent.name
             for kept_for in {"its end", "its success" if step.succeeded else "its end"}:
-                last.setdefault((run.base, step.name, kept_for), folder)
+                last.setdefault((run.base, step.name, kept_for), own)
     needed = set(last.values())
     for run in runs:
         if run.body.is_open or run.name in needed:

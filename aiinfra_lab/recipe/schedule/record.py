@@ -19,8 +19,8 @@ class ScheduleRecord(Body, frozen=True, kw_only=True):
     does. missed: the last times without a run; missed_count: how many in all. problem, fix: why the last time could not
     be kept. last_due: the time for which a run was begun last, and run its URI. seen: what its trigger looks at → as
     that was when it was looked at last. triggered_at: when that last began a run. reported: the run whose process
-    vanished, of which people have heard. cron, tz: the times that it is kept by, as the five fields; empty where the file
-    has none, None where that was not written.
+    vanished, of which people have heard. cron, tz: the times that it is kept by, as the five fields; empty where the
+    file has none, None where that was not written.
     """
 
     kind: ClassVar[str] = "recipe.schedule"
