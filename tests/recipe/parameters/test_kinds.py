@@ -117,6 +117,10 @@ def test_a_default_that_is_a_text_is_no_number():
     ("line", "given", "wanted"),
     [
         ("x: int = 1", "abc", "of type int"),
+        ("x: str = ''", "a\udcff", "of Unicode, which records and notebooks are written in"),
+        ("x: Path = Path('a')", "a\udcff", "of Unicode, which records and notebooks are written in"),
+        ("x: list[str] = []", "a,b\udcff", "of Unicode, which records and notebooks are written in"),
+        ("x = None", {"\udcff": 1}, "of Unicode, which records and notebooks are written in"),
         ("x: int = 1", 2.5, "of type int"),
         ("x: int = 1", True, "of type int"),
         ("x = 1", 0.5, "of type int"),

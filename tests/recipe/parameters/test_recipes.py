@@ -134,6 +134,11 @@ def test_an_old_runs_values_are_a_default_that_can_be_changed(rich):
     assert run(command).parameters == {name: STORED[name] for name in ("day", "tags", "limit", "pair")}
 
 
+def test_bytes_that_are_no_text_are_refused(rich):
+    with pytest.raises(UsageProblem, match=r"parameter where must be of Unicode.*'a\\udcff' was given"):
+        verbs.run("rich", param={"where": "a\udcff"})
+
+
 MIXED = """
 [parameters]
 u = "007"
