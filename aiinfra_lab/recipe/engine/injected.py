@@ -67,7 +67,7 @@ def _typed(schema: ParameterSchema, given: Mapping[str, object]) -> dict[str, st
     """The words of papermill's own command line for values that are to be a text or a Decimal: `-p zip 02139`."""
     words, found = sys.argv, dict[str, str]()
     for flag, name, word in zip(words, words[1:], words[2:], strict=False):
-        is_its = flag in ("-p", "--parameters") and name in given and _guessed(word, given[name])
+        is_its = flag.lstrip("-") in ("p", "parameters") and name in given and _guessed(word, given[name])
         if is_its and not schema.of(name).is_untyped:
             with contextlib.suppress(Misfit):
                 if isinstance(schema.of(name).read(Typed(word)), str | Decimal):
