@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable
 from typing import Any
 
 from .. import nouns
 from ..errors import NotFound
 from ..resolve import resolve_any
-from ..store import Record
+from ..store import Record, open_store
 from ..uris import Uri
+
+_MOST_EVENTS = 1000  # that are looked at: what a step has just made is among the newest
 
 
 def newest(uri: Uri) -> str | None:
@@ -18,6 +21,33 @@ def newest(uri: Uri) -> str | None:
     if record is None or (can_live(str(uri)) and not _is_live(uri, record)):
         return None
     return record.uri
+
+
+def made_by(uri: Uri, run: str, step: str, *, went_on: bool = False) -> str | None:
+    """The version that a step of a run made, or made once more as it was: the last that it has logged.
+
+    Of what lives, and of what a noun logs nothing of, the newest. went_on: it went on in the kernel of an earlier run
+    of the recipe, whose versions are its own too.
+    """
+    if can_live(str(uri)):
+        return newest(uri)
+    name, _, version = run.partition("@")
+    number = r"\d+" if went_on else version
+    own = re.compile(rf".* \({re.escape(name)}@{number}/{re.escape(step)}\)")
+    logged = list(open_store().events(naming=str(uri), last=_MOST_EVENTS))
+    for one in reversed(logged):
+        if own.fullmatch(one.actor):
+            for output in one.event.outputs:
+                if _is_version(output, uri) and is_there(output, alive=False):
+                    return output
+    found = newest(uri)
+    # The others name it too, as what they take and what their steps are credited with.
+    return None if any(found == one.event.subject and found in one.event.outputs for one in logged) else found
+
+
+def _is_version(text: str, uri: Uri) -> bool:
+    base, _, version = text.partition("@")
+    return base == str(uri) and version.isdecimal()
 
 
 def standing(text: str) -> str | None:

@@ -117,9 +117,15 @@ def needs_revival(found: StepRecord) -> bool:
     return not outputs.are_there(found.made.values(), alive=True)
 
 
-def made(step: RecipeStep) -> tuple[Output, ...]:
-    """The step's outputs with the version that is newest now. Failed when one of them does not exist."""
-    return tuple(Output(name, _newest(step, Uri.parse(uri))) for name, uri in step.outputs.items())
+def made(step: RecipeStep, run: str, *, went_on: bool = False) -> tuple[Output, ...]:
+    """The step's outputs with the version that it made in that run; see `outputs.made_by`. Failed when it made none."""
+    found = {
+        name: outputs.made_by(Uri.parse(uri), run, step.name, went_on=went_on) for name, uri in step.outputs.items()
+    }
+    if missing := [step.outputs[name] for name, uri in found.items() if uri is None]:
+        fix = f"correct {step.notebook.name}, or `out` of the step"
+        raise Failed(f"{step.name} ran, but made no {missing[0]}", fix)
+    return tuple(Output(name, uri) for name, uri in found.items() if uri is not None)
 
 
 class _Attempt(NamedTuple):
@@ -243,9 +249,3 @@ def _state_of(key: str, opened: Iterable[OpenedFile]) -> str:
     """What stands for the state of what a step made: its key, and what it opened besides."""
     seen = {one.name: one.digest for one in opened}
     return canonical_digest([key, seen]) if seen else key
-
-
-def _newest(step: RecipeStep, uri: Uri) -> str:
-    if (found := outputs.newest(uri)) is None:
-        raise Failed(f"{step.name} ran, but made no {uri}", f"correct {step.notebook.name}, or `out` of the step")
-    return found

@@ -202,7 +202,7 @@ class RunSteps:
 
     def _finish(self, going: _Going, done: Attempts, watch: ProjectWatch) -> None:
         del self._going[going.step.name]
-        outcome, made_now = _made(going.step, done.outcome)
+        outcome, made_now = _made(going.step, done.outcome, self._writer.run.uri)
         found = watch.close(going.window)
         began_at = going.record.began_at or 0.0
         opened, more = going.prepared.opened(found, began_at)
@@ -244,12 +244,12 @@ def _needs_revival(found: StepRecord) -> bool:
     return found.state == "skipped" and needs_revival(found)
 
 
-def _made(step: RecipeStep, outcome: Outcome) -> tuple[Outcome, tuple[Output, ...]]:
+def _made(step: RecipeStep, outcome: Outcome, run: str) -> tuple[Outcome, tuple[Output, ...]]:
     """What a step made, and its outcome: it may have ended well and yet have made nothing."""
     if outcome.state != "done":
         return outcome, ()
     try:
-        found = made(step)
+        found = made(step, run, went_on=outcome.went_on)
         problem = unmet(step.expect, {output.name: output.uri for output in found})
         return (Outcome("failed", problem) if problem else outcome), found
     except LabError as error:

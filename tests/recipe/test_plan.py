@@ -310,13 +310,13 @@ def test_what_a_step_made_is_the_newest_of_what_it_names(workspace):
     run(1, recipe="made")
     run(7, recipe="made")
     step = RecipeStep("a", Path("a.ipynb"), outputs={"made": "recipe:made"})
-    assert plan.made(step) == (Output("made", "recipe:made@7"),)
+    assert plan.made(step, "recipe:r@1") == (Output("made", "recipe:made@7"),)
 
 
 def test_a_step_that_made_nothing_is_told_where_to_correct_it(workspace):
     step = RecipeStep("a", Path("a.ipynb"), outputs={"made": "recipe:made"})
     with pytest.raises(Failed) as problem:
-        plan.made(step)
+        plan.made(step, "recipe:r@1")
     assert (problem.value.what, problem.value.fix) == (
         "a ran, but made no recipe:made",
         "correct a.ipynb, or `out` of the step",
