@@ -80,10 +80,13 @@ class Prepared:
         modules = project_modules(code, step.notebook.parent)
         named = _named_files(step, notebook, code, values, files.values(), modules)
         environment = environment_of(notebook)
-        parameters = {**{name: schema.of(name).stored_default for name in schema}, **values}
+        # As Python, for that is what the code gets: `2026-01-02` as a text is not what it is as a date.
+        parameters = {**{name: schema.of(name).default for name in schema}, **schema.read(values)}
+        types = {name: schema.of(name).kind.name for name in step.taken if not isinstance(parameters[name], str)}
         parts = {
             "code": hashlib.sha256(code.text.encode("utf-8", "surrogateescape")).hexdigest(),
             **{f"parameter {name}": shown_value(one) for name, one in parameters.items() if name not in step.taken},
+            **{f"type {name}": kind for name, kind in types.items()},
             **{f"in {name}": f"{source} {files[source].digest}" for name, source in step.files.items()},
             **{f"in {name}": sources.digest(source) for name, source in {**step.inputs, **step.data}.items()},
             **{f"after {name}": sources.states[name] for name in step.after},

@@ -89,8 +89,10 @@ def add_version(store: Store, name: str, body: B, event: Callable[[str], Event])
 
 
 def log_same(verb: str, uri: str) -> None:
-    """Log that a verb came to a version that is there already. For a recipe, which asks what its step has made: whatever
-    was begun by nobody's step logs nothing."""
+    """Log that a verb came to a version that is there already, for a recipe, which asks what its step has made.
+
+    What nobody's step has begun logs nothing.
+    """
     if context():
         open_store().commit([], Event(verb, uri, outputs=(uri,), detail={"same": True}))
 

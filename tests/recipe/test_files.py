@@ -171,6 +171,26 @@ def test_a_file_that_was_added_to_a_glob_is_a_reason_to_run(one, workspace):
     assert [state(run()), state(run())] == ["done", "skipped"]
 
 
+@pytest.mark.parametrize("source", ["raw/x*.csv", "raw", "**/x*.csv"])
+def test_another_name_of_the_only_file_is_a_reason_to_run(one, workspace, source):
+    (workspace / "raw" / "y.csv").unlink()
+    one(source, parameter="rows: list[str] = []")
+    run()
+    (workspace / "raw" / "x.csv").rename(workspace / "raw" / "x2.csv")
+    again = run()
+    assert (state(again), again.steps["a"]["values"]) == ("done", {"rows": ["../raw/x2.csv"]})
+
+
+def test_an_input_of_another_type_is_a_reason_to_run(one):
+    imported = "from pathlib import Path\n"
+    one("raw/x.csv", "print(repr(rows))", f"{imported}rows: str = ''")
+    run()
+    one("raw/x.csv", "print(repr(rows))", f"{imported}rows: Path = Path()")
+    assert run().steps["a"]["because"] == ("rows str → Path",)
+    one("raw/x.csv", "print(repr(rows))", f"{imported}rows: list[str] = []")
+    assert run().steps["a"]["because"] == ("rows Path → list[str]",)
+
+
 def test_an_input_that_changes_while_the_step_runs_makes_its_result_stand_for_nothing(one):
     one("raw/x.csv", "open('../raw/x.csv', 'a').write('2\\n')")
     first = run()

@@ -180,6 +180,29 @@ def test_a_parameter_of_the_recipe_reruns_its_step_and_what_comes_behind_depends
     assert because("b", given={"n": 2}) == ("a runs",)
 
 
+@pytest.mark.parametrize(
+    ("was", "now", "given", "why"),
+    [
+        ("str = 'x'", "dt.date = dt.date(2026, 1, 1)", "2026-01-02", "date(2026, 1, 2)"),
+        ("str = 'x'", "Decimal = Decimal('2')", "1", 'Decimal("1")'),
+        ("list[int] = []", "tuple[int, ...] = ()", [1, 2], "(1, 2)"),
+        ("list[str] = []", "list[Path] = []", ["a"], '[Path("a")]'),
+    ],
+)  # fmt: skip
+def test_another_type_of_a_parameter_reruns_its_step_and_another_word_for_it_does_not(
+    chain, notebook, recipe, was, now, given, why
+):
+    imports = "import datetime as dt\nfrom decimal import Decimal\nfrom pathlib import Path\n"
+    recipe("chain", CHAIN.replace("n = 1", f"n = {json.dumps(given)}"))
+    notebook("a", f"{imports}n: {was}", "print(repr(n))")
+    attempt()
+    notebook("a", f"{imports}n: None | {was}", "print(repr(n))")
+    assert actions() == NONE
+    notebook("a", f"{imports}n: {now}", "print(repr(n))")
+    (reason,) = because("a")
+    assert reason.endswith(f"→ {why}")
+
+
 def test_what_comes_behind_runs_in_any_case_when_it_changed_itself(chain, notebook):
     attempt()
     notebook("b", 'made: str = ""', "print('other', made)")
