@@ -80,7 +80,8 @@ class Planner:
             return PlannedStep(step.name, "run", ("it was asked for by --force",), prepared)
         if not waits_for:
             found, because = _decided(step, prepared, attempts, alive=self._alive)
-            return PlannedStep(step.name, "skip" if found else "run", because, prepared, found)
+            now = prepared.again(found.parts) if found else prepared
+            return PlannedStep(step.name, "skip" if found else "run", because, now, found)
         if because := _whatever_comes(step, prepared, attempts, waits_for):
             return PlannedStep(step.name, "run", because, prepared)
         return PlannedStep(step.name, "wait", tuple(f"{name} runs" for name in waits_for), prepared)
@@ -151,7 +152,7 @@ def _decided(
     half done, so nothing older stands in for it.
     """
     for at, attempt in enumerate(attempts):
-        if attempt.step.key == prepared.key:
+        if attempt.step.key == prepared.again(attempt.step.parts).key:
             obstacles = tuple(_obstacles(attempt, is_overtaken=at > 0, alive=alive))
             return (None, obstacles) if obstacles else (attempt.step, ())
     return None, _differences(step, prepared, attempts)
@@ -183,7 +184,7 @@ def _differences(
     if not last.parts:
         return ("an earlier version of the toolkit ran it last",)
     inputs = _input_changes(step, prepared, last)
-    old, new = _without(last.parts, left_out), _without(prepared.parts, left_out)
+    old, new = _without(last.parts, left_out), _without(prepared.again(last.parts).parts, left_out)
     found = changes(old, new, inputs, lambda digest: changed_packages(digest, prepared.environment.packages))
     return (*found, *_changed_since(last))
 
@@ -197,9 +198,10 @@ def _whatever_comes(
     inputs = [f"in {name}" for name, source in step.inputs.items() if source.partition(".")[0] in waits_for]
     open_ = {*inputs, *(f"after {name}" for name in waits_for)}
     # An older attempt than the newest may come to stand for it, when all that is known is as it was then.
-    known = _without(prepared.parts, open_)
-    if any(_without(attempt.step.parts, open_) == known for attempt in attempts):
-        return ()
+    for attempt in attempts:
+        parts = attempt.step.parts
+        if _without(parts, open_) == _without(prepared.again(parts).parts, open_):
+            return ()
     return _differences(step, prepared, attempts, open_)
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import re
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from ..config import settings
@@ -32,6 +32,7 @@ from .record import OpenedFile
 from .watching import Opened, is_changed
 
 MOST_OPENED = 200
+_MADE = "made by the step"
 # As it stands in a string or behind a magic: it has an ending, and no blanks.
 _FILE_NAME = re.compile(r"[\w./~+@-]*\w\.\w+")
 
@@ -57,14 +58,15 @@ class Sources:
 class Prepared:
     """values: what the notebook is given. parts: of the cache key. environment: what the notebook will run with.
 
-    files: what `in` says → its files. named: a file of the project that the code names → itself. modules: a file of the
-    project that the code imports → its digest.
+    files: what `in` says → its files. mentioned: files of the project, there or not, that the code names. named: each of
+    them that is there, by its name in the project. modules: a file of the project that the code imports → its digest.
     """
 
     values: Mapping[str, Value]
     parts: Parts
     environment: StepEnvironment
     files: Mapping[str, Taken]
+    mentioned: frozenset[Path]
     named: Mapping[str, Taken]
     modules: Mapping[str, str]
 
@@ -78,7 +80,8 @@ class Prepared:
         kinds = {name: schema.of(name).kind for name in step.files}
         values = {**resolve(recipe, step, given, sources.uris), **values_of(step, files, kinds)}
         modules = project_modules(code, step.notebook.parent)
-        named = _named_files(step, notebook, code, values, files.values(), modules)
+        mentioned = _mentioned(step, notebook, code, values)
+        named = _named(mentioned, files.values(), modules)
         environment = environment_of(notebook)
         # As Python, for that is what the code gets: `2026-01-02` as a text is not what it is as a date.
         parameters = {**{name: schema.of(name).default for name in schema}, **schema.read(values)}
@@ -99,16 +102,29 @@ class Prepared:
             "engine": chosen("recipe.executor"),
         }
         # As the records have them, with which they are compared.
-        return cls(values, redactor().clean_value(parts), environment, files, named, modules)
+        return cls(values, redactor().clean_value(parts), environment, files, mentioned, named, modules)
 
     @property
     def key(self) -> str:
         """The digest of all that decides what the step makes, as far as it is known before it runs."""
         return digest_of(self.parts)
 
+    def after(self, found: Opened) -> Prepared:
+        """The same when it has run, with a mark instead of the content of each file that it has made itself."""
+        made = [path for path in self.mentioned if _is_ours(path) and path.resolve() in found.made]
+        return self._with({f"file {in_project(path)}": _MADE for path in made})
+
+    def again(self, before: Parts) -> Prepared:
+        """The same, where it makes what it made then: what such a file held before does not count."""
+        return self._with({label: _MADE for label in self.parts if before.get(label) == _MADE})
+
+    def _with(self, parts: Parts) -> Prepared:
+        return replace(self, parts={**self.parts, **parts}) if parts else self
+
     def changed(self, found: Opened) -> tuple[str, ...]:
         """The files that are others now, but those that the code names since it writes them."""
-        others = {name: taken for name, taken in self.named.items() if taken.files[0].resolve() not in found.written}
+        own = found.written | found.made
+        others = {name: taken for name, taken in self.named.items() if taken.files[0].resolve() not in own}
         files = [name for name, taken in {**others, **self.files}.items() if not taken.is_unchanged()]
         return (*files, *(name for name, digest in self.modules.items() if _digest_now(name) != digest))
 
@@ -126,23 +142,20 @@ def content_digest(path: Path) -> str:
     return module_digest(path) if path.suffix == ".py" else file_digest(path)
 
 
-def _named_files(
-    step: RecipeStep,
-    notebook: Notebook,
-    code: NormalCode,
-    values: Mapping[str, Value],
-    given: Iterable[Taken],
-    modules: Mapping[str, str],
-) -> dict[str, Taken]:
-    """Each file of the project that a text of a parameter or the code names as the notebook opens it, by its name in
-    the project. Without those that are given in `in`, and the modules."""
+def _mentioned(step: RecipeStep, notebook: Notebook, code: NormalCode, values: Mapping[str, Value]) -> frozenset[Path]:
+    """What may be a file of the project, there or not, in the texts of parameters and code, as the notebook opens it."""
     schema = notebook.schema()
     defaults = [schema.of(name).stored_default for name in schema if name not in values]
     texts = {value for value in (*values.values(), *defaults) if isinstance(value, str)}
     names = texts.union(_FILE_NAME.findall(code.text))
-    there = {path for name in names if _is_ours(path := step.notebook.parent / name)}
+    return frozenset(step.notebook.parent / name for name in names)
+
+
+def _named(mentioned: Iterable[Path], given: Iterable[Taken], modules: Mapping[str, str]) -> dict[str, Taken]:
+    """Those that are there, but for what is given in `in`, and the modules."""
     known = {file.resolve() for taken in given for file in taken.files}
     known.update((settings().project / name).resolve() for name in modules)
+    there = {path for path in mentioned if _is_ours(path)}
     return {in_project(path): Taken.of([path]) for path in sorted(there) if path.resolve() not in known}
 
 

@@ -206,8 +206,11 @@ class RunSteps:
         found = watch.close(going.window)
         began_at = going.record.began_at or 0.0
         opened, more = going.prepared.opened(found, began_at)
+        prepared = going.prepared.after(found)
         ended = replace(
             going.record,
+            key=prepared.key,
+            parts=dict(prepared.parts),
             state=self._stop.word if outcome.state == "stopped" else outcome.state,
             error=outcome.error,
             cell=outcome.cell,
@@ -224,7 +227,7 @@ class RunSteps:
             archives.clean(Path(ended.archive))
         if ended.state == "interrupted":
             archives.rename_end(Path(ended.archive), ended.state)
-        self._planner.take(going.step.name, going.prepared.key, ended)
+        self._planner.take(going.step.name, prepared.key, ended)
         self._writer.set(ended, self._event(going, ended))
 
     def _event(self, going: _Going, ended: StepRecord) -> Event:

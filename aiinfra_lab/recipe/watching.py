@@ -40,12 +40,14 @@ _OWN = (FILE,)
 class Opened:
     """What was opened for reading and had not been written before. by_step: in the kernel; meanwhile: by somebody.
 
-    written: in the kernel, before or after it was read. A file that was there, opened for both, is in both.
+    written: in the kernel, before or after it was read. A file that was there, opened for both, is in both. made:
+    written, and not read before by anybody; of what the kernel did not write, not after it either.
     """
 
     by_step: set[Path] = field(default_factory=set)
     meanwhile: set[Path] = field(default_factory=set)
     written: set[Path] = field(default_factory=set)
+    made: set[Path] = field(default_factory=set)
 
 
 class ProjectWatch:
@@ -78,6 +80,7 @@ class ProjectWatch:
         """What was opened since then."""
         seen = self._folders.close(window.seen)
         by_step, written = window.end()
+        made = (written | (seen.written - seen.reread)) - seen.opened - by_step
         others: set[Path] = set()
         for other in self._windows:
             if other is not window and other.overlaps(window):
@@ -87,7 +90,7 @@ class ProjectWatch:
         meanwhile = seen.opened - by_step - written - others
         for some in (by_step, meanwhile):
             some.difference_update([path for path in some if _is_own(path, self._project) or not path.is_file()])
-        return Opened(by_step, meanwhile, written)
+        return Opened(by_step, meanwhile, written, made)
 
 
 class StepWindow:
@@ -142,11 +145,12 @@ def _is_own(path: Path, project: Path) -> bool:
 
 @dataclass
 class _Seen:
-    """What inotify tells of a time: opened, what was read and not written first."""
+    """What inotify tells of a time: opened, what was read and not written first; reread, what was read after that."""
 
     began_at: float
     opened: set[Path] = field(default_factory=set)
     written: set[Path] = field(default_factory=set)
+    reread: set[Path] = field(default_factory=set)
 
 
 class _Folders:
@@ -230,8 +234,8 @@ class _Folders:
             for seen in self._open:
                 if mask & (_CREATE | _MOVED_TO | _WRITTEN):
                     seen.written.add(path)
-                elif path not in seen.written:
-                    seen.opened.add(path)
+                else:
+                    (seen.reread if path in seen.written else seen.opened).add(path)
 
 
 def _folders(root: Path, most: int) -> Iterator[str]:

@@ -377,3 +377,52 @@ def test_what_a_step_only_writes_is_no_reason_to_run(one, code):
     for force in (False, True):
         assert opened(recipe.run("one", force=force)) == []
         assert state(run()) == "skipped"
+
+
+@pytest.mark.parametrize(
+    "code",
+    [
+        "open('o.txt', 'w').write(str(time.time()))",
+        "open('o.txt', 'w').write('1'); open('o.txt').read()",
+        "import polars as pl; pl.DataFrame({'n': [time.time()]}).write_csv('o.csv')",
+        "import subprocess; subprocess.run('date +%N > o.txt', shell=True)",
+    ],
+    ids=["open", "then read", "past Python", "another program"],
+)
+def test_what_the_code_names_and_only_writes_is_no_reason_to_run(one, workspace, code):
+    one("", f"import time; {code}")
+    assert [state(run()), state(run())] == ["done", "skipped"]
+    one("", f"import time; {code}; 1")
+    again = run()
+    assert (state(again), again.steps["a"]["because"]) == ("done", ("its code changed",))
+    assert state(run()) == "skipped"
+    next((workspace / "notebooks").glob("o.*")).unlink()
+    assert [state(run()), state(run())] == ["done", "skipped"], "what it makes is gone"
+
+
+def test_a_file_that_the_code_names_reads_and_changes_is_a_reason_each_time(one):
+    one("", "n = '../raw/x.csv'; text = open(n).read(); open(n, 'w').write(text + '1')")
+    assert [state(run()), state(run())] == ["done", "done"]
+
+
+def test_what_one_step_makes_and_the_next_reads_is_a_reason_for_that_alone(notebook, recipe, workspace):
+    notebook("a", "n: int = 1", "open('o.txt', 'w').write(str(n)[:1])")
+    notebook("b", "", "print(open('o.txt').read())")
+    recipe(
+        "one",
+        """parameters = { n = 1 }
+[steps.a]
+notebook = "a.ipynb"
+parameters = { n = "$n" }
+[steps.b]
+notebook = "b.ipynb"
+after = ["a"]""",
+    )
+
+    def states() -> list[str]:
+        return [step["state"] for step in run().steps.values()]
+
+    assert states() == ["done", "done"]
+    assert states() == ["skipped", "skipped"]
+    (workspace / "notebooks" / "o.txt").write_text("2")
+    assert states() == ["skipped", "done"]
