@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-import hashlib
+import contextlib
+import os
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 from ..config import settings
+from ..errors import Failed
 from ..providers import chosen
 from ..secrets import redactor
 from ..store import canonical
@@ -22,6 +24,8 @@ from .cache_key import (
     environment_of,
     module_digest,
     notebook_code,
+    notebook_digest,
+    program_modules,
     project_modules,
     shown_value,
 )
@@ -56,12 +60,13 @@ class Sources:
 
 @dataclass(frozen=True)
 class Prepared:
-    """values: what the notebook is given. parts: of the cache key. environment: what the notebook will run with.
+    """notebook: what is executed. values: what it is given. parts: of the cache key. environment: what it runs with.
 
-    files: what `in` says → its files. mentioned: files of the project, there or not, that the code names. named: each of
-    them that is there, by its name in the project. modules: a file of the project that the code imports → its digest.
+    files: what `in` says → its files. mentioned: files, there or not, that the code names. named: each of them that is
+    there in the project, by its name in it. modules: a file of the project that the code imports → its digest.
     """
 
+    notebook: Path
     values: Mapping[str, Value]
     parts: Parts
     environment: StepEnvironment
@@ -81,13 +86,16 @@ class Prepared:
         values = {**resolve(recipe, step, given, sources.uris), **values_of(step, files, kinds)}
         modules = project_modules(code, step.notebook.parent)
         mentioned = _mentioned(step, notebook, code, values)
+        for path in sorted(mentioned):
+            if path.suffix == ".py" and _is_ours(path):
+                modules.update(program_modules(path))
         named = _named(mentioned, files.values(), modules)
         environment = environment_of(notebook)
         # As Python, for that is what the code gets: `2026-01-02` as a text is not what it is as a date.
         parameters = {**{name: schema.of(name).default for name in schema}, **schema.read(values)}
         types = {name: schema.of(name).kind.name for name in step.taken if not isinstance(parameters[name], str)}
         parts = {
-            "code": hashlib.sha256(code.text.encode("utf-8", "surrogateescape")).hexdigest(),
+            "code": code.digest,
             **{f"parameter {name}": shown_value(one) for name, one in parameters.items() if name not in step.taken},
             **{f"type {name}": kind for name, kind in types.items()},
             **{f"in {name}": f"{source} {files[source].digest}" for name, source in step.files.items()},
@@ -102,7 +110,7 @@ class Prepared:
             "engine": chosen("recipe.executor"),
         }
         # As the records have them, with which they are compared.
-        return cls(values, redactor().clean_value(parts), environment, files, mentioned, named, modules)
+        return cls(step.notebook, values, redactor().clean_value(parts), environment, files, mentioned, named, modules)
 
     @property
     def key(self) -> str:
@@ -132,18 +140,22 @@ class Prepared:
         """What was opened besides, with its state now; and how many more there were."""
         known = {file.resolve() for taken in (*self.files.values(), *self.named.values()) for file in taken.files}
         known.update((settings().project / name).resolve() for name in self.modules)
-        paths = sorted((found.by_step | found.meanwhile) - known)
+        known.add(self.notebook.resolve())
+        paths = sorted(path for path in found.by_step | found.meanwhile if path.resolve() not in known)
         opened = [OpenedFile(in_project(path), _digest(path, began_at), path in found.by_step) for path in paths]
         return tuple(opened[:MOST_OPENED]), max(0, len(opened) - MOST_OPENED)
 
 
 def content_digest(path: Path) -> str:
     """Of a file: of code by its meaning, of everything else by its bytes."""
+    if path.suffix == ".ipynb":
+        with contextlib.suppress(Failed):  # no notebook
+            return notebook_digest(read_notebook(path))
     return module_digest(path) if path.suffix == ".py" else file_digest(path)
 
 
 def _mentioned(step: RecipeStep, notebook: Notebook, code: NormalCode, values: Mapping[str, Value]) -> frozenset[Path]:
-    """What may be a file of the project, there or not, in the texts of parameters and code, as the notebook opens it."""
+    """What may be a file, there or not, in the texts of parameters and code, as the notebook opens it."""
     schema = notebook.schema()
     defaults = [schema.of(name).stored_default for name in schema if name not in values]
     texts = {value for value in (*values.values(), *defaults) if isinstance(value, str)}
@@ -162,8 +174,10 @@ def _named(mentioned: Iterable[Path], given: Iterable[Taken], modules: Mapping[s
 def _is_ours(path: Path) -> bool:
     where = settings()
     try:
-        real = path.resolve()
-        return real.is_relative_to(where.project) and not real.is_relative_to(where.home) and real.is_file()
+        real, project = path.resolve(), where.project
+        # A file outside may be the project's by a link in it.
+        is_inside = real.is_relative_to(project) or Path(os.path.normpath(path)).is_relative_to(project)
+        return is_inside and not real.is_relative_to(where.home) and real.is_file()
     except (OSError, ValueError):  # a text that cannot be a path
         return False
 

@@ -32,8 +32,6 @@ _MOST_NAMES = 200_000
 _READ, _CREATE, _MOVED_TO, _WRITTEN, _IS_FOLDER = 0x10, 0x100, 0x80, 0x08, 0x40000000
 _EVENT = struct.Struct("iIII")
 _LOOK_S = 0.2
-# The toolkit's own, which its verbs read, and notebooks, which JupyterLab does.
-_OWN = (FILE,)
 
 
 @dataclass
@@ -90,6 +88,8 @@ class ProjectWatch:
         meanwhile = seen.opened - by_step - written - others
         for some in (by_step, meanwhile):
             some.difference_update([path for path in some if _is_own(path, self._project) or not path.is_file()])
+        # JupyterLab reads notebooks; that the step does, only its kernel can tell.
+        meanwhile = {path for path in meanwhile if path.suffix != ".ipynb"}
         return Opened(by_step, meanwhile, written, made)
 
 
@@ -140,7 +140,8 @@ def is_changed(path: Path, since_at: float) -> bool:
 
 
 def _is_own(path: Path, project: Path) -> bool:
-    return path.suffix == ".ipynb" or path.name in _OWN or path.parent == project / "recipes"
+    """Whether it is the toolkit's own, which its verbs read."""
+    return path.name == FILE or (path.suffix == ".toml" and path.parent == project / "recipes")
 
 
 @dataclass

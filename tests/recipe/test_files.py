@@ -245,8 +245,9 @@ def test_a_file_that_is_opened_past_python_is_named_and_counts_too(one, workspac
         "import polars as pl; pl.DataFrame({'n': [1]}).write_csv('o' + '.csv'); open('o' + '.csv').read()",
         "open(rows).read()",
         "import json; json.load(open('a' + '.ipynb'))",
+        "import subprocess; subprocess.run(['cat', 'other' + '.ipynb'])",
     ],
-    ids=["own", "own past Python", "own past Python and then read", "declared", "notebook"],
+    ids=["own", "own past Python", "own past Python and then read", "declared", "notebook", "JupyterLab"],
 )
 def test_what_it_wrote_or_declared_is_not_named(one, code):
     one("raw/x.csv", code)
@@ -265,6 +266,43 @@ def test_a_module_of_the_project_is_code_that_counts_by_its_meaning_and_is_not_n
     module.write_text("N = 2")
     again = run()
     assert (again.steps["a"]["because"], opened(again)) == (("notebooks/helper.py changed",), [])
+
+
+def test_a_notebook_that_it_runs_and_one_that_that_runs_count_by_their_meaning(one, notebook):
+    one("", "name = 'b'; get_ipython().run_line_magic('run', f'{name}.ipynb')")
+    notebook("b", "", "%run c.ipynb")
+    notebook("c", "n: int = 1", "print(n)")
+    assert opened(run()) == [("notebooks/b.ipynb", True), ("notebooks/c.ipynb", True)]
+    notebook("c", "n: int  =  1", "print(n)  # another comment")
+    assert state(run()) == "skipped"
+    notebook("c", "n: int = 2", "print(n)")
+    assert run().steps["a"]["because"] == ("notebooks/c.ipynb changed",)
+
+
+def test_another_file_beside_the_recipes_counts(one, workspace):
+    one("", "open('../recipes/' + 'conf' + '.yaml').read(); open('../recipes/' + 'one' + '.toml').read()")
+    (workspace / "recipes" / "conf.yaml").write_text("a: 1")
+    assert opened(run()) == [("recipes/conf.yaml", True)]
+
+
+@pytest.mark.parametrize("name", ["'link.csv'", "'link' + '.csv'", "'folder/x' + '.csv'"])
+def test_a_file_outside_that_a_link_in_the_project_leads_to_counts(one, workspace, tmp_path_factory, name):
+    outside = tmp_path_factory.mktemp("outside")
+    (outside / "x.csv").write_text("1")
+    (workspace / "raw" / "link.csv").symlink_to(outside / "x.csv")
+    (workspace / "raw" / "folder").symlink_to(outside)
+    one("", f"open('../raw/' + {name}).read()" if "+" in name else "open('../raw/link.csv').read()")
+    assert [state(run()), state(run())] == ["done", "skipped"]
+    (outside / "x.csv").write_text("2")
+    assert run().steps["a"]["because"] == (f"raw/{'folder/x' if 'folder' in name else 'link'}.csv changed",)
+
+
+def test_a_link_that_is_declared_is_not_named_besides(one, workspace, tmp_path_factory):
+    outside = tmp_path_factory.mktemp("outside")
+    (outside / "x.csv").write_text("1")
+    (workspace / "raw" / "link.csv").symlink_to(outside / "x.csv")
+    one("raw/link.csv", "open(rows).read()")
+    assert opened(run()) == []
 
 
 def test_a_module_whose_name_is_known_only_when_it_is_imported_counts_too(one, workspace):

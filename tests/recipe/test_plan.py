@@ -181,6 +181,31 @@ def test_a_parameter_of_the_recipe_reruns_its_step_and_what_comes_behind_depends
 
 
 @pytest.mark.parametrize(
+    "code",
+    [
+        "!python job.py",
+        "import subprocess; subprocess.run(['python', 'job.py'])",
+        "!python -m job",
+        "!python -m package",
+        "import subprocess; subprocess.run(['python', '-m', 'package'])",
+        "!python ../tools/other.py",
+    ],
+)
+def test_a_module_of_a_program_that_the_code_starts_reruns_its_step(chain, notebook, code):
+    for place in ("notebooks/job.py", "notebooks/package/__main__.py", "tools/other.py"):
+        (chain / place).parent.mkdir(exist_ok=True)
+        (chain / place).write_text("import used")
+    notebook("a", "n: int = 5", code)
+    used = chain / ("tools" if "other" in code else "notebooks") / "used.py"
+    used.write_text("N = 1")
+    attempt()
+    used.write_text("N  =  1")
+    assert actions() == NONE
+    used.write_text("N = 2")
+    assert because("a") == (f"{used.relative_to(chain)} changed",)
+
+
+@pytest.mark.parametrize(
     ("was", "now", "given", "why"),
     [
         ("str = 'x'", "dt.date = dt.date(2026, 1, 1)", "2026-01-02", "date(2026, 1, 2)"),
