@@ -19,10 +19,11 @@ from ..uris import Uri
 from . import outputs
 from .base import Recipe, RecipeStep, Value
 from .cache_key import Parts, changed_packages, changes
+from .expectations import unmet
 from .prepared import Prepared, Sources, content_digest
 from .record import OpenedFile, Output, RunRecord, StepRecord
 
-Action = Literal["run", "skip", "wait"]
+Action = Literal["run", "skip", "wait", "fail", "block"]
 Runs = Sequence[Record[RunRecord]]
 
 
@@ -33,7 +34,8 @@ _HAD = {"failed": "failed", "timeout": "timed out", "oom": "run out of memory"}
 class PlannedStep:
     """What is to become of a step. wait: that is known when steps before it have run, which may make what they made.
 
-    because: why it runs or waits, a few words each. found: the attempt that a skipped step stands for.
+    fail: it could be skipped, but what it made is not what is expected of it now. block: it does not begin, for another
+    one fails. because: why it is not skipped, a few words each. found: the attempt that stands for it as it is.
     """
 
     name: str
@@ -80,8 +82,10 @@ class Planner:
             return PlannedStep(step.name, "run", ("it was asked for by --force",), prepared)
         if not waits_for:
             found, because = _decided(step, prepared, attempts, alive=self._alive)
-            now = prepared.again(found.parts) if found else prepared
-            return PlannedStep(step.name, "skip" if found else "run", because, now, found)
+            if found is None:
+                return PlannedStep(step.name, "run", because, prepared)
+            now, problem = prepared.again(found.parts), unmet(step.expect, found.made)
+            return PlannedStep(step.name, "fail" if problem else "skip", (problem,) if problem else (), now, found)
         if because := _whatever_comes(step, prepared, attempts, waits_for):
             return PlannedStep(step.name, "run", because, prepared)
         return PlannedStep(step.name, "wait", tuple(f"{name} runs" for name in waits_for), prepared)
@@ -104,10 +108,14 @@ def build_plan(planner: Planner, steps: Iterable[RecipeStep]) -> dict[str, Plann
     planned: dict[str, PlannedStep] = {}
     by_name = {step.name: step for step in steps}
     for step in by_name.values():
-        planned[step.name] = one = planner.plan(step)
+        one = planner.plan(step)
+        if blocked := _blocked(step, planned, by_name):
+            one = replace(one, action="block", because=(blocked,), found=None)
+        planned[step.name] = one
         if one.found is None:
             planner.leave_open(step)
-            _revive(step, planned, by_name)
+            if not blocked:
+                _revive(step, planned, by_name)
         else:
             planner.take(step.name, one.prepared.key, one.found)
     return planned
@@ -235,6 +243,14 @@ def _changed_since(step: StepRecord) -> list[str]:
 def _is_as_opened(one: OpenedFile) -> bool:
     path = settings().project / one.name
     return path.is_file() and content_digest(path) == one.digest
+
+
+def _blocked(step: RecipeStep, planned: Mapping[str, PlannedStep], steps: Mapping[str, RecipeStep]) -> str:
+    """Why it does not begin, since one before it does not succeed; empty when it may."""
+    if bad := [name for name in step.depends_on if planned[name].action in ("fail", "block")]:
+        return f"{', '.join(bad)} would not succeed"
+    failing = [name for name, one in planned.items() if one.action == "fail" and steps[name].on_failure == "stop"]
+    return f"{failing[0]} would fail, and its on_failure is stop" if failing else ""
 
 
 def _revive(step: RecipeStep, planned: dict[str, PlannedStep], steps: Mapping[str, RecipeStep]) -> None:

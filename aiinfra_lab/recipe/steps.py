@@ -117,7 +117,7 @@ class RunSteps:
             return True
         if planned.found is not None:
             self._planned[step.name] = planned
-            self._skip(planned, planned.found, unmet(step.expect, planned.found.made))
+            self._skip(planned, planned.found)
             return True
         if step.name not in self._planned and self._revive_before(step):
             return True  # it is planned again when they have ended
@@ -148,9 +148,9 @@ class RunSteps:
                 return f"{step.name} did not succeed, and its on_failure is stop"
         return ""
 
-    def _skip(self, planned: PlannedStep, found: StepRecord, disappointed: str) -> None:
-        """Take what an attempt has made. disappointed: why that is not what is expected now; empty when it is."""
-        now = planned.prepared
+    def _skip(self, planned: PlannedStep, found: StepRecord) -> None:
+        """Take what an attempt has made, or have the step failed where that is not what is expected now."""
+        now, disappointed = planned.prepared, planned.because[0] if planned.action == "fail" else ""
         self._planner.take(planned.name, now.key, found)
         skipped = StepRecord(
             name=planned.name,

@@ -354,6 +354,23 @@ def test_a_dry_run_of_what_did_not_change_says_so(chain):
     assert verbs.run("chain", dry=True).card().lead == "**Nothing changed**: 4 steps would be skipped."
 
 
+@pytest.mark.parametrize(
+    ("on_failure", "planned_then"),
+    [
+        ("skip", {"a": "fail", "b": "block", "c": "skip", "d": "block"}),
+        ("stop", {"a": "fail", "b": "block", "c": "block", "d": "block"}),
+    ],
+)
+def test_a_step_fails_whose_output_is_not_as_expected_and_what_needs_it_is_blocked(
+    chain, recipe, on_failure, planned_then
+):
+    attempt()
+    recipe(
+        "chain", CHAIN.replace("[steps.b]", f'expect = {{ made = "auc > 1" }}\non_failure = "{on_failure}"\n[steps.b]')
+    )
+    assert actions() == planned_then
+
+
 def test_what_a_step_made_is_the_newest_of_what_it_names(workspace):
     run(1, recipe="made")
     run(7, recipe="made")
