@@ -9,7 +9,7 @@ from typing import Any
 from .. import nouns
 from ..errors import NotFound
 from ..resolve import resolve_any
-from ..store import Record, open_store
+from ..store import Event, Record, open_store
 from ..uris import Uri
 
 _MOST_EVENTS = 1000  # that are looked at: what a step has just made is among the newest
@@ -37,17 +37,19 @@ def made_by(uri: Uri, run: str, step: str, *, went_on: bool = False) -> str | No
     logged = list(open_store().events(naming=str(uri), last=_MOST_EVENTS))
     for one in reversed(logged):
         if own.fullmatch(one.actor):
-            for output in one.event.outputs:
-                if _is_version(output, uri) and is_there(output, alive=False):
-                    return output
+            for text in _versions(one.event, uri):
+                if is_there(text, alive=False):
+                    return text
     found = newest(uri)
     # The others name it too, as what they take and what their steps are credited with.
     return None if any(found == one.event.subject and found in one.event.outputs for one in logged) else found
 
 
-def _is_version(text: str, uri: Uri) -> bool:
-    base, _, version = text.partition("@")
-    return base == str(uri) and version.isdecimal()
+def _versions(event: Event, uri: Uri) -> list[str]:
+    """Those of a thing that an event says were made, or got a name such as the champion's."""
+    tags = [text.partition("@")[2] for text in event.outputs if text.startswith(f"{uri}@") and "#" not in text]
+    inputs = () if all(map(str.isdecimal, tags)) else event.inputs
+    return [text for text in (*event.outputs, *inputs) if re.fullmatch(rf"{re.escape(str(uri))}@\d+", text)]
 
 
 def standing(text: str) -> str | None:
