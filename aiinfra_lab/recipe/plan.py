@@ -21,7 +21,7 @@ from .base import Recipe, RecipeStep, Value
 from .cache_key import Parts, changed_packages, changes
 from .expectations import unmet
 from .prepared import Prepared, Sources, content_digest
-from .record import OpenedFile, Output, RunRecord, StepRecord
+from .record import NO_FILE, OpenedFile, Output, RunRecord, StepRecord
 
 Action = Literal["run", "skip", "wait", "fail", "block"]
 Runs = Sequence[Record[RunRecord]]
@@ -242,6 +242,8 @@ def _changed_since(step: StepRecord) -> list[str]:
 
 def _is_as_opened(one: OpenedFile) -> bool:
     path = settings().project / one.name
+    if one.digest == NO_FILE:
+        return not path.exists()
     return path.is_file() and content_digest(path) == one.digest
 
 

@@ -32,7 +32,7 @@ from .cache_key import (
 from .declaration import resolve
 from .inputs import Taken, file_digest, files_of, in_project, values_of
 from .notebook import Notebook, read_notebook
-from .record import OpenedFile
+from .record import NO_FILE, OpenedFile
 from .watching import Opened, is_changed
 
 MOST_OPENED = 200
@@ -191,6 +191,8 @@ def _digest_now(name: str) -> str:
 
 def _digest(path: Path, began_at: float) -> str:
     """Of the file as it is; "" where it may have been another one when the step read it, by its own doing too."""
+    if not path.exists():
+        return NO_FILE
     try:
         return "" if is_changed(path, began_at) else content_digest(path)
     except OSError:  # gone, or not ours to read

@@ -86,10 +86,12 @@ class ProjectWatch:
         # What a library wrote past Python and the kernel then read; but what the kernel opened for both it read.
         by_step -= seen.written - seen.opened - written
         meanwhile = seen.opened - by_step - written - others
-        for some in (by_step, meanwhile):
-            some.difference_update([path for path in some if _is_own(path, self._project) or not path.is_file()])
+        # What it looked for in vain counts as well, but not what it has made and removed.
+        by_step -= {path for path in by_step & written if not path.exists()}
+        by_step = {path for path in by_step if not _is_own(path, self._project) and not path.is_dir()}
         # JupyterLab reads notebooks; that the step does, only its kernel can tell.
-        meanwhile = {path for path in meanwhile if path.suffix != ".ipynb"}
+        meanwhile = {path for path in meanwhile if path.is_file() and path.suffix != ".ipynb"}
+        meanwhile = {path for path in meanwhile if not _is_own(path, self._project)}
         return Opened(by_step, meanwhile, written, made)
 
 

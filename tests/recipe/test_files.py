@@ -272,11 +272,29 @@ def test_a_notebook_that_it_runs_and_one_that_that_runs_count_by_their_meaning(o
     one("", "name = 'b'; get_ipython().run_line_magic('run', f'{name}.ipynb')")
     notebook("b", "", "%run c.ipynb")
     notebook("c", "n: int = 1", "print(n)")
-    assert opened(run()) == [("notebooks/b.ipynb", True), ("notebooks/c.ipynb", True)]
+    first = run()
+    assert opened(first) == [("notebooks/b.ipynb", True), ("notebooks/c.ipynb", True)]
+    assert notes(first) == "", "it is code"
     notebook("c", "n: int  =  1", "print(n)  # another comment")
     assert state(run()) == "skipped"
     notebook("c", "n: int = 2", "print(n)")
     assert run().steps["a"]["because"] == ("notebooks/c.ipynb changed",)
+
+
+def test_a_file_that_it_looked_for_in_vain_is_a_reason_when_it_is_there(one, workspace):
+    one("", "try: print(open('../raw/' + 'conf' + '.yaml').read())\nexcept FileNotFoundError: print('usual')")
+    first = run()
+    assert (notes(first), state(run())) == ("", "skipped")
+    (workspace / "raw" / "conf.yaml").write_text("a: 1")
+    assert run().steps["a"]["because"] == ("raw/conf.yaml changed",)
+    assert state(run()) == "skipped"
+    (workspace / "raw" / "conf.yaml").unlink()
+    assert state(run()) == "done"
+
+
+def test_what_it_made_and_removed_is_no_reason(one):
+    one("", "import os; n = 'o' + '.txt'; open(n, 'w+').read(); open(n).read(); os.remove(n)")
+    assert opened(run()) == []
 
 
 def test_another_file_beside_the_recipes_counts(one, workspace):
