@@ -31,9 +31,8 @@ def made_by(uri: Uri, run: str, step: str, *, went_on: bool = False) -> str | No
     """
     if can_live(str(uri)):
         return newest(uri)
-    name, _, version = run.partition("@")
-    number = r"\d+" if went_on else version
-    own = re.compile(rf".* \({re.escape(name)}@{number}/{re.escape(step)}\)")
+    runs = rf"{re.escape(str(Uri.parse(run).bare))}@\d+" if went_on else re.escape(run)
+    own = re.compile(rf".* \({runs}/{re.escape(step)}\)")
     logged = list(open_store().events(naming=str(uri), last=_MOST_EVENTS))
     for one in reversed(logged):
         if own.fullmatch(one.actor):
@@ -47,9 +46,10 @@ def made_by(uri: Uri, run: str, step: str, *, went_on: bool = False) -> str | No
 
 def _versions(event: Event, uri: Uri) -> list[str]:
     """Those of a thing that an event says were made, or got a name such as the champion's."""
-    tags = [text.partition("@")[2] for text in event.outputs if text.startswith(f"{uri}@") and "#" not in text]
-    inputs = () if all(map(str.isdecimal, tags)) else event.inputs
-    return [text for text in (*event.outputs, *inputs) if re.fullmatch(rf"{re.escape(str(uri))}@\d+", text)]
+    found = [Uri.parse(text) for text in event.outputs if Uri.covers(str(uri), text)]
+    if any(one.alias for one in found):
+        found += [Uri.parse(text) for text in event.inputs if Uri.covers(str(uri), text)]
+    return [str(one) for one in found if one.version is not None and one.part is None]
 
 
 def standing(text: str) -> str | None:
