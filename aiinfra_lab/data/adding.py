@@ -14,7 +14,7 @@ from ..config import Settings, settings
 from ..errors import LabError, NotFound, UsageProblem, nearest
 from ..resolve import resolve
 from ..show import working
-from ..store import Record, next_version, open_store
+from ..store import Record, log_same, next_version, open_store
 from ..uris import Uri, check_name, split_scheme
 from . import files as _files
 from . import frames, recording, sources, working_copy
@@ -54,6 +54,7 @@ def add(
         if newest and newest.body.digest == found.digest:
             # A working copy with changes of the user's own stays as it is: no new version holds them.
             working_copy.follow(where, name, newest)
+            log_same("data add", newest.uri)
             what = ", which is whole again" if damaged else ""
             return handle(newest, f"nothing new: this is the content of {newest.uri}{what}")
         only = brought.only or _kept_alone(newest, found)

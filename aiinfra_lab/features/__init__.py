@@ -14,7 +14,7 @@ from ..errors import Conflict, Failed, Inconclusive, LabError, NotFound, UsagePr
 from ..files import retry
 from ..resolve import resolve
 from ..show import Listing, working
-from ..store import Record, open_store
+from ..store import Record, log_same, open_store
 from ..units import counted
 from ..uris import Uri, check_name
 from ..verbs import Code, Destination, Live, Name, Rows, Suggested, verb
@@ -107,6 +107,8 @@ def add(
         step("runs the views over it")
         spec, events = sets.describe(name, code, timestamp, label, id_, dataset.table(), tables_of(dataset))
         record, new = sets.keep(spec, events, dataset.uri)
+        if not new:
+            log_same("features add", record.uri)
         # The version that was there already may have wider types than what the views return now.
         events = sets.conformed(record.body, events)
         step("registers them in Feast and fills the online store")

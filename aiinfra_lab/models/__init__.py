@@ -15,7 +15,7 @@ from ..completion import live_names
 from ..errors import Conflict, Failed, Inconclusive, NotFound, UsageProblem, did_you_mean
 from ..resolve import files_of, refuse_unknown, resolve, resolve_if_set
 from ..show import Listing, working
-from ..store import Event, Record, open_store
+from ..store import Event, Record, log_same, open_store
 from ..train.record import TrainingRun
 from ..units import Difference, number, show_bytes
 from ..uris import Uri, check_alias, check_name
@@ -114,6 +114,7 @@ def add(
     # A pipeline that is repeated adds the same again: that is no new version, unless it is meant for something else.
     for known in record.versions(name):
         if (known.body.run, known.body.note) == (source.uri, note) and not _was_altered(known, source):
+            log_same("models add", known.uri)
             return model_of(known, message=f"{source.uri} was added before")
     from . import card
 

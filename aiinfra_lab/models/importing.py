@@ -17,7 +17,7 @@ from ..errors import Failed, LabError, UsageProblem
 from ..features.opening import rows_of
 from ..leftovers import temporary
 from ..show import working
-from ..store import Event, Record
+from ..store import Event, Record, log_same
 from ..train import environments, signature
 from ..train.saved_model import ONNX, SavedModel
 from ..train.signature import CUSTOM, Signature, Task, Tensor
@@ -68,6 +68,7 @@ def add(
             notes = _build(original, compared_on, aside, path, task, labels)
             del original
             if known := _same(name, origin, aside, note):
+                log_same("models add", known.uri)
                 return known, f"{origin.path} was added before", False
             notes = [*found.notes, *compared_on.notes, *notes]
             saved = SavedModel(aside)

@@ -30,7 +30,7 @@ Stamp = tuple[int, int, int, int]
 
 @dataclass(frozen=True)
 class Taken:
-    """Files as they were when a step began. digest: of their names and contents; of a single file, of its content."""
+    """Files as they were when a step began. digest: of their names and contents."""
 
     files: tuple[Path, ...]
     digest: str
@@ -193,8 +193,6 @@ def _digest(files: Iterable[Path]) -> str:
             found[in_project(path)] = file_digest(path)
         except FileNotFoundError:
             raise _vanished(path) from None
-    if len(found) == 1:
-        return next(iter(found.values()))
     return canonical_digest(found)
 
 

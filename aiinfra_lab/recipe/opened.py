@@ -33,10 +33,13 @@ def watch(report: str, project: str) -> None:
         if (name, use, here) in seen or len(reported) >= MOST:
             return
         seen.add((name, use, here))
-        path = _source(os.path.realpath(os.path.join(here, os.fsdecode(name))))
-        if _is_watched(path, inside, installed):
-            for is_written in _uses(path, use):
-                add(is_written, path)
+        where = os.path.join(here, os.fsdecode(name))
+        # What lies outside may be the project's by a link in it.
+        for path in map(_source, (os.path.realpath(where), os.path.normpath(where))):
+            if _is_watched(path, inside, installed):
+                for is_written in _uses(path, use):
+                    add(is_written, path)
+                break
 
     def add(is_written: bool, path: str) -> None:
         if (is_written, path) not in reported and (True, path) not in reported:

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable
 from typing import Any
 
 from .. import nouns
 from ..errors import NotFound
 from ..resolve import resolve_any
-from ..store import Record
+from ..store import Event, Record, open_store
 from ..uris import Uri
+
+_MOST_EVENTS = 1000  # that are looked at: what a step has just made is among the newest
 
 
 def newest(uri: Uri) -> str | None:
@@ -18,6 +21,35 @@ def newest(uri: Uri) -> str | None:
     if record is None or (can_live(str(uri)) and not _is_live(uri, record)):
         return None
     return record.uri
+
+
+def made_by(uri: Uri, run: str, step: str, *, went_on: bool = False) -> str | None:
+    """The version that a step of a run made, or made once more as it was: the last that it has logged.
+
+    Of what lives, and of what a noun logs nothing of, the newest. went_on: it went on in the kernel of an earlier run
+    of the recipe, whose versions are its own too.
+    """
+    if can_live(str(uri)):
+        return newest(uri)
+    runs = rf"{re.escape(str(Uri.parse(run).bare))}@\d+" if went_on else re.escape(run)
+    own = re.compile(rf".* \({runs}/{re.escape(step)}\)")
+    logged = list(open_store().events(naming=str(uri), last=_MOST_EVENTS))
+    for one in reversed(logged):
+        if own.fullmatch(one.actor):
+            for text in _versions(one.event, uri):
+                if is_there(text, alive=False):
+                    return text
+    found = newest(uri)
+    # The others name it too, as what they take and what their steps are credited with.
+    return None if any(found == one.event.subject and found in one.event.outputs for one in logged) else found
+
+
+def _versions(event: Event, uri: Uri) -> list[str]:
+    """Those of a thing that an event says were made, or got a name such as the champion's."""
+    found = [Uri.parse(text) for text in event.outputs if Uri.covers(str(uri), text)]
+    if any(one.alias for one in found):
+        found += [Uri.parse(text) for text in event.inputs if Uri.covers(str(uri), text)]
+    return [str(one) for one in found if one.version is not None and one.part is None]
 
 
 def standing(text: str) -> str | None:

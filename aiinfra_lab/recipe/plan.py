@@ -19,10 +19,11 @@ from ..uris import Uri
 from . import outputs
 from .base import Recipe, RecipeStep, Value
 from .cache_key import Parts, changed_packages, changes
+from .expectations import unmet
 from .prepared import Prepared, Sources, content_digest
-from .record import OpenedFile, Output, RunRecord, StepRecord
+from .record import NO_FILE, OpenedFile, Output, RunRecord, StepRecord
 
-Action = Literal["run", "skip", "wait"]
+Action = Literal["run", "skip", "wait", "fail", "block"]
 Runs = Sequence[Record[RunRecord]]
 
 
@@ -33,7 +34,8 @@ _HAD = {"failed": "failed", "timeout": "timed out", "oom": "run out of memory"}
 class PlannedStep:
     """What is to become of a step. wait: that is known when steps before it have run, which may make what they made.
 
-    because: why it runs or waits, a few words each. found: the attempt that a skipped step stands for.
+    fail: it could be skipped, but what it made is not what is expected of it now. block: it does not begin, for another
+    one fails. because: why it is not skipped, a few words each. found: the attempt that stands for it as it is.
     """
 
     name: str
@@ -80,7 +82,10 @@ class Planner:
             return PlannedStep(step.name, "run", ("it was asked for by --force",), prepared)
         if not waits_for:
             found, because = _decided(step, prepared, attempts, alive=self._alive)
-            return PlannedStep(step.name, "skip" if found else "run", because, prepared, found)
+            if found is None:
+                return PlannedStep(step.name, "run", because, prepared)
+            now, problem = prepared.again(found.parts), unmet(step.expect, found.made)
+            return PlannedStep(step.name, "fail" if problem else "skip", (problem,) if problem else (), now, found)
         if because := _whatever_comes(step, prepared, attempts, waits_for):
             return PlannedStep(step.name, "run", because, prepared)
         return PlannedStep(step.name, "wait", tuple(f"{name} runs" for name in waits_for), prepared)
@@ -103,10 +108,14 @@ def build_plan(planner: Planner, steps: Iterable[RecipeStep]) -> dict[str, Plann
     planned: dict[str, PlannedStep] = {}
     by_name = {step.name: step for step in steps}
     for step in by_name.values():
-        planned[step.name] = one = planner.plan(step)
+        one = planner.plan(step)
+        if blocked := _blocked(step, planned, by_name):
+            one = replace(one, action="block", because=(blocked,), found=None)
+        planned[step.name] = one
         if one.found is None:
             planner.leave_open(step)
-            _revive(step, planned, by_name)
+            if not blocked:
+                _revive(step, planned, by_name)
         else:
             planner.take(step.name, one.prepared.key, one.found)
     return planned
@@ -117,9 +126,15 @@ def needs_revival(found: StepRecord) -> bool:
     return not outputs.are_there(found.made.values(), alive=True)
 
 
-def made(step: RecipeStep) -> tuple[Output, ...]:
-    """The step's outputs with the version that is newest now. Failed when one of them does not exist."""
-    return tuple(Output(name, _newest(step, Uri.parse(uri))) for name, uri in step.outputs.items())
+def made(step: RecipeStep, run: str, *, went_on: bool = False) -> tuple[Output, ...]:
+    """The step's outputs with the version that it made in that run; see `outputs.made_by`. Failed when it made none."""
+    found = {
+        name: outputs.made_by(Uri.parse(uri), run, step.name, went_on=went_on) for name, uri in step.outputs.items()
+    }
+    if missing := [step.outputs[name] for name, uri in found.items() if uri is None]:
+        fix = f"correct {step.notebook.name}, or `out` of the step"
+        raise Failed(f"{step.name} ran, but made no {missing[0]}", fix)
+    return tuple(Output(name, uri) for name, uri in found.items() if uri is not None)
 
 
 class _Attempt(NamedTuple):
@@ -145,7 +160,7 @@ def _decided(
     half done, so nothing older stands in for it.
     """
     for at, attempt in enumerate(attempts):
-        if attempt.step.key == prepared.key:
+        if attempt.step.key == prepared.again(attempt.step.parts).key:
             obstacles = tuple(_obstacles(attempt, is_overtaken=at > 0, alive=alive))
             return (None, obstacles) if obstacles else (attempt.step, ())
     return None, _differences(step, prepared, attempts)
@@ -177,7 +192,7 @@ def _differences(
     if not last.parts:
         return ("an earlier version of the toolkit ran it last",)
     inputs = _input_changes(step, prepared, last)
-    old, new = _without(last.parts, left_out), _without(prepared.parts, left_out)
+    old, new = _without(last.parts, left_out), _without(prepared.again(last.parts).parts, left_out)
     found = changes(old, new, inputs, lambda digest: changed_packages(digest, prepared.environment.packages))
     return (*found, *_changed_since(last))
 
@@ -191,9 +206,10 @@ def _whatever_comes(
     inputs = [f"in {name}" for name, source in step.inputs.items() if source.partition(".")[0] in waits_for]
     open_ = {*inputs, *(f"after {name}" for name in waits_for)}
     # An older attempt than the newest may come to stand for it, when all that is known is as it was then.
-    known = _without(prepared.parts, open_)
-    if any(_without(attempt.step.parts, open_) == known for attempt in attempts):
-        return ()
+    for attempt in attempts:
+        parts = attempt.step.parts
+        if _without(parts, open_) == _without(prepared.again(parts).parts, open_):
+            return ()
     return _differences(step, prepared, attempts, open_)
 
 
@@ -226,7 +242,17 @@ def _changed_since(step: StepRecord) -> list[str]:
 
 def _is_as_opened(one: OpenedFile) -> bool:
     path = settings().project / one.name
+    if one.digest == NO_FILE:
+        return not path.exists()
     return path.is_file() and content_digest(path) == one.digest
+
+
+def _blocked(step: RecipeStep, planned: Mapping[str, PlannedStep], steps: Mapping[str, RecipeStep]) -> str:
+    """Why it does not begin, since one before it does not succeed; empty when it may."""
+    if bad := [name for name in step.depends_on if planned[name].action in ("fail", "block")]:
+        return f"{', '.join(bad)} would not succeed"
+    failing = [name for name, one in planned.items() if one.action == "fail" and steps[name].on_failure == "stop"]
+    return f"{failing[0]} would fail, and its on_failure is stop" if failing else ""
 
 
 def _revive(step: RecipeStep, planned: dict[str, PlannedStep], steps: Mapping[str, RecipeStep]) -> None:
@@ -243,9 +269,3 @@ def _state_of(key: str, opened: Iterable[OpenedFile]) -> str:
     """What stands for the state of what a step made: its key, and what it opened besides."""
     seen = {one.name: one.digest for one in opened}
     return canonical_digest([key, seen]) if seen else key
-
-
-def _newest(step: RecipeStep, uri: Uri) -> str:
-    if (found := outputs.newest(uri)) is None:
-        raise Failed(f"{step.name} ran, but made no {uri}", f"correct {step.notebook.name}, or `out` of the step")
-    return found

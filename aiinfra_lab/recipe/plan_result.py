@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from typing import TypedDict
 
 from ..secrets import redactor
-from ..show import Card, Cell, Dim, Number, Part, Plots, Result, Table, graph, mark_of
+from ..show import Card, Cell, Dim, Number, Part, Plots, Result, StateMark, Table, graph, mark_of
 from ..units import counted, show_duration
 from ..uris import Uri
 from .base import Recipe, Value
@@ -54,6 +54,10 @@ class RecipePlan(Result):
 
     def _lead(self) -> str:
         count = Counter(step["action"] for step in self.steps.values())
+        if count["fail"]:
+            fails = f"**{counted(count['fail'], 'step')} would fail**: what is there is not what is expected now."
+            others = count["run"] + count["wait"]
+            return f"{fails} {counted(others, 'other') if others else 'Nothing'} would run."
         if count["skip"] == len(self.steps):
             return f"**Nothing changed**: {counted(len(self.steps), 'step')} would be skipped."
         would = f"**{count['run']} of {counted(len(self.steps), 'step')} would run.**"
@@ -62,7 +66,7 @@ class RecipePlan(Result):
 
     def _time(self) -> str:
         """How long it takes at most; nothing unless each step that may run has run before."""
-        names = [name for name, step in self.steps.items() if step["action"] != "skip"]
+        names = [name for name, step in self.steps.items() if step["action"] in ("run", "wait")]
         if not all(name in self.usual_s for name in names):
             return ""
         return f" That takes at most about {show_duration(sum(self.usual_s[name] for name in names))}."
@@ -72,7 +76,7 @@ class RecipePlan(Result):
         if not edges:
             return []
         nodes = [
-            graph.Node(name, name, _ACTIONS[step["action"]], mark_of("skipped") if step["action"] == "skip" else None)
+            graph.Node(name, name, _ACTIONS[step["action"]], _MARKS.get(step["action"]))
             for name, step in self.steps.items()
         ]
         alt = ", ".join(f"{name} {_ACTIONS[step['action']]}" for name, step in self.steps.items())
@@ -91,16 +95,16 @@ class RecipePlan(Result):
         return Table(("step", "would", Number("usual"), "why"), rows, most=_MOST_STEPS)
 
 
-_ACTIONS: dict[Action, str] = {"run": "run", "skip": "be skipped", "wait": "perhaps run"}
+_ACTIONS: dict[Action, str] = {
+    "run": "run", "skip": "be skipped", "wait": "perhaps run", "fail": "fail", "block": "be blocked",
+}  # fmt: skip
+_MARKS: dict[Action, StateMark] = {"skip": mark_of("skipped"), "fail": mark_of("failed"), "block": mark_of("blocked")}
 _MOST_STEPS = 60
 
 
 def recipe_plan(recipe: Recipe, given: Mapping[str, Value], planned: Mapping[str, PlannedStep]) -> RecipePlan:
     """A plan as a verb hands it over."""
-    steps = {
-        name: PlanStep(action=one.action, because=one.because, key="" if one.action == "wait" else one.prepared.key)
-        for name, one in planned.items()
-    }
+    steps = {name: PlanStep(action=one.action, because=one.because, key=_key(one)) for name, one in planned.items()}
     took = usual_s(None, recipe.name)
     return RecipePlan(
         str(Uri(KIND, recipe.name)),
@@ -110,3 +114,7 @@ def recipe_plan(recipe: Recipe, given: Mapping[str, Value], planned: Mapping[str
         {name: took[name] for name in steps if name in took},
         {step.name: step.depends_on for step in recipe.steps},
     )
+
+
+def _key(planned: PlannedStep) -> str:
+    return "" if planned.action in ("wait", "block") else planned.prepared.key

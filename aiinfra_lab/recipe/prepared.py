@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-import hashlib
+import contextlib
+import os
 import re
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from ..config import settings
+from ..errors import Failed
 from ..providers import chosen
 from ..secrets import redactor
 from ..store import canonical
@@ -22,16 +24,19 @@ from .cache_key import (
     environment_of,
     module_digest,
     notebook_code,
+    notebook_digest,
+    program_modules,
     project_modules,
     shown_value,
 )
 from .declaration import resolve
 from .inputs import Taken, file_digest, files_of, in_project, values_of
 from .notebook import Notebook, read_notebook
-from .record import OpenedFile
+from .record import NO_FILE, OpenedFile
 from .watching import Opened, is_changed
 
 MOST_OPENED = 200
+_MADE = "made by the step"
 # As it stands in a string or behind a magic: it has an ending, and no blanks.
 _FILE_NAME = re.compile(r"[\w./~+@-]*\w\.\w+")
 
@@ -55,16 +60,18 @@ class Sources:
 
 @dataclass(frozen=True)
 class Prepared:
-    """values: what the notebook is given. parts: of the cache key. environment: what the notebook will run with.
+    """notebook: what is executed. values: what it is given. parts: of the cache key. environment: what it runs with.
 
-    files: what `in` says → its files. named: a file of the project that the code names → itself. modules: a file of the
-    project that the code imports → its digest.
+    files: what `in` says → its files. mentioned: files, there or not, that the code names. named: each of them that is
+    there in the project, by its name in it. modules: a file of the project that the code imports → its digest.
     """
 
+    notebook: Path
     values: Mapping[str, Value]
     parts: Parts
     environment: StepEnvironment
     files: Mapping[str, Taken]
+    mentioned: frozenset[Path]
     named: Mapping[str, Taken]
     modules: Mapping[str, str]
 
@@ -78,12 +85,19 @@ class Prepared:
         kinds = {name: schema.of(name).kind for name in step.files}
         values = {**resolve(recipe, step, given, sources.uris), **values_of(step, files, kinds)}
         modules = project_modules(code, step.notebook.parent)
-        named = _named_files(step, notebook, code, values, files.values(), modules)
+        mentioned = _mentioned(step, notebook, code, values)
+        for path in sorted(mentioned):
+            if path.suffix == ".py" and _is_ours(path):
+                modules.update(program_modules(path))
+        named = _named(mentioned, files.values(), modules)
         environment = environment_of(notebook)
-        parameters = {**{name: schema.of(name).stored_default for name in schema}, **values}
+        # As Python, for that is what the code gets: `2026-01-02` as a text is not what it is as a date.
+        parameters = {**{name: schema.of(name).default for name in schema}, **schema.read(values)}
+        types = {name: schema.of(name).kind.name for name in step.taken if not isinstance(parameters[name], str)}
         parts = {
-            "code": hashlib.sha256(code.text.encode("utf-8", "surrogateescape")).hexdigest(),
+            "code": code.digest,
             **{f"parameter {name}": shown_value(one) for name, one in parameters.items() if name not in step.taken},
+            **{f"type {name}": kind for name, kind in types.items()},
             **{f"in {name}": f"{source} {files[source].digest}" for name, source in step.files.items()},
             **{f"in {name}": sources.digest(source) for name, source in {**step.inputs, **step.data}.items()},
             **{f"after {name}": sources.states[name] for name in step.after},
@@ -96,16 +110,29 @@ class Prepared:
             "engine": chosen("recipe.executor"),
         }
         # As the records have them, with which they are compared.
-        return cls(values, redactor().clean_value(parts), environment, files, named, modules)
+        return cls(step.notebook, values, redactor().clean_value(parts), environment, files, mentioned, named, modules)
 
     @property
     def key(self) -> str:
         """The digest of all that decides what the step makes, as far as it is known before it runs."""
         return digest_of(self.parts)
 
+    def after(self, found: Opened) -> Prepared:
+        """The same when it has run, with a mark instead of the content of each file that it has made itself."""
+        made = [path for path in self.mentioned if _is_ours(path) and path.resolve() in found.made]
+        return self._with({f"file {in_project(path)}": _MADE for path in made})
+
+    def again(self, before: Parts) -> Prepared:
+        """The same, where it makes what it made then: what such a file held before does not count."""
+        return self._with({label: _MADE for label in self.parts if before.get(label) == _MADE})
+
+    def _with(self, parts: Parts) -> Prepared:
+        return replace(self, parts={**self.parts, **parts}) if parts else self
+
     def changed(self, found: Opened) -> tuple[str, ...]:
         """The files that are others now, but those that the code names since it writes them."""
-        others = {name: taken for name, taken in self.named.items() if taken.files[0].resolve() not in found.written}
+        own = found.written | found.made
+        others = {name: taken for name, taken in self.named.items() if taken.files[0].resolve() not in own}
         files = [name for name, taken in {**others, **self.files}.items() if not taken.is_unchanged()]
         return (*files, *(name for name, digest in self.modules.items() if _digest_now(name) != digest))
 
@@ -113,41 +140,44 @@ class Prepared:
         """What was opened besides, with its state now; and how many more there were."""
         known = {file.resolve() for taken in (*self.files.values(), *self.named.values()) for file in taken.files}
         known.update((settings().project / name).resolve() for name in self.modules)
-        paths = sorted((found.by_step | found.meanwhile) - known)
+        known.add(self.notebook.resolve())
+        paths = sorted(path for path in found.by_step | found.meanwhile if path.resolve() not in known)
         opened = [OpenedFile(in_project(path), _digest(path, began_at), path in found.by_step) for path in paths]
         return tuple(opened[:MOST_OPENED]), max(0, len(opened) - MOST_OPENED)
 
 
 def content_digest(path: Path) -> str:
     """Of a file: of code by its meaning, of everything else by its bytes."""
+    if path.suffix == ".ipynb":
+        with contextlib.suppress(Failed):  # no notebook
+            return notebook_digest(read_notebook(path))
     return module_digest(path) if path.suffix == ".py" else file_digest(path)
 
 
-def _named_files(
-    step: RecipeStep,
-    notebook: Notebook,
-    code: NormalCode,
-    values: Mapping[str, Value],
-    given: Iterable[Taken],
-    modules: Mapping[str, str],
-) -> dict[str, Taken]:
-    """Each file of the project that a text of a parameter or the code names as the notebook opens it, by its name in
-    the project. Without those that are given in `in`, and the modules."""
+def _mentioned(step: RecipeStep, notebook: Notebook, code: NormalCode, values: Mapping[str, Value]) -> frozenset[Path]:
+    """What may be a file, there or not, in the texts of parameters and code, as the notebook opens it."""
     schema = notebook.schema()
     defaults = [schema.of(name).stored_default for name in schema if name not in values]
     texts = {value for value in (*values.values(), *defaults) if isinstance(value, str)}
     names = texts.union(_FILE_NAME.findall(code.text))
-    there = {path for name in names if _is_ours(path := step.notebook.parent / name)}
+    return frozenset(step.notebook.parent / name for name in names)
+
+
+def _named(mentioned: Iterable[Path], given: Iterable[Taken], modules: Mapping[str, str]) -> dict[str, Taken]:
+    """Those that are there, but for what is given in `in`, and the modules."""
     known = {file.resolve() for taken in given for file in taken.files}
     known.update((settings().project / name).resolve() for name in modules)
+    there = {path for path in mentioned if _is_ours(path)}
     return {in_project(path): Taken.of([path]) for path in sorted(there) if path.resolve() not in known}
 
 
 def _is_ours(path: Path) -> bool:
     where = settings()
     try:
-        real = path.resolve()
-        return real.is_relative_to(where.project) and not real.is_relative_to(where.home) and real.is_file()
+        real, project = path.resolve(), where.project
+        # A file outside may be the project's by a link in it.
+        is_inside = real.is_relative_to(project) or Path(os.path.normpath(path)).is_relative_to(project)
+        return is_inside and not real.is_relative_to(where.home) and real.is_file()
     except (OSError, ValueError):  # a text that cannot be a path
         return False
 
@@ -161,6 +191,8 @@ def _digest_now(name: str) -> str:
 
 def _digest(path: Path, began_at: float) -> str:
     """Of the file as it is; "" where it may have been another one when the step read it, by its own doing too."""
+    if not path.exists():
+        return NO_FILE
     try:
         return "" if is_changed(path, began_at) else content_digest(path)
     except OSError:  # gone, or not ours to read

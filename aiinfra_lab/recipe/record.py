@@ -25,11 +25,14 @@ class Output(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     uri: str
 
 
+NO_FILE = "none"
+
+
 class OpenedFile(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """A file of the project that was opened for reading while a step ran, and that its `in` does not name.
 
-    digest: of its content at the end of the step; empty when it had changed since the step began. by_step: whether the
-    step's own process opened it; otherwise that may have been another one.
+    digest: of its content at the end of the step; empty when it had changed since the step began, NO_FILE where there
+    was none. by_step: whether the step's own process opened it; otherwise that may have been another one.
     """
 
     name: str

@@ -16,6 +16,7 @@ from ..uris import Uri
 from .base import ENDED_EARLY, FAILED, FAILURES
 from .history import KIND
 from .parameters import as_text
+from .record import NO_FILE
 
 if TYPE_CHECKING:
     from .results import RunStep
@@ -235,7 +236,7 @@ def _of_files(name: str, step: RunStep) -> Iterator[str]:
     if step["state"] == "skipped":
         return  # that is told of the run that ran it
     # A module is code, which nobody declares; that it changed is seen all the same.
-    files = [one for one in step["opened"] if not one["name"].endswith(".py")]
+    files = [one for one in step["opened"] if not one["name"].endswith((".py", ".ipynb")) and one["digest"] != NO_FILE]
     if by_step := [one["name"] for one in files if one["by_step"]]:
         yield f"{name} opened {_few(by_step, step['opened_more'])}, which `in` does not name."
     if meanwhile := [one["name"] for one in files if not one["by_step"]]:

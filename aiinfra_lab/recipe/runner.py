@@ -221,7 +221,7 @@ class RecipeRunner:
         if not self._keep and (still_live := patiently(lambda: started.end(run.uri))):
             detail["still_live"] = still_live
             _warn_of(still_live)
-        event = Event("recipe end", run.uri, outputs=(run.uri,), detail=detail)
+        event = Event("recipe end", run.uri, outputs=(run.uri, *made_now), detail=detail)
         self._writer.end(replace(self._writer.body, state=state, ended_at=time.time()), event)
         report_end(self._recipe, self._writer.run)
 

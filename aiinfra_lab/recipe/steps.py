@@ -117,7 +117,7 @@ class RunSteps:
             return True
         if planned.found is not None:
             self._planned[step.name] = planned
-            self._skip(planned, planned.found, unmet(step.expect, planned.found.made))
+            self._skip(planned, planned.found)
             return True
         if step.name not in self._planned and self._revive_before(step):
             return True  # it is planned again when they have ended
@@ -148,9 +148,9 @@ class RunSteps:
                 return f"{step.name} did not succeed, and its on_failure is stop"
         return ""
 
-    def _skip(self, planned: PlannedStep, found: StepRecord, disappointed: str) -> None:
-        """Take what an attempt has made. disappointed: why that is not what is expected now; empty when it is."""
-        now = planned.prepared
+    def _skip(self, planned: PlannedStep, found: StepRecord) -> None:
+        """Take what an attempt has made, or have the step failed where that is not what is expected now."""
+        now, disappointed = planned.prepared, planned.because[0] if planned.action == "fail" else ""
         self._planner.take(planned.name, now.key, found)
         skipped = StepRecord(
             name=planned.name,
@@ -203,12 +203,15 @@ class RunSteps:
 
     def _finish(self, going: _Going, done: Attempts, watch: ProjectWatch) -> None:
         del self._going[going.step.name]
-        outcome, made_now = _made(going.step, done.outcome)
+        outcome, made_now = _made(going.step, done.outcome, self._writer.run.uri)
         found = watch.close(going.window)
         began_at = going.record.began_at or 0.0
         opened, more = going.prepared.opened(found, began_at)
+        prepared = going.prepared.after(found)
         ended = replace(
             going.record,
+            key=prepared.key,
+            parts=dict(prepared.parts),
             state=self._stop.word if outcome.state == "stopped" else outcome.state,
             error=outcome.error,
             cell=outcome.cell,
@@ -226,7 +229,7 @@ class RunSteps:
         if ended.state == "interrupted":
             archives.rename_end(Path(ended.archive), ended.state)
         ended = replace(ended, archive_sha256=archives.digest_of(Path(ended.archive)))
-        self._planner.take(going.step.name, going.prepared.key, ended)
+        self._planner.take(going.step.name, prepared.key, ended)
         self._writer.set(ended, self._event(going, ended))
 
     def _event(self, going: _Going, ended: StepRecord) -> Event:
@@ -246,12 +249,12 @@ def _needs_revival(found: StepRecord) -> bool:
     return found.state == "skipped" and needs_revival(found)
 
 
-def _made(step: RecipeStep, outcome: Outcome) -> tuple[Outcome, tuple[Output, ...]]:
+def _made(step: RecipeStep, outcome: Outcome, run: str) -> tuple[Outcome, tuple[Output, ...]]:
     """What a step made, and its outcome: it may have ended well and yet have made nothing."""
     if outcome.state != "done":
         return outcome, ()
     try:
-        found = made(step)
+        found = made(step, run, went_on=outcome.went_on)
         problem = unmet(step.expect, {output.name: output.uri for output in found})
         return (Outcome("failed", problem) if problem else outcome), found
     except LabError as error:

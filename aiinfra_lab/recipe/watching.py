@@ -32,20 +32,20 @@ _MOST_NAMES = 200_000
 _READ, _CREATE, _MOVED_TO, _WRITTEN, _IS_FOLDER = 0x10, 0x100, 0x80, 0x08, 0x40000000
 _EVENT = struct.Struct("iIII")
 _LOOK_S = 0.2
-# The toolkit's own, which its verbs read, and notebooks, which JupyterLab does.
-_OWN = (FILE,)
 
 
 @dataclass
 class Opened:
     """What was opened for reading and had not been written before. by_step: in the kernel; meanwhile: by somebody.
 
-    written: in the kernel, before or after it was read. A file that was there, opened for both, is in both.
+    written: in the kernel, before or after it was read. A file that was there, opened for both, is in both. made:
+    written, and not read before by anybody; of what the kernel did not write, not after it either.
     """
 
     by_step: set[Path] = field(default_factory=set)
     meanwhile: set[Path] = field(default_factory=set)
     written: set[Path] = field(default_factory=set)
+    made: set[Path] = field(default_factory=set)
 
 
 class ProjectWatch:
@@ -78,6 +78,7 @@ class ProjectWatch:
         """What was opened since then."""
         seen = self._folders.close(window.seen)
         by_step, written = window.end()
+        made = (written | (seen.written - seen.reread)) - seen.opened - by_step
         others: set[Path] = set()
         for other in self._windows:
             if other is not window and other.overlaps(window):
@@ -85,9 +86,13 @@ class ProjectWatch:
         # What a library wrote past Python and the kernel then read; but what the kernel opened for both it read.
         by_step -= seen.written - seen.opened - written
         meanwhile = seen.opened - by_step - written - others
-        for some in (by_step, meanwhile):
-            some.difference_update([path for path in some if _is_own(path, self._project) or not path.is_file()])
-        return Opened(by_step, meanwhile, written)
+        # What it looked for in vain counts as well, but not what it has made and removed.
+        by_step -= {path for path in by_step & written if not path.exists()}
+        by_step = {path for path in by_step if not _is_own(path, self._project) and not path.is_dir()}
+        # JupyterLab reads notebooks; that the step does, only its kernel can tell.
+        meanwhile = {path for path in meanwhile if path.is_file() and path.suffix != ".ipynb"}
+        meanwhile = {path for path in meanwhile if not _is_own(path, self._project)}
+        return Opened(by_step, meanwhile, written, made)
 
 
 class StepWindow:
@@ -137,16 +142,18 @@ def is_changed(path: Path, since_at: float) -> bool:
 
 
 def _is_own(path: Path, project: Path) -> bool:
-    return path.suffix == ".ipynb" or path.name in _OWN or path.parent == project / "recipes"
+    """Whether it is the toolkit's own, which its verbs read."""
+    return path.name == FILE or (path.suffix == ".toml" and path.parent == project / "recipes")
 
 
 @dataclass
 class _Seen:
-    """What inotify tells of a time: opened, what was read and not written first."""
+    """What inotify tells of a time: opened, what was read and not written first; reread, what was read after that."""
 
     began_at: float
     opened: set[Path] = field(default_factory=set)
     written: set[Path] = field(default_factory=set)
+    reread: set[Path] = field(default_factory=set)
 
 
 class _Folders:
@@ -230,8 +237,8 @@ class _Folders:
             for seen in self._open:
                 if mask & (_CREATE | _MOVED_TO | _WRITTEN):
                     seen.written.add(path)
-                elif path not in seen.written:
-                    seen.opened.add(path)
+                else:
+                    (seen.reread if path in seen.written else seen.opened).add(path)
 
 
 def _folders(root: Path, most: int) -> Iterator[str]:

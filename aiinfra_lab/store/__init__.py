@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TypeVar
 
-from ..config import Settings, settings
+from ..config import Settings, context, settings
 from ..errors import Conflict, NotFound, StoreUnavailable
 from ..files import retry
 from ..providers import chosen, make
@@ -49,7 +49,7 @@ __all__ = [
     "GENESIS", "B", "Body", "Event", "EventIndex", "HeadCopier", "HeadCopy", "HeadKeeper", "Key", "LoggedEvent",
     "NameIndex", "Record", "Seal", "Sealed", "Store", "StoreUnavailable", "actor", "add_version", "canonical",
     "canonical_digest", "chain_hash", "decode", "encode", "event_of", "first_break", "has_store", "leave_out",
-    "next_version", "open_store", "patiently", "update",
+    "log_same", "next_version", "open_store", "patiently", "update",
 ]  # fmt: skip
 
 AWAY_S = 20.0  # for a database to come back
@@ -86,6 +86,15 @@ def add_version(store: Store, name: str, body: B, event: Callable[[str], Event])
         return store.commit([record], event(record.uri))[0]
 
     return retry(step, Conflict(f"{body.kind} {name} gets too many versions at once", "repeat in a moment"))
+
+
+def log_same(verb: str, uri: str) -> None:
+    """Log that a verb came to a version that is there already, for a recipe, which asks what its step has made.
+
+    What nobody's step has begun logs nothing.
+    """
+    if context():
+        open_store().commit([], Event(verb, uri, outputs=(uri,), detail={"same": True}))
 
 
 def next_version(store: Store, kind: type[Body], name: str) -> int:

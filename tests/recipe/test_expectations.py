@@ -43,11 +43,18 @@ def test_what_is_good_enough_is_done_and_a_stricter_rule_fails_it_without_a_run(
     one("auc > 0.7")
     assert [step["state"] for step in recipe.run("one").steps.values()] == ["done", "done"]
     one("auc > 0.9")
+    plan = recipe.run("one", dry=True)
+    assert [(step["action"], step["because"]) for step in plan.steps.values()] == [
+        ("fail", ("train:small@1 is expected to have auc > 0.9, and auc is 0.8",)),
+        ("block", ("fit would not succeed",)),
+    ]
+    assert plan.card().lead.startswith("**1 step would fail**")
     done = recipe.run("one", report=True)
     assert [step["state"] for step in done.steps.values()] == ["failed", "blocked"]
     assert done.steps["fit"]["error"] == "train:small@1 is expected to have auc > 0.9, and auc is 0.8"
-    with pytest.raises(Failed, match=r"auc is 0\.8"):
+    with pytest.raises(Failed, match=r"auc is 0\.8") as problem:
         recipe.run("one")
+    assert "correct `expect`, or the notebook, which did not run" in problem.value.fix
     one("auc > 0.75")
     states = [step["state"] for step in recipe.run("one").steps.values()]
     assert states == ["skipped", "skipped"], "nothing was trained meanwhile"

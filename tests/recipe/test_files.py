@@ -171,6 +171,26 @@ def test_a_file_that_was_added_to_a_glob_is_a_reason_to_run(one, workspace):
     assert [state(run()), state(run())] == ["done", "skipped"]
 
 
+@pytest.mark.parametrize("source", ["raw/x*.csv", "raw", "**/x*.csv"])
+def test_another_name_of_the_only_file_is_a_reason_to_run(one, workspace, source):
+    (workspace / "raw" / "y.csv").unlink()
+    one(source, parameter="rows: list[str] = []")
+    run()
+    (workspace / "raw" / "x.csv").rename(workspace / "raw" / "x2.csv")
+    again = run()
+    assert (state(again), again.steps["a"]["values"]) == ("done", {"rows": ["../raw/x2.csv"]})
+
+
+def test_an_input_of_another_type_is_a_reason_to_run(one):
+    imported = "from pathlib import Path\n"
+    one("raw/x.csv", "print(repr(rows))", f"{imported}rows: str = ''")
+    run()
+    one("raw/x.csv", "print(repr(rows))", f"{imported}rows: Path = Path()")
+    assert run().steps["a"]["because"] == ("rows str → Path",)
+    one("raw/x.csv", "print(repr(rows))", f"{imported}rows: list[str] = []")
+    assert run().steps["a"]["because"] == ("rows Path → list[str]",)
+
+
 def test_an_input_that_changes_while_the_step_runs_makes_its_result_stand_for_nothing(one):
     one("raw/x.csv", "open('../raw/x.csv', 'a').write('2\\n')")
     first = run()
@@ -225,8 +245,9 @@ def test_a_file_that_is_opened_past_python_is_named_and_counts_too(one, workspac
         "import polars as pl; pl.DataFrame({'n': [1]}).write_csv('o' + '.csv'); open('o' + '.csv').read()",
         "open(rows).read()",
         "import json; json.load(open('a' + '.ipynb'))",
+        "import subprocess; subprocess.run(['cat', 'other' + '.ipynb'])",
     ],
-    ids=["own", "own past Python", "own past Python and then read", "declared", "notebook"],
+    ids=["own", "own past Python", "own past Python and then read", "declared", "notebook", "JupyterLab"],
 )
 def test_what_it_wrote_or_declared_is_not_named(one, code):
     one("raw/x.csv", code)
@@ -245,6 +266,61 @@ def test_a_module_of_the_project_is_code_that_counts_by_its_meaning_and_is_not_n
     module.write_text("N = 2")
     again = run()
     assert (again.steps["a"]["because"], opened(again)) == (("notebooks/helper.py changed",), [])
+
+
+def test_a_notebook_that_it_runs_and_one_that_that_runs_count_by_their_meaning(one, notebook):
+    one("", "name = 'b'; get_ipython().run_line_magic('run', f'{name}.ipynb')")
+    notebook("b", "", "%run c.ipynb")
+    notebook("c", "n: int = 1", "print(n)")
+    first = run()
+    assert opened(first) == [("notebooks/b.ipynb", True), ("notebooks/c.ipynb", True)]
+    assert notes(first) == "", "it is code"
+    notebook("c", "n: int  =  1", "print(n)  # another comment")
+    assert state(run()) == "skipped"
+    notebook("c", "n: int = 2", "print(n)")
+    assert run().steps["a"]["because"] == ("notebooks/c.ipynb changed",)
+
+
+def test_a_file_that_it_looked_for_in_vain_is_a_reason_when_it_is_there(one, workspace):
+    one("", "try: print(open('../raw/' + 'conf' + '.yaml').read())\nexcept FileNotFoundError: print('usual')")
+    first = run()
+    assert (notes(first), state(run())) == ("", "skipped")
+    (workspace / "raw" / "conf.yaml").write_text("a: 1")
+    assert run().steps["a"]["because"] == ("raw/conf.yaml changed",)
+    assert state(run()) == "skipped"
+    (workspace / "raw" / "conf.yaml").unlink()
+    assert state(run()) == "done"
+
+
+def test_what_it_made_and_removed_is_no_reason(one):
+    one("", "import os; n = 'o' + '.txt'; open(n, 'w+').read(); open(n).read(); os.remove(n)")
+    assert opened(run()) == []
+
+
+def test_another_file_beside_the_recipes_counts(one, workspace):
+    one("", "open('../recipes/' + 'conf' + '.yaml').read(); open('../recipes/' + 'one' + '.toml').read()")
+    (workspace / "recipes" / "conf.yaml").write_text("a: 1")
+    assert opened(run()) == [("recipes/conf.yaml", True)]
+
+
+@pytest.mark.parametrize("name", ["'link.csv'", "'link' + '.csv'", "'folder/x' + '.csv'"])
+def test_a_file_outside_that_a_link_in_the_project_leads_to_counts(one, workspace, tmp_path_factory, name):
+    outside = tmp_path_factory.mktemp("outside")
+    (outside / "x.csv").write_text("1")
+    (workspace / "raw" / "link.csv").symlink_to(outside / "x.csv")
+    (workspace / "raw" / "folder").symlink_to(outside)
+    one("", f"open('../raw/' + {name}).read()" if "+" in name else "open('../raw/link.csv').read()")
+    assert [state(run()), state(run())] == ["done", "skipped"]
+    (outside / "x.csv").write_text("2")
+    assert run().steps["a"]["because"] == (f"raw/{'folder/x' if 'folder' in name else 'link'}.csv changed",)
+
+
+def test_a_link_that_is_declared_is_not_named_besides(one, workspace, tmp_path_factory):
+    outside = tmp_path_factory.mktemp("outside")
+    (outside / "x.csv").write_text("1")
+    (workspace / "raw" / "link.csv").symlink_to(outside / "x.csv")
+    one("raw/link.csv", "open(rows).read()")
+    assert opened(run()) == []
 
 
 def test_a_module_whose_name_is_known_only_when_it_is_imported_counts_too(one, workspace):
@@ -357,3 +433,52 @@ def test_what_a_step_only_writes_is_no_reason_to_run(one, code):
     for force in (False, True):
         assert opened(recipe.run("one", force=force)) == []
         assert state(run()) == "skipped"
+
+
+@pytest.mark.parametrize(
+    "code",
+    [
+        "open('o.txt', 'w').write(str(time.time()))",
+        "open('o.txt', 'w').write('1'); open('o.txt').read()",
+        "import polars as pl; pl.DataFrame({'n': [time.time()]}).write_csv('o.csv')",
+        "import subprocess; subprocess.run('date +%N > o.txt', shell=True)",
+    ],
+    ids=["open", "then read", "past Python", "another program"],
+)
+def test_what_the_code_names_and_only_writes_is_no_reason_to_run(one, workspace, code):
+    one("", f"import time; {code}")
+    assert [state(run()), state(run())] == ["done", "skipped"]
+    one("", f"import time; {code}; 1")
+    again = run()
+    assert (state(again), again.steps["a"]["because"]) == ("done", ("its code changed",))
+    assert state(run()) == "skipped"
+    next((workspace / "notebooks").glob("o.*")).unlink()
+    assert [state(run()), state(run())] == ["done", "skipped"], "what it makes is gone"
+
+
+def test_a_file_that_the_code_names_reads_and_changes_is_a_reason_each_time(one):
+    one("", "n = '../raw/x.csv'; text = open(n).read(); open(n, 'w').write(text + '1')")
+    assert [state(run()), state(run())] == ["done", "done"]
+
+
+def test_what_one_step_makes_and_the_next_reads_is_a_reason_for_that_alone(notebook, recipe, workspace):
+    notebook("a", "n: int = 1", "open('o.txt', 'w').write(str(n)[:1])")
+    notebook("b", "", "print(open('o.txt').read())")
+    recipe(
+        "one",
+        """parameters = { n = 1 }
+[steps.a]
+notebook = "a.ipynb"
+parameters = { n = "$n" }
+[steps.b]
+notebook = "b.ipynb"
+after = ["a"]""",
+    )
+
+    def states() -> list[str]:
+        return [step["state"] for step in run().steps.values()]
+
+    assert states() == ["done", "done"]
+    assert states() == ["skipped", "skipped"]
+    (workspace / "notebooks" / "o.txt").write_text("2")
+    assert states() == ["skipped", "done"]

@@ -36,6 +36,16 @@ def held(notebook, recipe):
     holding.end_all("r")
 
 
+def test_what_it_made_before_the_failure_it_has_made(notebook, recipe):
+    recipe("r", HELD.replace('hold 5m"', 'hold 5m"\nout = { made = "data:made" }', 1))
+    notebook("b", "")
+    add = "import pandas as pd; from aiinfra_lab import data; data.add('made', pd.DataFrame({'n': [1]})); x = 1"
+    notebook("a", "n: int = 1", add, "x / 0", "print(x)")
+    verbs.run("r", report=True)
+    notebook("a", "n: int = 1", add, "x / 1", "print(x)")
+    assert verbs.run("r@1", resume=True).outputs == {"a.made": "data:made@1"}
+
+
 def archived(run, step: str = "a"):
     made = nbformat.read(run.steps[step]["archive"], as_version=4)
     nbformat.validate(made)

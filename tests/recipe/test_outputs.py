@@ -1,5 +1,6 @@
 """What steps make, with a noun whose things live and one whose things have versions."""
 
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -7,7 +8,7 @@ import pytest
 from aiinfra_lab import jobs, nouns
 from aiinfra_lab.recipe import outputs
 from aiinfra_lab.recipe.record import RunRecord
-from aiinfra_lab.store import Record, open_store
+from aiinfra_lab.store import Event, Record, open_store
 from aiinfra_lab.uris import Uri
 
 FAKES = Path(__file__).parents[1] / "fakes"
@@ -63,3 +64,41 @@ def test_all_of_several_must_be_there(versions):
     assert outputs.are_there(["recipe:r@1", "recipe:r@10"], alive=True)
     assert not outputs.are_there(["recipe:r@1", "recipe:r@2"], alive=True)
     assert outputs.are_there([], alive=True)
+
+
+# ---- what a step is credited with ----
+
+R = Uri.parse("recipe:r")
+
+
+@pytest.fixture
+def log(versions, monkeypatch) -> Callable[..., None]:
+    """`log("recipe:x@2/a", ("recipe:r@1",))`: an event of that context with these outputs."""
+
+    def write(context: str, outputs: tuple[str, ...], inputs: tuple[str, ...] = ()) -> None:
+        monkeypatch.setenv("AIINFRA_CONTEXT", context)
+        open_store().commit([], Event("recipe end", outputs[0], inputs, outputs))
+
+    return write
+
+
+def test_of_what_a_noun_logs_nothing_of_a_step_is_credited_with_the_newest(versions):
+    assert outputs.made_by(R, "recipe:x@2", "a") == "recipe:r@10"
+
+
+def test_what_others_have_logged_is_not_the_steps(log):
+    for context in ("", "recipe:x@2/b", "recipe:x@1/a", "recipe:x@22/a", "recipe:xx@2/a"):
+        log(context, ("recipe:r@10",))
+    assert outputs.made_by(R, "recipe:x@2", "a") is None
+    assert outputs.made_by(R, "recipe:x@2", "a", went_on=True) == "recipe:r@10"
+
+
+def test_the_last_that_the_step_has_logged_and_that_is_there_is_its_own(log):
+    for name in ("recipe:r@1", "recipe:r@3", "recipe:r@1#0f", "recipe:rr@10", "recipe:r"):
+        log("recipe:x@2/a", (name,), ("recipe:r@10",))
+    assert outputs.made_by(R, "recipe:x@2", "a") == "recipe:r@1"
+
+
+def test_what_it_gave_an_alias_to_is_its_own(log):
+    log("recipe:x@2/a", ("recipe:r@champion",), ("recipe:r@1",))
+    assert outputs.made_by(R, "recipe:x@2", "a") == "recipe:r@1"

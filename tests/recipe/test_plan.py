@@ -180,6 +180,54 @@ def test_a_parameter_of_the_recipe_reruns_its_step_and_what_comes_behind_depends
     assert because("b", given={"n": 2}) == ("a runs",)
 
 
+@pytest.mark.parametrize(
+    "code",
+    [
+        "!python job.py",
+        "import subprocess; subprocess.run(['python', 'job.py'])",
+        "!python -m job",
+        "!python -m package",
+        "import subprocess; subprocess.run(['python', '-m', 'package'])",
+        "!python ../tools/other.py",
+    ],
+)
+def test_a_module_of_a_program_that_the_code_starts_reruns_its_step(chain, notebook, code):
+    for place in ("notebooks/job.py", "notebooks/package/__main__.py", "tools/other.py"):
+        (chain / place).parent.mkdir(exist_ok=True)
+        (chain / place).write_text("import used")
+    notebook("a", "n: int = 5", code)
+    used = chain / ("tools" if "other" in code else "notebooks") / "used.py"
+    used.write_text("N = 1")
+    attempt()
+    used.write_text("N  =  1")
+    assert actions() == NONE
+    used.write_text("N = 2")
+    assert because("a") == (f"{used.relative_to(chain)} changed",)
+
+
+@pytest.mark.parametrize(
+    ("was", "now", "given", "why"),
+    [
+        ("str = 'x'", "dt.date = dt.date(2026, 1, 1)", "2026-01-02", "date(2026, 1, 2)"),
+        ("str = 'x'", "Decimal = Decimal('2')", "1", 'Decimal("1")'),
+        ("list[int] = []", "tuple[int, ...] = ()", [1, 2], "(1, 2)"),
+        ("list[str] = []", "list[Path] = []", ["a"], '[Path("a")]'),
+    ],
+)  # fmt: skip
+def test_another_type_of_a_parameter_reruns_its_step_and_another_word_for_it_does_not(
+    chain, notebook, recipe, was, now, given, why
+):
+    imports = "import datetime as dt\nfrom decimal import Decimal\nfrom pathlib import Path\n"
+    recipe("chain", CHAIN.replace("n = 1", f"n = {json.dumps(given)}"))
+    notebook("a", f"{imports}n: {was}", "print(repr(n))")
+    attempt()
+    notebook("a", f"{imports}n: None | {was}", "print(repr(n))")
+    assert actions() == NONE
+    notebook("a", f"{imports}n: {now}", "print(repr(n))")
+    (reason,) = because("a")
+    assert reason.endswith(f"→ {why}")
+
+
 def test_what_comes_behind_runs_in_any_case_when_it_changed_itself(chain, notebook):
     attempt()
     notebook("b", 'made: str = ""', "print('other', made)")
@@ -306,17 +354,34 @@ def test_a_dry_run_of_what_did_not_change_says_so(chain):
     assert verbs.run("chain", dry=True).card().lead == "**Nothing changed**: 4 steps would be skipped."
 
 
+@pytest.mark.parametrize(
+    ("on_failure", "planned_then"),
+    [
+        ("skip", {"a": "fail", "b": "block", "c": "skip", "d": "block"}),
+        ("stop", {"a": "fail", "b": "block", "c": "block", "d": "block"}),
+    ],
+)
+def test_a_step_fails_whose_output_is_not_as_expected_and_what_needs_it_is_blocked(
+    chain, recipe, on_failure, planned_then
+):
+    attempt()
+    recipe(
+        "chain", CHAIN.replace("[steps.b]", f'expect = {{ made = "auc > 1" }}\non_failure = "{on_failure}"\n[steps.b]')
+    )
+    assert actions() == planned_then
+
+
 def test_what_a_step_made_is_the_newest_of_what_it_names(workspace):
     run(1, recipe="made")
     run(7, recipe="made")
     step = RecipeStep("a", Path("a.ipynb"), outputs={"made": "recipe:made"})
-    assert plan.made(step) == (Output("made", "recipe:made@7"),)
+    assert plan.made(step, "recipe:r@1") == (Output("made", "recipe:made@7"),)
 
 
 def test_a_step_that_made_nothing_is_told_where_to_correct_it(workspace):
     step = RecipeStep("a", Path("a.ipynb"), outputs={"made": "recipe:made"})
     with pytest.raises(Failed) as problem:
-        plan.made(step)
+        plan.made(step, "recipe:r@1")
     assert (problem.value.what, problem.value.fix) == (
         "a ran, but made no recipe:made",
         "correct a.ipynb, or `out` of the step",

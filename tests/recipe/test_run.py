@@ -73,6 +73,37 @@ def test_a_step_gets_what_the_step_before_it_made(two):
     assert "used data:made@1" in archive.cells[-1].outputs[0].text
 
 
+def test_a_step_is_credited_with_no_version_that_is_there_already(two, notebook):
+    recipe.run("two")
+    notebook("make", "word: str = ''", "print(word)")
+    done = recipe.run("two", report=True)
+    assert states(done) == {"make": "failed", "use": "blocked"}
+    assert "make ran, but made no data:made" in done.steps["make"]["error"]
+
+
+def test_a_step_is_credited_with_what_it_made_and_not_with_what_somebody_else_did_meanwhile(two, notebook):
+    others = "import os; context = os.environ.pop('AIINFRA_CONTEXT')\n"
+    notebook("make", "word: str = ''", MAKE, f"{others}{MAKE}\nos.environ['AIINFRA_CONTEXT'] = context", "print(1)")
+    assert recipe.run("two").outputs == {"make.made": "data:made@1"}
+    assert resolve("data:made", DataVersion).version == 2
+
+
+def test_what_a_step_makes_once_more_as_it_was_it_has_made(notebook, recipe, workspace):
+    code = "import pandas as pd; from aiinfra_lab import data; data.add('made', pd.DataFrame({'n': [1]}))"
+    notebook("make", "word: str = ''", code)
+    notebook("use", "made: str = ''")
+    recipe("two", TWO)
+    for _ in range(2):
+        assert verbs.run("two", force=True).outputs == {"make.made": "data:made@1"}
+
+
+def test_what_another_recipe_made_in_a_step_the_step_has_made_even_if_nothing_ran_there(two, notebook, recipe):
+    notebook("outer", "", "from aiinfra_lab import recipe; recipe.run('two')")
+    recipe("outer", '[steps.a]\nnotebook = "outer.ipynb"\nout = { made = "data:made" }')
+    for _ in range(2):
+        assert verbs.run("outer", force=True).outputs == {"a.made": "data:made@1"}
+
+
 def test_a_changed_parameter_runs_its_step_and_the_dependents(two):
     recipe.run("two")
     assert states(recipe.run("two", param={"word": "other"})) == {"make": "done", "use": "done"}

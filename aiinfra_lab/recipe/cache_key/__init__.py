@@ -4,9 +4,9 @@ An edit of a comment, of the layout or of a sentence between the cells changes n
 reason to run that can be told in words.
 """
 
-from .code import MAGIC, CellTree, NormalCode, cell_code, cell_tree, module_digest, notebook_code
+from .code import MAGIC, CellTree, NormalCode, cell_code, cell_tree, module_digest, notebook_code, notebook_digest
 from .environment import StepEnvironment, changed_packages, environment_of, is_our_kernel
-from .modules import is_of_project, project_modules
+from .modules import is_of_project, program_modules, project_modules
 from .parts import Parts, changes, digest_of, shown_value
 
 __all__ = [
@@ -25,6 +25,8 @@ __all__ = [
     "is_our_kernel",
     "module_digest",
     "notebook_code",
+    "notebook_digest",
+    "program_modules",
     "project_modules",
     "shown_value",
 ]  # fmt: skip

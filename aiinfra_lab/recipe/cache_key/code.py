@@ -7,7 +7,7 @@ import functools
 import hashlib
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import NamedTuple
 
@@ -40,6 +40,11 @@ class NormalCode:
 
     text: str
     imports: tuple[Import, ...] = ()
+
+    @property
+    def digest(self) -> str:
+        """The SHA-256 of its text."""
+        return hashlib.sha256(self.text.encode("utf-8", "surrogateescape")).hexdigest()
 
 
 def notebook_code(notebook: Notebook) -> NormalCode:
@@ -105,7 +110,13 @@ def module_code(path: Path) -> NormalCode:
 
 def module_digest(path: Path) -> str:
     """The SHA-256 of a module's normal form."""
-    return hashlib.sha256(module_code(path).text.encode("utf-8", "surrogateescape")).hexdigest()
+    return module_code(path).digest
+
+
+def notebook_digest(notebook: Notebook) -> str:
+    """The SHA-256 of the normal form of a notebook that another one executes, defaults of parameters included."""
+    cells = tuple(replace(cell, tags=cell.tags & _EXECUTION_TAGS) for cell in notebook.cells)
+    return notebook_code(replace(notebook, cells=cells)).digest
 
 
 @functools.lru_cache(maxsize=4096)

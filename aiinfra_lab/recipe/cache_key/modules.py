@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -11,11 +12,14 @@ from ..opened import PASSED_OVER
 from .code import Import, NormalCode, module_code, module_digest
 
 _MOST_MODULES = 2000
+# In a shell's line or a list of arguments, in the normal form of code.
+_RUN = re.compile(r"\s?-m(?:\s+|'\), Constant\(value=')([A-Za-z_][\w.]*)")
 _TOOLKIT = __name__.partition(".")[0]
 
 
 def project_modules(code: NormalCode, folder: Path) -> dict[str, str]:
-    """Each file of the project that the code of a notebook in that folder imports → the digest of its normal form.
+    """Each file of the project that the code of a notebook in that folder imports → the digest of its normal form; of
+    what it runs by `python -m` too.
 
     A module that is imported by a name that is only known when the code runs is not found. What is installed counts
     with its environment.
@@ -23,7 +27,8 @@ def project_modules(code: NormalCode, folder: Path) -> dict[str, str]:
     project = settings().project.resolve()
     roots = [folder.resolve(), *_import_roots(project)]
     found: dict[Path, None] = {}
-    left = list(_files_of(code.imports, roots, None))
+    run = [Import(name, names=("__main__",)) for name in _RUN.findall(code.text)]
+    left = list(_files_of([*code.imports, *run], roots, None))
     while left and len(found) < _MOST_MODULES:
         path = left.pop()
         if path in found or not _is_ours(path, project):
@@ -31,6 +36,11 @@ def project_modules(code: NormalCode, folder: Path) -> dict[str, str]:
         found[path] = None
         left.extend(_files_of(module_code(path).imports, roots, path))
     return {path.relative_to(project).as_posix(): module_digest(path) for path in sorted(found)}
+
+
+def program_modules(path: Path) -> dict[str, str]:
+    """The same of a Python file that a notebook may run as a program: what stands beside it comes first."""
+    return project_modules(module_code(path), path.parent)
 
 
 def is_of_project(module: str, folder: Path) -> bool:

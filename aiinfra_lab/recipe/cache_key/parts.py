@@ -6,12 +6,15 @@ import hashlib
 from collections.abc import Callable, Iterable, Mapping
 
 from ...store import canonical, canonical_digest
+from ..parameters import LiteralWriter, stored
 
 Parts = Mapping[str, str]
 """`KIND` or `KIND NAME` → a short text, or the digest of a long one."""
 
 _MOST_OF_A_VALUE = 120
 _SHOWN = 40
+_TYPES = {"date": "datetime.date", "datetime": "datetime.datetime", "Decimal": "decimal.Decimal",
+          "Path": "pathlib.Path", "Secret": "aiinfra_lab.recipe.Secret"}  # fmt: skip
 
 
 def digest_of(parts: Parts) -> str:
@@ -20,8 +23,12 @@ def digest_of(parts: Parts) -> str:
 
 
 def shown_value(value: object) -> str:
-    """A parameter's value as a part: its text, or of a long one its beginning with a digest of it all."""
-    text = canonical(value)
+    """A parameter's Python value as a part: its text, or of a long one its beginning with a digest of it all.
+
+    Of what JSON has not, as a date or a tuple, the text is Python: the code sees another value than its stored form.
+    """
+    plain, python = stored(value), LiteralWriter(_TYPES).literal
+    text = canonical(plain) if python(plain) == python(value) else python(value)
     if len(text) <= _MOST_OF_A_VALUE:
         return text
     return f"{text[:_SHOWN]}… {hashlib.sha256(text.encode()).hexdigest()[:16]}"
@@ -50,6 +57,8 @@ def _change(label: str, old: str, new: str, inputs: Mapping[str, str], packages:
             return f"parameter {name} is {'new' if new else 'gone'}"
         case "parameter ":
             return f"{name} {old[:_SHOWN]} → {new[:_SHOWN]}"
+        case "type ":
+            return f"{name} {old or 'str'} → {new or 'str'}"
         case "in ":
             return inputs.get(name, f"{name} is not taken any more")
         case "after " | "module " | "file ":
