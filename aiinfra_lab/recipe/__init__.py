@@ -10,7 +10,7 @@ from typing import Annotated
 
 from .. import jobs
 from ..config import settings
-from ..errors import Failed, NotFound, StoppedEarly, Unavailable
+from ..errors import Failed, LabError, NotFound, StoppedEarly, Unavailable
 from ..providers import make
 from ..resolve import resolve
 from ..secrets import redactor
@@ -25,13 +25,13 @@ from .exported import ExportedRecipe
 from .findings import failure, finding
 from .history import KIND
 from .noun import NOUN
-from .parameters import Range, Secret, as_text, controls
+from .parameters import ComputedParameter, Range, Secret, as_text, controls
 from .parts import only_step
 from .plan import Planner, build_plan
 from .plan_result import RecipePlan, recipe_plan
 from .progress import shown_while
 from .record import RunRecord
-from .results import Made, RecipeInfo, RecipeRun, recipe_run
+from .results import UNREADABLE, Made, RecipeInfo, RecipeRun, columns, recipe_run
 from .run_card import again, resume_command
 from .runner import RecipeRunner
 from .schedule import keeping
@@ -78,9 +78,9 @@ def ls() -> Listing:
         %recipe ls
     """
     count = Counter(record.base for record in open_store().list(RunRecord, skip_unreadable=True))
-    items = tuple(_info(name, count[name]) for name in declaration.names())
+    items = tuple(_as_it_is(name, count[name]) for name in declaration.names())
     empty = f"put a NAME.toml into {declaration.folder()}"
-    return Listing("recipe:recipes", items, ("uri", "title", "state", "runs"), empty, title="Recipes")
+    return Listing("recipe:recipes", items, columns(items), empty, title="Recipes")
 
 
 @verb("recipe")
@@ -93,7 +93,7 @@ def show(name: RunName) -> RecipeInfo | RecipeRun:
         %recipe show flight-delays
     """
     uri = Uri.parse(name, KIND)
-    return _run(uri) if uri.tag else _info(uri.name)
+    return _run(uri) if uri.tag else _info(declaration.read(uri.name))
 
 
 @verb("recipe", declaration.keys_help)
@@ -114,12 +114,17 @@ def check(name: RecipeName, *, fix: bool = False, report: bool = False) -> Recip
 
     recipe = Uri.parse(name, KIND).name
     fixed = sum(fix_notebook(path, lint_notebook(path)) for path in declaration.notebooks(recipe)) if fix else 0
-    declared = declaration.read(recipe)
-    inputs.pinned(declared)
-    found = lint(declared)
+    try:
+        declared = declaration.read(recipe)
+        inputs.pinned(declared)
+        found = lint(declared)
+    except ComputedParameter as unread:  # what else is wrong in the notebooks is of use all the same
+        found = [each for path in declaration.notebooks(recipe) for each in lint_notebook(path)]
+        if not report:
+            raise failure(recipe, found) or unread from None
     if not report and (problem := failure(recipe, found)):
         raise problem
-    return replace(_info(recipe), findings=tuple(map(finding, found)), fixed=fixed)
+    return replace(_as_it_is(recipe), findings=tuple(map(finding, found)), fixed=fixed)
 
 
 @verb("recipe", declaration.keys_help)
@@ -227,8 +232,9 @@ def start(name: RecipeName, *, since: str | None = None) -> RecipeInfo:
     Example:
         %recipe start flight-delays
     """
-    keeping.start(declaration.read(Uri.parse(name, KIND).name), since)
-    return _info(Uri.parse(name, KIND).name)
+    recipe = declaration.read(Uri.parse(name, KIND).name)
+    keeping.start(recipe, since)
+    return _info(recipe)
 
 
 @verb("recipe")
@@ -252,8 +258,9 @@ def stop(name: RunName) -> RecipeRun | RecipeInfo:
     else:
         holding.end_all(uri.name)
         _end_leftovers(uri)
-    # It may never have run yet.
-    return _info(uri.name) if is_paused and not uri.tag else _run(uri)
+    # It may never have run yet, and its file may have been edited since, or be gone.
+    is_recipe = not uri.tag and (is_paused or history.newest(uri.name) is None)
+    return _as_it_is(uri.name) if is_recipe and (is_paused or uri.name in declaration.names()) else _run(uri)
 
 
 @verb("recipe")
@@ -377,9 +384,9 @@ def _makes(recipe: Recipe) -> list[str]:
     return [uri for step in recipe.steps for uri in step.outputs.values()]
 
 
-def _info(name: str, runs: int | None = None) -> RecipeInfo:
+def _info(recipe: Recipe, runs: int | None = None) -> RecipeInfo:
     """A recipe. runs: how many it has, for a list, which needs no more of its newest run than the state."""
-    recipe = declaration.read(name)
+    name = recipe.name
     newest = history.newest(name)
     run = recipe_run(newest, recipe.title, recipe) if newest and runs is None else None
     steps = tuple(f"{step.name} ({step.notebook.name})" for step in recipe.steps)
@@ -396,6 +403,16 @@ def _info(name: str, runs: int | None = None) -> RecipeInfo:
         run=run,
         schedule=keeping.facts(recipe),
     )
+
+
+def _as_it_is(name: str, runs: int | None = None) -> RecipeInfo:
+    """The same of a recipe whose file may be broken or gone: then why it cannot be read."""
+    try:
+        recipe = declaration.read(name)
+    except LabError as problem:
+        count = history.count(name) if runs is None else runs
+        return RecipeInfo(str(Uri(KIND, name)), name, UNREADABLE, {}, (), count, problem=problem.what, fix=problem.fix)
+    return _info(recipe, runs)
 
 
 def _run(uri: Uri) -> RecipeRun:

@@ -33,7 +33,7 @@ from .parameters import (
 )
 from .schedule.deciding import RecipeSchedule, RecipeTrigger
 from .schedule.declared import KEYS as SCHEDULE_KEYS
-from .schedule.declared import read_schedule
+from .schedule.declared import at_due, read_schedule
 from .schedule.triggers import KEYS as TRIGGER_KEYS
 from .schedule.triggers import read_trigger
 
@@ -171,8 +171,24 @@ def mistakes(recipe: Recipe) -> Iterator[tuple[str, str]]:
         if name not in recipe.parameters:
             yield f"[small] sets {name}, a parameter that the recipe lacks", parameter_fix(recipe, name)
     steps = {step.name: step for step in recipe.steps}
+    yield from _made_twice(recipe)
+    yield from _mistakes_in_schedule(recipe)
     for step in recipe.steps:
         yield from _mistakes_in(step, recipe, steps)
+
+
+def _made_twice(recipe: Recipe) -> Iterator[tuple[str, str]]:
+    """What two `out` name: of which step it is nobody could tell."""
+    makers: dict[str, str] = {}
+    for step in recipe.steps:
+        for name, uri in step.outputs.items():
+            if uri in makers:
+                place = _place(recipe, f"steps.{step.name}", name)
+                yield (
+                    f"{step.name}: {uri} is made by {makers[uri]} already ({place})",
+                    f"call what it makes otherwise, or leave {name} out",
+                )
+            makers.setdefault(uri, step.name)
 
 
 def _mistakes_in(step: RecipeStep, recipe: Recipe, steps: Mapping[str, RecipeStep]) -> Iterator[tuple[str, str]]:
@@ -220,6 +236,20 @@ def _mistakes_in_value(
             place = f"{_place(recipe, header, wanted or name)}; {known.place(name)}"
             found = known.of(name).problem(problem, place, "recipe", wanted or name)
             yield f"{step.name}: {found.what}", found.fix
+
+
+def _mistakes_in_schedule(recipe: Recipe) -> Iterator[tuple[str, str]]:
+    """What each of its runs would be missed for: values that the notebooks cannot take."""
+    if (schedule := recipe.schedule) is None:
+        return
+    for name, value in schedule.parameters.items():
+        for declared, _ in takers(recipe, name):
+            try:
+                declared.read(at_due(value, schedule, schedule.calendar.next() or 0.0))
+            except Misfit as problem:
+                found = declared.problem(problem, _place(recipe, "schedule", name), "recipe", name)
+                yield f"[schedule]: {found.what}", found.fix
+                break
 
 
 def _place(recipe: Recipe, header: str, key: str) -> str:

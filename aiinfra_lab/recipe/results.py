@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any, TypedDict, cast
 
@@ -41,6 +42,7 @@ class RunStep(TypedDict):
     went_on: bool
 
 
+UNREADABLE = "cannot be read"
 _ALONE = RunContext({}, {}, {})
 _MOST_STEPS = 40
 
@@ -86,7 +88,7 @@ class RecipeInfo(Result):
     """A recipe as it is declared, with the state of its newest run.
 
     newest: that run's URI; empty when it never ran. findings: what a check found in its notebooks. fixed: how many more
-    it took away.
+    it took away. problem, fix: why its file cannot be read, and how to correct that; then nothing else is known of it.
     """
 
     kind = "Recipe"
@@ -103,9 +105,41 @@ class RecipeInfo(Result):
     findings: tuple[Finding, ...] = ()
     fixed: int = 0
     schedule: ScheduleFacts | None = None
+    problem: str = ""
+    fix: str = ""
+
+    @property
+    def runs_by_itself(self) -> str:
+        """The state of its schedule; empty where it has none."""
+        return self.schedule.state if self.schedule else ""
+
+    @property
+    def next_at(self) -> float | None:
+        """When its schedule is due next; None while it is not kept."""
+        return self.schedule.next_at if self.schedule else None
+
+    @property
+    def last_due_at(self) -> float | None:
+        """The time of its schedule for which a run was begun last."""
+        return self.schedule.last_due if self.schedule else None
+
+    @property
+    def missed(self) -> int:
+        """How many times of its schedule had no run."""
+        return self.schedule.missed_count if self.schedule else 0
+
+    @property
+    def trouble(self) -> str:
+        """Why its file cannot be read, or its schedule be kept."""
+        return self.problem or (self.schedule.problem if self.schedule else "")
 
     def card(self) -> Card:
         name = Uri.parse(self.uri).name
+        if self.problem:
+            log = [f"Next: `%recipe log {name}`"] if self.runs else []
+            return Card(
+                kind=self.kind, uri=self.uri, state=self.mark, lead=sentence(self.problem), advice=self.fix, next=log
+            )
         broken = self.run.card() if self.run and self.state in (*FAILURES, *ENDED_EARLY, "lost") else None
         shows = [f"`%recipe show {Uri.parse(self.newest).label}`"] if broken else []
         newest = f"the newest of {counted(self.runs, 'run')}" if self.runs > 1 else "its only run" if self.runs else ""
@@ -122,6 +156,13 @@ class RecipeInfo(Result):
             notes=[f"{counted(self.fixed, 'finding')} fixed in its notebooks."] if self.fixed else [],
             next=[f"Next: `%recipe run {name}`", *_starts(name, self.schedule), *shows, *log],
         )
+
+
+def columns(recipes: Sequence[RecipeInfo]) -> tuple[str, ...]:
+    """What a list of them shows: of schedules and of trouble only what some of them have."""
+    found = ["uri", "title", "state", "runs"]
+    found += ["runs_by_itself", "next_at", "last_due_at"] if any(each.schedule for each in recipes) else []
+    return (*found, *(name for name in ("missed", "trouble") if any(getattr(each, name) for each in recipes)))
 
 
 @dataclass(frozen=True)

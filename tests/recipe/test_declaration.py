@@ -152,3 +152,9 @@ def test_the_folder_of_notebooks_may_be_a_link(workspace, notebook, recipe, tmp_
     (workspace / "notebooks").symlink_to(tmp_path / "shared")
     recipe("one", '[steps.a]\nnotebook = "a.ipynb"\n')
     assert declaration.read("one").steps[0].notebook == tmp_path / "shared" / "a.ipynb"
+
+
+def test_two_steps_that_write_one_output_are_refused_with_the_line(two, recipe):
+    recipe("two", TWO.replace('notebook = "b.ipynb"', 'notebook = "b.ipynb"\nout = { other = "data:made" }'))
+    with pytest.raises(Failed, match=r"second: data:made is made by first already \(two.toml line 7\)"):
+        declaration.read("two")
