@@ -18,7 +18,7 @@ from ..show import Listing, in_notebook
 from ..store import open_store
 from ..uris import Uri
 from ..verbs import KEPT, Choices, Destination, Live, Name, Params, Suggested, verb
-from . import declaration, history, holding, inputs, outputs, started
+from . import alerting, declaration, history, holding, inputs, outputs, started
 from .base import ENDED_EARLY, FAILED, Recipe
 from .diff import RunDifference, compare_runs
 from .exported import ExportedRecipe
@@ -114,17 +114,19 @@ def check(name: RecipeName, *, fix: bool = False, report: bool = False) -> Recip
 
     recipe = Uri.parse(name, KIND).name
     fixed = sum(fix_notebook(path, lint_notebook(path)) for path in declaration.notebooks(recipe)) if fix else 0
+    notes: tuple[str, ...] = ()
     try:
         declared = declaration.read(recipe)
         inputs.pinned(declared)
-        found = lint(declared)
+        alerting.check_destinations(declared)
+        found, notes = lint(declared), tuple(alerting.unset(declared))
     except ComputedParameter as unread:  # what else is wrong in the notebooks is of use all the same
         found = [each for path in declaration.notebooks(recipe) for each in lint_notebook(path)]
         if not report:
             raise failure(recipe, found) or unread from None
     if not report and (problem := failure(recipe, found)):
         raise problem
-    return replace(_as_it_is(recipe), findings=tuple(map(finding, found)), fixed=fixed)
+    return replace(_as_it_is(recipe), findings=tuple(map(finding, found)), fixed=fixed, notes=notes)
 
 
 @verb("recipe", declaration.keys_help)

@@ -88,7 +88,8 @@ class RecipeInfo(Result):
     """A recipe as it is declared, with the state of its newest run.
 
     newest: that run's URI; empty when it never ran. findings: what a check found in its notebooks. fixed: how many more
-    it took away. problem, fix: why its file cannot be read, and how to correct that; then nothing else is known of it.
+    it took away. notes: what it says besides, a sentence each. problem, fix: why its file cannot be read, and how to
+    correct that; then nothing else is known of it.
     """
 
     kind = "Recipe"
@@ -107,6 +108,7 @@ class RecipeInfo(Result):
     schedule: ScheduleFacts | None = None
     problem: str = ""
     fix: str = ""
+    notes: tuple[str, ...] = ()
 
     @property
     def runs_by_itself(self) -> str:
@@ -153,7 +155,7 @@ class RecipeInfo(Result):
             advice=broken.advice if broken else "",
             facts=[*_scheduled(self.schedule), *((key, str(value)) for key, value in self.parameters.items())],
             parts=[*(_declared(self.declared) if self.declared else ()), *findings_table(self.findings)],
-            notes=[f"{counted(self.fixed, 'finding')} fixed in its notebooks."] if self.fixed else [],
+            notes=[*([f"{counted(self.fixed, 'finding')} fixed in its notebooks."] if self.fixed else []), *self.notes],
             next=[f"Next: `%recipe run {name}`", *_starts(name, self.schedule), *shows, *log],
         )
 
