@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
@@ -10,7 +11,7 @@ from typing import Annotated
 
 from .. import jobs
 from ..config import settings
-from ..errors import Failed, LabError, NotFound, StoppedEarly, Unavailable
+from ..errors import Failed, LabError, NotFound, StoppedEarly, Unavailable, UsageProblem
 from ..providers import make
 from ..resolve import resolve
 from ..secrets import redactor
@@ -35,6 +36,7 @@ from .results import UNREADABLE, Made, RecipeInfo, RecipeRun, columns, recipe_ru
 from .run_card import again, resume_command
 from .runner import RecipeRunner
 from .schedule import keeping
+from .schedule.record import ScheduleRecord
 from .step_output import StepOutput, step_output
 
 __all__ = [
@@ -92,6 +94,8 @@ def show(name: RunName) -> RecipeInfo | RecipeRun:
     Example:
         %recipe show flight-delays
     """
+    if isinstance(name, str) and "/" in name and re.split("[@/]", name)[0] in declaration.names():
+        raise UsageProblem(f"{name!r} is a step", f"`%recipe log {name}` is what it has put out")
     uri = Uri.parse(name, KIND)
     return _run(uri) if uri.tag else _info(declaration.read(uri.name))
 
@@ -110,7 +114,7 @@ def check(name: RecipeName, *, fix: bool = False, report: bool = False) -> Recip
     Example:
         %recipe check flight-delays
     """
-    from .lint import fix_notebook, lint, lint_notebook  # here, since no other verb needs the rules
+    from .lint import DerivedParameter, fix_notebook, lint, lint_notebook  # here, since no other verb needs the rules
 
     recipe = Uri.parse(name, KIND).name
     fixed = sum(fix_notebook(path, lint_notebook(path)) for path in declaration.notebooks(recipe)) if fix else 0
@@ -123,7 +127,8 @@ def check(name: RecipeName, *, fix: bool = False, report: bool = False) -> Recip
     except ComputedParameter as unread:  # what else is wrong in the notebooks is of use all the same
         found = [each for path in declaration.notebooks(recipe) for each in lint_notebook(path)]
         if not report:
-            raise failure(recipe, found) or unread from None
+            is_named = any(each.code == DerivedParameter.code for each in found)
+            raise (failure(recipe, found) if is_named else None) or unread from None
     if not report and (problem := failure(recipe, found)):
         raise problem
     return replace(_as_it_is(recipe), findings=tuple(map(finding, found)), fixed=fixed, notes=notes)
@@ -173,7 +178,9 @@ def run(
         recent = history.runs(recipe.name, history.RECENT)
         held = holding.held(recipe.name) if resumed else {}
         planner = Planner(recipe, given, inputs.pinned(recipe), recent, force=force, alive=keep, held=held)
-        return recipe_plan(recipe, given, build_plan(planner, recipe.steps))
+        asked = {"--force": force, f"--only {only}": only, "--no-keep": not keep, "--resume": resume}
+        flags = [flag for flag, is_given in asked.items() if is_given]
+        return recipe_plan(recipe, given, build_plan(planner, recipe.steps), flags)
     runner = RecipeRunner(recipe, given, make("recipe.executor"), keep=keep, force=force, resumes=resumed)
     if not wait:
         return _run(Uri.parse(runner.begin(only=only or "").uri))
@@ -260,9 +267,13 @@ def stop(name: RunName) -> RecipeRun | RecipeInfo:
     else:
         holding.end_all(uri.name)
         _end_leftovers(uri)
-    # It may never have run yet, and its file may have been edited since, or be gone.
-    is_recipe = not uri.tag and (is_paused or history.newest(uri.name) is None)
-    return _as_it_is(uri.name) if is_recipe and (is_paused or uri.name in declaration.names()) else _run(uri)
+    never_ran = not uri.tag and history.newest(uri.name) is None
+    # Its file may have been edited since it was scheduled, or be gone.
+    if (is_paused and not uri.tag) or (never_ran and open_store().get(ScheduleRecord, uri.name)):
+        return _as_it_is(uri.name)
+    if never_ran and uri.name in declaration.names():
+        raise NotFound(f"{uri} is not scheduled, and nothing of it has run yet", NOUN.first(uri.name))
+    return _run(uri)
 
 
 @verb("recipe")

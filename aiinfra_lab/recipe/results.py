@@ -153,7 +153,10 @@ class RecipeInfo(Result):
             when=newest,
             lead=f"**{self.title}**: {counted(len(self.steps), 'step')}.{f' {broken.lead}' if broken else ''}",
             advice=broken.advice if broken else "",
-            facts=[*_scheduled(self.schedule), *((key, str(value)) for key, value in self.parameters.items())],
+            facts=[
+                *_scheduled(self.schedule, self.declared),
+                *((key, str(value)) for key, value in self.parameters.items()),
+            ],
             parts=[*(_declared(self.declared) if self.declared else ()), *findings_table(self.findings)],
             notes=[*([f"{counted(self.fixed, 'finding')} fixed in its notebooks."] if self.fixed else []), *self.notes],
             next=[f"Next: `%recipe run {name}`", *_starts(name, self.schedule), *shows, *log],
@@ -192,7 +195,7 @@ def recipe_run(run: ObservedRun, title: str, declared: Recipe | None = None) -> 
     executed = any(archived(step) == folder for step in steps.values())
     needs = {step.name: step.depends_on for step in declared.steps} if declared else {}
     usual = usual_s(record, record.base) if declared else {}
-    due = f"its schedule, due {moment(body.due_at)}" if body.due_at is not None else ""
+    due = f"its schedule, due {_at(body.due_at, declared)}" if body.due_at is not None else ""
     context = RunContext(needs, usual, body.parameters, body.cause or due)
     where = str(folder) if executed else ""
     return RecipeRun(record.uri, run.state, title, body.started_at, took, steps, where, context)
@@ -212,16 +215,23 @@ def _starts(name: str, schedule: ScheduleFacts | None) -> list[str]:
     ]
 
 
-def _scheduled(schedule: ScheduleFacts | None) -> list[tuple[str, str]]:
+def _at(at: float, recipe: Recipe | None) -> str:
+    """A time of a recipe's schedule, by the clocks of its zone."""
+    if recipe is None or recipe.schedule is None:
+        return moment(at)
+    return f"{recipe.schedule.calendar.local(at):%Y-%m-%d %H:%M %Z}"
+
+
+def _scheduled(schedule: ScheduleFacts | None, recipe: Recipe | None) -> list[tuple[str, str]]:
     """When it runs by itself."""
     if schedule is None:
         return []
-    more = f", next {moment(schedule.next_at)}" if schedule.next_at is not None else ""
+    more = f", next {_at(schedule.next_at, recipe)}" if schedule.next_at is not None else ""
     found = [("schedule", f"{schedule.words}: {schedule.state}{more}")]
     if schedule.last_due is not None:
-        found.append(("last due", f"{moment(schedule.last_due)}, {schedule.run}"))
+        found.append(("last due", ", ".join(filter(None, [_at(schedule.last_due, recipe), schedule.run]))))
     if schedule.missed_count:
-        found.append(("missed", f"{counted(schedule.missed_count, 'run')}, last {moment(schedule.missed[-1])}"))
+        found.append(("missed", f"{counted(schedule.missed_count, 'run')}, last {_at(schedule.missed[-1], recipe)}"))
     if schedule.problem:
         found.append(("trouble", f"{schedule.problem}; {schedule.fix}"))
     return found

@@ -242,12 +242,34 @@ def test_stop_of_a_schedule_whose_file_broke_pauses_it_and_says_why_it_cannot_be
     open_store().commit([Record.new("timed", ScheduleRecord(started_at=1.0, decided_until=1.0))])
     path.write_text("titel = 1")
     assert verbs.stop("timed").state == "cannot be read"
-    assert verbs.stop("timed").state == "cannot be read"  # once more, when it is paused already
+    path.unlink()
+    assert verbs.stop("timed").problem.startswith("there is no recipe 'timed'")  # paused already
 
 
-def test_stop_of_recipe_that_never_ran_shows_it(recipe, notebook):
+def test_stop_of_a_recipe_that_never_ran_says_so(recipe, notebook):
     notebook("a", "n: int = 1")
     recipe("plain", STEP)
-    assert verbs.stop("plain").state == "never ran"
+    with pytest.raises(NotFound, match="recipe:plain is not scheduled, and nothing of it has run yet"):
+        verbs.stop("plain")
     with pytest.raises(NotFound, match="none"):
         verbs.stop("none")
+
+
+def test_show_of_a_step_names_the_verb_that_has_it(recipe, notebook):
+    notebook("a", "n: int = 1")
+    recipe("plain", STEP)
+    for name in ("plain/a", "plain@1/a"):
+        with pytest.raises(UsageProblem) as problem:
+            verbs.show(name)
+        assert f"`%recipe log {name}`" in problem.value.fix
+
+
+def test_the_times_of_a_schedule_are_in_its_zone(recipe, notebook):
+    notebook("a", "n: int = 1")
+    recipe("timed", TIMED + 'tz = "Asia/Kolkata"\n')
+    body = ScheduleRecord(started_at=1.0, decided_until=1.0, last_due=1.0, missed=(1.0,), missed_count=1)
+    open_store().commit([Record.new("timed", body)])
+    facts = dict(verbs.show("timed").card().facts)
+    assert facts["schedule"].endswith("scheduled, next 1970-01-02 03:00 IST")
+    assert facts["last due"] == "1970-01-01 05:30 IST"
+    assert facts["missed"].endswith("last 1970-01-01 05:30 IST")
