@@ -43,11 +43,9 @@ def undelivered() -> Iterator[Notice]:
     """The alerts of recipes that somebody still lacks."""
     for each in unsent(open_store()):
         if each.why and Uri.is_one(each.alert.subject, RunRecord.kind):
-            name = Uri.parse(each.alert.subject).name
+            name, run = Uri.parse(each.alert.subject).name, each.alert.facts.get("run", each.alert.subject)
             what = f"{each.destination} has not got an alert ({each.alert.kind}): {each.why}"
-            yield Notice(
-                each.alert.subject, what, f"`%recipe check {name}` looks at it; what is lacking goes with the next"
-            )
+            yield Notice(run, what, f"`%recipe check {name}` looks at it; what is lacking goes with the next")
 
 
 def _of(recipe: Recipe, run: Record[RunRecord]) -> Alert | None:

@@ -133,7 +133,7 @@ def test_an_alert_that_did_not_get_through_needs_a_look(heard, recipe):
     recipe("one", f'{STEP}[alert]\nto = ["webhook:NO_SUCH_URL", "file:alerts.jsonl"]\n')
     assert heard(Outcome("failed")) == [FAILED]
     (notice,) = NOUN.notices()
-    assert notice.uri == "recipe:one"
+    assert notice.uri == "recipe:one@1"
     assert notice.text.startswith(
         "webhook:NO_SUCH_URL has not got an alert (failed): the environment has no NO_SUCH_URL"
     )
