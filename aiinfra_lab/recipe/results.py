@@ -138,9 +138,14 @@ class RecipeInfo(Result):
     def card(self) -> Card:
         name = Uri.parse(self.uri).name
         if self.problem:
-            log = [f"Next: `%recipe log {name}`"] if self.runs else []
             return Card(
-                kind=self.kind, uri=self.uri, state=self.mark, lead=sentence(self.problem), advice=self.fix, next=log
+                kind=self.kind,
+                uri=self.uri,
+                state=self.mark,
+                lead=f"{self.problem}.",  # no sentence: it begins with a file's name
+                advice=self.fix,
+                parts=findings_table(self.findings),
+                next=[f"Next: `%recipe log {name}`"] if self.runs else [],
             )
         broken = self.run.card() if self.run and self.state in (*FAILURES, *ENDED_EARLY, "lost") else None
         shows = [f"`%recipe show {Uri.parse(self.newest).label}`"] if broken else []

@@ -65,8 +65,8 @@ class ExportRequest:
         return replace(done, notes=(*done.notes, _CLOCK_NOTE)) if facts.reads_clock else done
 
     def _due(self) -> dict[str, str]:
-        """What the recipe's own schedule gives its runs, where that is exported."""
-        own = self.recipe.schedule if self.cron is None and self.to in TAKE_SCHEDULE else None
+        """What the recipe's own schedule gives its runs, also at the times of --cron."""
+        own = self.recipe.schedule if self.to in TAKE_SCHEDULE else None
         values = own.parameters if own else {}
         return {name: as_text(stored(value)) for name, value in values.items() if name not in self.given}
 

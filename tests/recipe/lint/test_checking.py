@@ -85,4 +85,5 @@ def test_a_parameters_cell_that_computes_is_found_with_all_else_and_put_right(no
     reported = verbs.check("r", report=True)
     assert ([each["code"] for each in reported.findings], reported.state) == (["LAB103", "LAB101"], "cannot be read")
     assert "n * 2 is no plain value" in reported.problem
+    assert "LAB101" in reported.card().text()
     assert [each["code"] for each in verbs.check("r", fix=True, report=True).findings] == ["LAB101"]
