@@ -119,6 +119,13 @@ Code = Annotated[str, _CODE]
 Params = Annotated[Mapping[str, object], _PARAMS]
 """`-p key=value`, any number of times; a verb gets every value as text."""
 
+
+class Typed(str):
+    """A value of Params as it was typed: what it means is for the verb to guess, where a text from Python is a text."""
+
+    __slots__ = ()
+
+
 KEPT = _Kind("kept")
 """Annotation of Params: in Python a verb gets the objects as they are given, since it knows their types itself."""
 

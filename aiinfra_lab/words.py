@@ -14,7 +14,7 @@ from typing import Any
 from .errors import LabError, NotFound, UsageProblem, did_you_mean
 from .help import Help
 from .suggestions import command, excess, nearest_flag, sample, second_command, split_value, unknown_flag
-from .verbs import Parameter, Verb, find_verb, help_of, verbs_of
+from .verbs import Parameter, Typed, Verb, find_verb, help_of, verbs_of
 
 HELP = ("--help", "-h")
 _VARIABLE = re.compile(r"\$\$|\$([A-Za-z_]\w*)")
@@ -169,7 +169,7 @@ def _values(
                 meant = f"did you mean -p {key}={apart[1]}?" if len(apart) > 1 else ""
                 fix = meant or f"write -p {key or 'key'}=1, or another value"
                 raise UsageProblem(f"-p {key!r} gives no value", fix)
-            values.setdefault(params.name, {})[key] = value
+            values.setdefault(params.name, {})[key] = Typed(value)
         elif isinstance(word, str) and _FLAG.match(word):
             _flag(verb, line, at, words, values, also)
         elif place := next((item for item in verb.positionals if item.name not in values), None):

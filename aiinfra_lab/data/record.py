@@ -19,6 +19,7 @@ class DataVersion(Body, frozen=True, kw_only=True):
 
     kind: ClassVar[str] = "data"
     schema_version: ClassVar[int] = 2
+    known_metrics: ClassVar[tuple[str, ...]] = ("rows", "files", "size_bytes")
     has_event: ClassVar[bool] = True
 
     # Also in the record's name; they are here since workspaces of before have them here.
@@ -35,6 +36,12 @@ class DataVersion(Body, frozen=True, kw_only=True):
     added_at: float
     held_by: str = ""
     removed_at: float | None = None
+
+    @property
+    def metrics(self) -> dict[str, float]:
+        """What a rule may be about."""
+        found = {"rows": self.rows, "files": self.files, "size_bytes": self.size_bytes}
+        return {name: float(value) for name, value in found.items() if value is not None}
 
     @property
     def removed_on(self) -> float | None:

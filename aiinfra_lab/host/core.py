@@ -159,7 +159,7 @@ class Core:
             self._finish(self.reason)
         elif self.alone_since is not None:
             if self.spec.alone_s is not None and now >= self.alone_since + self._alone_s():
-                self._finish("its owner is gone")
+                self._finish("its owner is gone", min(POLITE_S, 2 * self.spec.alone_s))
             elif not self.folder.is_dir():
                 self._finish("its folder is gone")
         if self.notice is not None and self.notice.heard != self.state.notice_at:
@@ -184,9 +184,11 @@ class Core:
             self._finish("idle")
 
     def _alone_s(self) -> float:
-        """How long it may be alone now: its first owner has to find it."""
+        """How long it may be alone now: its first owner has to find it, as long as that lives."""
         alone_s = self.spec.alone_s or 0.0
-        return alone_s if self.has_had_owner else max(alone_s, FIRST_OWNER_S)
+        if self.has_had_owner or (self.spec.owner_pid and not processes.is_alive(self.spec.owner_pid)):
+            return alone_s
+        return max(alone_s, FIRST_OWNER_S)
 
     def _is_over(self) -> bool:
         return bool(self.over) and self.kernel is None
@@ -260,20 +262,20 @@ class Core:
         elif after is not None:
             after()
 
-    def _end_kernel(self, then: Callable[[], None] | None) -> None:
+    def _end_kernel(self, then: Callable[[], None] | None, polite_s: float = POLITE_S) -> None:
         """Have the kernel end, killed when it takes its time; `then` follows once it has."""
         if self.kernel is None:
             return
         self.after_end = then
         if not self.kill_at:
             self.kernel.ask_to_end()
-            self.kill_at = time.monotonic() + POLITE_S
+            self.kill_at = time.monotonic() + polite_s
 
-    def _finish(self, why: str) -> None:
+    def _finish(self, why: str, polite_s: float = POLITE_S) -> None:
         """Begin the end of it all; what was the first reason stays."""
         if not self.over:
             self.over = why
-            self._end_kernel(None)
+            self._end_kernel(None, polite_s)
 
     # ---- the owner ----
 

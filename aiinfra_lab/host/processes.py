@@ -66,6 +66,12 @@ def signal_process(pid: int, number: int) -> None:
         os.kill(pid, number)
 
 
+def is_alive(pid: int) -> bool:
+    """Whether there is a process of that number which has not ended."""
+    found = _parent(pid)
+    return found is not None and found[1]
+
+
 def signal_group(leader: int, number: int) -> None:
     """A signal to a process group; one that is gone is fine."""
     with contextlib.suppress(ProcessLookupError, PermissionError):

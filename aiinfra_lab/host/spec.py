@@ -31,7 +31,8 @@ class HostSpec:
     cwd, env, umask: the kernel's; env comes on top of what the core itself has, and `~` is the home of its user
     key: signs the kernel's messages; it never is an argument of a command
     left_s, reason: the lease: seconds until the end, None for no limit, and why it ends then
-    alone_s: seconds that it lives without an owner; None for ever
+    alone_s: seconds that it lives without an owner; None for ever. owner_pid: the owner's process on this machine: its
+    first connection is waited for as long as that lives; 0 where it is on another
     ready_s: within which a kernel must answer. restarts: whether one that ends by itself is started again
     idle_s: after so many seconds without use it ends, None for never. whole: whether the machine is this kernel's
     alone, so that whoever else works there uses it too
@@ -54,6 +55,7 @@ class HostSpec:
     left_s: float | None = None
     reason: str = "deadline"
     alone_s: float | None = None
+    owner_pid: int = 0
     idle_s: float | None = None
     whole: bool = False
     ready_s: float = 60.0

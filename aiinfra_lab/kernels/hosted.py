@@ -211,6 +211,7 @@ class HostedProvisioner(KernelProvisionerBase):
             key=key,
             umask=kwargs.get("umask", 0o077),
             alone_s=_ALONE_S,
+            owner_pid=os.getpid(),
             spare=process.SUPERVISOR,
             restarts=False,
         )

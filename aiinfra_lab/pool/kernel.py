@@ -13,6 +13,10 @@ from typing import Any
 
 from . import asking, becoming
 
+# ipykernel explains to the terminal of whoever starts one without a parent how to connect to it; process 1 it does not
+# watch.
+_A_PARENT = 1
+
 
 class Seed:
     """A process that was forked before the core has threads and sockets, and becomes the kernel that it then asks for.
@@ -93,12 +97,12 @@ def run(arguments: Sequence[str], *, debugger: bool) -> None:
     if debugger:
         if not found._is_debugpy_available:  # the pool has left it out
             del sys.modules["ipykernel.debugger"]
-        IPKernelApp.launch_instance(sys.argv[1:])
+        IPKernelApp.launch_instance(sys.argv[1:], parent_handle=_A_PARENT)
         return
     found._is_debugpy_available = False
     # For the debugger it lists the files of all modules: two pages of memory for each of thousands, of every kernel.
     vars(ipkernel)["sys"] = _NoModules()
-    app: Any = IPKernelApp.instance()
+    app: Any = IPKernelApp.instance(parent_handle=_A_PARENT)
     app.initialize(sys.argv[1:])
     vars(ipkernel)["sys"] = sys
     app.start()

@@ -12,7 +12,8 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import LabError
-from ..files import write
+from ..files import digest, write
+from ..secrets import redactor
 
 _OWN = "aiinfra"
 _LOST = "the process of the run vanished while this cell ran: it was killed, or its machine went away"
@@ -30,6 +31,21 @@ def rename_end(archive: Path, state: str) -> None:
             if part["metadata"].get(_OWN, {}).get("state") == "stopped":
                 part["metadata"][_OWN]["state"] = state
         write(archive, json.dumps(notebook, indent=1, ensure_ascii=False) + "\n")
+
+
+def clean(archive: Path) -> None:
+    """Take the secrets that are known here out of an executed notebook, wherever they stand in it."""
+    with contextlib.suppress(FileNotFoundError):
+        text = archive.read_text("utf-8", "surrogateescape")
+        if (cleaned := redactor().clean(text)) != text:
+            write(archive, cleaned.encode("utf-8", "surrogateescape"))
+
+
+def digest_of(archive: Path) -> str:
+    """The SHA-256 of an executed notebook; empty where it is gone or cannot be read."""
+    with contextlib.suppress(OSError):
+        return digest(archive)
+    return ""
 
 
 def close_lost(archive: Path) -> None:

@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import contextlib
+import logging
 import time
 from dataclasses import dataclass, replace
 
-from ..errors import LabError
+from ..errors import LabError, Unavailable
 from ..files import publish
 from ..units import counted, show_duration
 from . import archives
 from .base import FAILURES, Executor, NotebookTask, Outcome, RecipeStep, TaskHandle
 
+_log = logging.getLogger(__name__)
+
+_UNREACHED_S = 600.0  # without an answer of the executor, until a step is given up
 _GRACE_S = 5.0  # between the interrupt that a step gets whose time is over and its kill
 _FIRST_PAUSE_S, _MOST_PAUSE_S = 1.0, 60.0  # before another attempt, each twice as long as the one before
 
@@ -33,7 +37,8 @@ class StepExecution:
     def __init__(self, executor: Executor, step: RecipeStep, task: NotebookTask) -> None:
         self._executor, self._step, self._task = executor, step, task
         self._number, self._asked = 0, 0
-        self._began_at = self._again_at = 0.0  # as time.monotonic
+        self._began_at = self._again_at = self._unreached_at = 0.0  # as time.monotonic
+        self._is_given_up = False
         self._handle: TaskHandle | None = None
         self._outcome = Outcome("failed")
         self._begin()
@@ -43,14 +48,12 @@ class StepExecution:
 
         urgency: with which its end is asked for: 0 not at all, 1 by an interrupt, 2 at once
         """
-        if self._handle is not None:
-            if not self._handle.poll():
-                self._ask(self._handle, max(urgency, self._overdue()))
-                return None
-            self._end(self._handle, urgency)
-        if self._outcome.state not in FAILURES or self._number > self._step.retries or urgency:
+        if self._handle is not None and not self._has_ended(self._handle, urgency):
+            return None
+        is_last = self._number > self._step.retries or self._is_given_up
+        if self._outcome.state not in FAILURES or is_last or urgency:
             return Attempts(_counted(self._outcome, self._number), self._number)
-        if time.monotonic() >= self._again_at and self._executor.has_room(self._task):
+        if time.monotonic() >= self._again_at and has_room(self._executor, self._task):
             self._put_aside()
             self._begin()
         return None
@@ -58,9 +61,7 @@ class StepExecution:
     def abandon(self) -> None:
         """End it at once, and return when it has ended; whatever became of it."""
         if self._handle is not None:
-            self._handle.cancel(at_once=True)
-            with contextlib.suppress(Exception):
-                self._handle.collect()
+            _end_unheard(self._handle)
             self._handle = None
 
     def _begin(self) -> None:
@@ -84,6 +85,9 @@ class StepExecution:
             outcome = handle.collect()
         except LabError as problem:
             outcome = Outcome("failed", str(problem))
+        except Exception as problem:  # noqa: BLE001  # an executor's mistake ends this step, and no other
+            _log.exception("the executor of step %s failed", self._step.name)
+            outcome = Outcome("failed", f"its executor failed: {problem!r}")
         if outcome.state == "stopped" and not urgency and self._step.timeout_s is not None and self._overdue():
             limit = f"it may take {show_duration(self._step.timeout_s)}, as `timeout` of the step says"
             outcome = replace(outcome, state="timeout", error=limit)
@@ -103,14 +107,48 @@ class StepExecution:
 
     def _ask(self, handle: TaskHandle, urgency: int) -> None:
         if urgency > self._asked:
-            self._asked = urgency
             handle.cancel(at_once=urgency > 1)
+            self._asked = urgency
+
+    def _has_ended(self, handle: TaskHandle, urgency: int) -> bool:
+        """Whether it has, or is given up, since where it runs is not reached any more."""
+        try:
+            if handle.poll():
+                self._end(handle, urgency)
+                return True
+            self._ask(handle, max(urgency, self._overdue()))
+            self._unreached_at = 0.0
+        except Unavailable as problem:
+            now = time.monotonic()
+            self._unreached_at = self._unreached_at or now
+            self._is_given_up = now - self._unreached_at >= (_GRACE_S if urgency > 1 else _UNREACHED_S)
+            if self._is_given_up:
+                _end_unheard(handle)
+                lost = f"where it ran is not reached any more, and it may go on there: {problem}"
+                self._take(Outcome("stopped" if urgency else "killed", lost))
+        return self._is_given_up
 
     def _put_aside(self) -> None:
         archive = self._task.archive
         if archive.exists():
             with contextlib.suppress(LabError):  # a full disk is told of by what comes next
                 publish(archive, archive.with_suffix(f".{self._number}.ipynb"), replace=True, flush=False)
+
+
+def has_room(executor: Executor, task: NotebookTask) -> bool:
+    """Whether an executor has room for a task; False while it does not know."""
+    try:
+        return executor.has_room(task)
+    except Unavailable:
+        return False
+
+
+def _end_unheard(handle: TaskHandle) -> None:
+    """Have it end at once, whatever the executor makes of that."""
+    with contextlib.suppress(Exception):
+        handle.cancel(at_once=True)
+    with contextlib.suppress(Exception):
+        handle.collect()
 
 
 def _counted(outcome: Outcome, number: int) -> Outcome:

@@ -145,6 +145,8 @@ class Outcome:
 
     error: as the notebook shows it. cell: the execution count of the cell that failed, where that is known. held_until:
     to when its kernel is held, in epoch seconds; 0 where none is. went_on: whether it went on in one that was.
+    is_clean: whether the executor has taken the secrets out of the archive, also those that came to be known while it
+    ran; else those that are known to whoever submitted it are taken out then.
     """
 
     state: OutcomeState
@@ -152,6 +154,7 @@ class Outcome:
     cell: int | None = None
     held_until: float = 0.0
     went_on: bool = False
+    is_clean: bool = field(default=False, compare=False)
 
 
 @dataclass(frozen=True)
@@ -173,9 +176,10 @@ class NotebookTask:
     """One notebook to be executed once.
 
     archive: where the executed notebook is left. env: added to the environment of its cells, whose values must reach
-    them. memory_bytes: what its processes may take together, where that is declared: an executor has room for that, and
-    one that can see it kills them when they take more; the outcome is then oom. hold: where its kernel may be held; an
-    executor that cannot hold one does without.
+    them. parameters: in the form that JSON has; `engine.injected.inject` writes them as the types that the notebook
+    declares. memory_bytes: what its processes may take together, where that is declared: an executor has room for that,
+    and one that can see it kills them when they take more; the outcome is then oom. hold: where its kernel may be held;
+    an executor that cannot hold one does without.
     """
 
     notebook: Path
@@ -187,7 +191,11 @@ class NotebookTask:
 
 
 class TaskHandle(Protocol):
-    """A task that an executor has begun. Its methods are called by the thread that submitted it, and by no other."""
+    """A task that an executor has begun. Its methods are called by the thread that submitted it, and by no other.
+
+    `poll` and `cancel` may raise Unavailable while where it runs is not reached: they are called again, for ten
+    minutes.
+    """
 
     def poll(self) -> bool:
         """Whether it has ended, whichever way; cheap."""
@@ -210,11 +218,14 @@ class TaskHandle(Protocol):
 class Executor(Protocol):
     """Executes notebooks, as many at once as it has room for.
 
-    A notebook and its archive are files of the caller's; where the cells run need not see them.
+    A notebook and its archive are files of the caller's; where the cells run need not see them. What the paths in a
+    task's `env` name does: the project and the workspace (or the store that its settings name), since what the cells
+    make is looked for there.
     """
 
     def has_room(self, task: NotebookTask) -> bool:
-        """Whether there is room for one more; always so while none of its tasks goes on. Cheap."""
+        """Whether there is room for one more; always so while none of its tasks goes on. Cheap. Unavailable while that
+        is not known."""
 
     def submit(self, task: NotebookTask) -> TaskHandle:
         """Begin to execute the file as it is now; returns at once.

@@ -60,7 +60,7 @@ _STEP_KEYS = {
     "after": "a list of steps that must have run before",
     "timeout": 'how long one attempt may take, e.g. "30m"; then it is interrupted, and killed 5 s later',
     "retries": "how often it is executed again after it failed, at most 10",
-    "expect": 'name of an output = a rule on its metrics, e.g. "auc > 0.7"; else the step has failed',
+    "expect": 'output = a rule on its metrics, e.g. "auc > 0.7", of data "rows > 0"; else the step has failed',
     "on_failure": (
         "skip (where it is left out) the steps that need it; or stop: no further step begins; "
         'or "hold 15m": skip, and its kernel is held so long for `recipe run NAME@N --resume`'

@@ -14,7 +14,6 @@ import msgspec
 
 from .. import files, modes
 from ..config import settings
-from ..kernels.kept import end_host, is_hosted
 from .record import RunRecord
 
 NOTEBOOK = "notebook.ipynb"
@@ -36,12 +35,14 @@ class HeldKernel(msgspec.Struct, frozen=True):
 
 
 def folder_of(recipe: str, number: int, step: str) -> Path:
-    """Where the run of that number holds the kernel of a step: never where one that has just been ended still writes."""
+    """Where the run of that number holds the kernel of a step; not where one that was just ended may still write."""
     return _home(recipe) / f"{step}{_RUN}{number}"
 
 
 def find(folder: Path) -> HeldKernel | None:
     """The kernel that is held there; None when there is none, or none that lives."""
+    from ..kernels.kept import is_hosted  # here and below, since papermill loads this before it runs anything
+
     with contextlib.suppress(OSError, msgspec.MsgspecError):
         found = msgspec.json.decode((folder / _FACTS).read_bytes(), type=HeldKernel)
         return found if is_hosted(folder / _HOST) else None
@@ -62,6 +63,8 @@ def held(recipe: str) -> dict[str, Path]:
 
 def end(folder: Path) -> None:
     """Have the kernel end that is held there, if one is, and remove what belongs to it; returns at once."""
+    from ..kernels.kept import end_host
+
     end_host(folder / _HOST)
     shutil.rmtree(folder, ignore_errors=True)
 

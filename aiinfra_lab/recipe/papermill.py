@@ -36,8 +36,8 @@ class LabEngine:
 
         UsageProblem, before there is a kernel or an output, for parameters that it cannot take as it declares them.
 
-        options: papermill's `start_timeout` and `execution_timeout`, in seconds, and its `log_output`, `stdout_file`
-            and `stderr_file`
+        options: papermill's `start_timeout` and `execution_timeout` (or nbclient's `timeout`), in seconds, its
+            `log_output`, `stdout_file` and `stderr_file`, and nbclient's `extra_arguments` of the kernel
         """
         from papermill.engines import NotebookExecutionManager
 
@@ -50,7 +50,11 @@ class LabEngine:
         named = facts.get("input_path")
         source = Path(named if isinstance(named, str) else "the notebook")
         retyped(nb, facts.get("parameters") or {}, source, is_python=_is_python(nb, kernel_name))
-        limits = {"startup_timeout": options.get("start_timeout", 60), "timeout": options.get("execution_timeout")}
+        limits = {
+            "startup_timeout": options.get("start_timeout", 60),
+            "timeout": options.get("execution_timeout") or options.get("timeout"),
+            "extra_arguments": options.get("extra_arguments", []),
+        }
         bar = NotebookExecutionManager(nb, progress_bar=progress_bar)
         archive = Archive(nb, _save(output_path), facts, on_cell_end=_advance(bar.pbar))
         archive.begin()

@@ -47,7 +47,8 @@ class StepRecord(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
     that changed while it ran, so that what it made stands for nothing. opened_more: how many files more than `opened`
     holds. attempts: how often it was executed in this run. held_until: to when the kernel was held in which a cell had
     failed, in epoch seconds; 0 where none was. went_on: whether it went on in one that was held, so that its cells
-    need not do the same when all of them run.
+    need not do the same when all of them run. archive_sha256: of the executed notebook as it was then; empty where the
+    run did not get to its end.
     """
 
     name: str
@@ -68,6 +69,7 @@ class StepRecord(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
     attempts: int = 0
     held_until: float = 0.0
     went_on: bool = False
+    archive_sha256: str = ""
 
     @property
     def made(self) -> dict[str, str]:

@@ -40,6 +40,7 @@ class RunStep(TypedDict):
     attempts: int
     held_until: float
     went_on: bool
+    archive_sha256: str
 
 
 UNREADABLE = "cannot be read"

@@ -1,6 +1,7 @@
 """How long executed notebooks are kept: those of runs that are over fall under `recipe.archive_days` and `archive_gib`.
 
-Those that a recipe's newest run shows stay: a step that was skipped stands on the notebook of the run that executed it.
+Of each step those of its last execution and of its last success stay: later runs in which it is skipped stand on these,
+whatever came in between without it.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ from ..store import open_store
 from .record import RunRecord
 
 SETTING, GIB = "recipe.archive", 5.0
-_WHY = "those of each recipe's newest run are kept"
+_WHY = "those of each step's last execution, and of its last success, are kept"
 
 
 def archives() -> Keeping:
@@ -24,12 +25,14 @@ def archives() -> Keeping:
 
 
 def _unneeded() -> Iterator[KeptFile]:
-    home, newest = settings().home / RunRecord.kind, dict[str, int]()
+    home, last = settings().home / RunRecord.kind, dict[tuple[str, str, str], str]()
     runs = open_store().list(RunRecord, skip_unreadable=True)
-    for run in runs:
-        newest[run.base] = max(newest.get(run.base, 0), run.version)
-    needed = {Path(step.archive).parent.name for run in runs if run.version == newest[run.base] or run.body.is_open
-              for step in run.body.steps if step.archive}  # fmt: skip
+    for run in sorted(runs, key=lambda run: run.version, reverse=True):
+        for step in (step for step in run.body.steps if step.archive):
+            own = Path(step.archive).parent.name
+            for kept_for in {"its end", "its success" if step.succeeded else "its end"}:
+                last.setdefault((run.base, step.name, kept_for), own)
+    needed = set(last.values())
     for run in runs:
         if run.body.is_open or run.name in needed:
             continue

@@ -10,9 +10,10 @@ from typing import Any
 
 from ..errors import NotFound, did_you_mean
 from ..resolve import resolve
+from ..secrets import redactor
 from ..show import Card, Part, Quote, Result
 from ..uris import Uri
-from . import history
+from . import archives, history
 from .history import KIND
 from .record import RunRecord, StepRecord
 
@@ -23,7 +24,7 @@ _MOST_LINES = 2000
 @dataclass(frozen=True)
 class StepOutput(Result):
     """The output of one step. text: of all its cells, each behind a line that names it. archive: its executed
-    notebook."""
+    notebook. is_edited: whether that is another file now than when the run ended."""
 
     kind = "Step output"
 
@@ -32,6 +33,7 @@ class StepOutput(Result):
     state: str
     text: str
     archive: str
+    is_edited: bool = False
 
     def card(self) -> Card:
         """The end of it, and where all of it is."""
@@ -44,6 +46,9 @@ class StepOutput(Result):
             lead=f"**{self.step}** of {self.uri}: {self.state}{'' if self.text else ', and nothing was put out'}.",
             facts=[("executed notebook", self.archive)] if self.archive else [],
             parts=shown,
+            notes=["**The executed notebook was edited after the run**: this is not what the step put out."]
+            if self.is_edited
+            else [],
             next=[f"Next: `%recipe show {Uri.parse(self.uri).label}`"],
         )
 
@@ -56,7 +61,9 @@ def step_output(label: str, step: str) -> StepOutput:
     if found is None:
         known = [one.name for one in run.record.body.steps]
         raise NotFound(f"{run.record.uri} has no step {step!r}", did_you_mean(step, known))
-    return StepOutput(run.record.uri, step, found.state, _text(run.record.uri, found), found.archive)
+    text = redactor().clean(_text(run.record.uri, found))
+    edited = found.archive_sha256 not in ("", archives.digest_of(Path(found.archive)))
+    return StepOutput(run.record.uri, step, found.state, text, found.archive, edited)
 
 
 def _text(run: str, step: StepRecord) -> str:

@@ -14,7 +14,7 @@ from ..config import settings
 from ..errors import LabError
 from ..store import Event
 from . import archives, holding, started
-from .attempts import Attempts, StepExecution
+from .attempts import Attempts, StepExecution, has_room
 from .base import FAILURES, Executor, Hold, NotebookTask, Outcome, Recipe, RecipeStep
 from .expectations import unmet
 from .inputs import file_digest
@@ -122,7 +122,8 @@ class RunSteps:
         if step.name not in self._planned and self._revive_before(step):
             return True  # it is planned again when they have ended
         self._planned[step.name] = planned
-        if self._starting is not None or not self._executor.has_room(self._task(step)):
+        # One that does not even know whether it has room is given the first all the same, and says what is wrong.
+        if self._starting is not None or (self._going and not has_room(self._executor, self._task(step))):
             return False
         self._revived.discard(step.name)
         self._starting = planned
@@ -161,6 +162,7 @@ class RunSteps:
             values=dict(now.values),
             outputs=found.outputs,
             archive=found.archive,
+            archive_sha256=found.archive_sha256,
             seconds=0.0,
             opened=found.opened,
             opened_more=found.opened_more,
@@ -219,8 +221,11 @@ class RunSteps:
             opened=opened,
             opened_more=more,
         )
+        if not outcome.is_clean and not done.outcome.is_clean:
+            archives.clean(Path(ended.archive))
         if ended.state == "interrupted":
             archives.rename_end(Path(ended.archive), ended.state)
+        ended = replace(ended, archive_sha256=archives.digest_of(Path(ended.archive)))
         self._planner.take(going.step.name, going.prepared.key, ended)
         self._writer.set(ended, self._event(going, ended))
 

@@ -7,6 +7,7 @@ each execution is no difference; see `recipe.diff`. What was executed is kept un
 from __future__ import annotations
 
 import json
+import os
 import shutil
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -66,7 +67,9 @@ class NotebookItem(pytest.Item):
         made = root / "build" / "lab" / name
         reference = root / str(self.config.getoption("--lab-reference")) / name
         made.parent.mkdir(parents=True, exist_ok=True)
-        outcome = execute(NotebookTask(self.path, made), lambda: 0)
+        # The order of a set's texts is drawn anew with each interpreter, and would differ each time.
+        env = {"PYTHONHASHSEED": os.environ.get("PYTHONHASHSEED", "0")}
+        outcome = execute(NotebookTask(self.path, made, env=env), lambda: 0)
         if outcome.state != "done":
             cell = "" if outcome.cell is None else f" in cell {outcome.cell}"
             raise NotebookDiffers(f"{name} {outcome.state}{cell}: {outcome.error}\nexecuted: {made}")

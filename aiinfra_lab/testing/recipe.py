@@ -109,6 +109,14 @@ class ExecutorContract:
         assert run(executor, notebook, tmp_path / "out.ipynb", parameters=given).state == "done"
         assert json.loads(printed(tmp_path / "out.ipynb")) == list(given.values())
 
+    def test_parameters_have_the_types_that_the_notebook_declares(self, executor: Executor, tmp_path: Path) -> None:
+        imports = "import datetime as dt\nfrom pathlib import Path\n"
+        declared = f"{imports}day: dt.date = dt.date(2026, 1, 1)\nwhere: Path = Path('a')"
+        notebook = write_notebook(tmp_path / "a.ipynb", "print(day.year, where.name)", parameters=declared)
+        given: dict[str, Value] = {"day": "2021-02-03", "where": "b/c.csv"}
+        assert run(executor, notebook, tmp_path / "out.ipynb", parameters=given).state == "done"
+        assert printed(tmp_path / "out.ipynb") == "2021 c.csv\n"
+
     def test_without_parameters_the_defaults_hold(self, executor: Executor, tmp_path: Path) -> None:
         notebook = write_notebook(tmp_path / "a.ipynb", "print(x)", parameters="x: int = 3")
         run(executor, notebook, tmp_path / "out.ipynb")

@@ -16,6 +16,7 @@ from nbformat.v4 import new_code_cell, new_notebook
 from tests.endings import RIGHT, bring_about
 
 from . import _nothing
+from ._sudden_ends import NOISY, command_of, kill_runs
 from .measure import answer, command, statement
 from .rows import Cannot, Figure, at_most, exactly, ratio_at_most, row
 
@@ -203,6 +204,21 @@ BAD_PARAMETERS = (
 )
 
 
+@row("recipe.5", "the run is killed at a random moment while 8 MB are put out", "0 unreadable, <= 1 s lost, 0 alive")
+def killed(full: bool) -> Iterator[Figure]:
+    """A process that vanishes by SIGKILL; what is left after 2 s, and what its executed notebook holds."""
+    with project() as (folder, env):
+        write(folder, "noisy", NOISY, parameters="")
+        (folder / "recipes").mkdir()
+        (folder / "recipes" / "noisy.toml").write_text('[steps.s]\nnotebook = "noisy.ipynb"\n')
+        own = {**env, "AIINFRA_PROJECT": str(folder), "AIINFRA_POOL": "off"}
+        seen = kill_runs(folder / ".aiinfra" / "recipe", command_of("noisy"), own, 200 if full else 12, seed=5)
+    note = f"{seen.kills} kills"
+    yield Figure("unreadable notebooks", seen.unreadable, "", at_most(0), note=note)
+    yield Figure("processes alive after 2 s", seen.left_alive, "", at_most(0), note=note)
+    yield Figure("output lost at most", max(seen.lost_s, default=0.0), "s", at_most(1.0), note=note)
+
+
 @row("recipe.6", "7 endings x (run, step, notebook, cells, error)", "all right")
 def endings(full: bool) -> Iterator[Figure]:
     """Each brought about for real, by a command of its own."""
@@ -317,6 +333,38 @@ def independent(full: bool) -> Iterator[Figure]:
         "one after the other", ours.wall_s, "s", ratio_at_most(1 / 1.8), serial.wall_s, "at_once = 1", ours.note
     )
     yield Figure("papermills at once", ours.wall_s, "s", ratio_at_most(1.0), theirs.wall_s, "papermill", theirs.note)
+
+
+@row(
+    "recipe.10", "a cell fails after 8 s of work: from its correction to the end", "<= 100 ms; only the unfinished step"
+)
+def resumed(full: bool) -> Iterator[Figure]:
+    """In a process that has loaded the verb, in the kernel that was held; beside it the step as a whole."""
+    work_s = 8 if full else 2
+    with project() as (folder, env):
+        (folder / "recipes").mkdir()
+        (folder / "recipes" / "long.toml").write_text(
+            '[steps.a]\nnotebook = "quick.ipynb"\n'
+            '[steps.b]\nnotebook = "long.ipynb"\nafter = ["a"]\non_failure = "hold 5m"\n'
+        )
+        write(folder, "quick", "print(1)")
+        work = f"import time; time.sleep({work_s})"
+        write(folder, "long", work, "1 / 0", "print('end')")
+        code = (
+            "import json, os, sys, time; os.chdir(sys.argv[1])\n"
+            "from pathlib import Path; from aiinfra_lab import recipe\n"
+            "recipe.run('long', report=True); path = Path('notebooks/long.ipynb')\n"
+            "path.write_text(path.read_text().replace('1 / 0', '1 / 1'))\n"
+            "began = time.perf_counter(); run = recipe.run('long', resume=True); took = time.perf_counter() - began\n"
+            "began = time.perf_counter(); recipe.run('long'); whole = time.perf_counter() - began\n"
+            "ran = [step['state'] for step in run.steps.values()]\n"
+            "print(json.dumps([took, whole, ran]))"
+        )
+        argv = [sys.executable, "-c", code, str(folder)]
+        done = subprocess.run(argv, env=env, capture_output=True, text=True, check=True)
+        took, whole, ran = json.loads(done.stdout.splitlines()[-1])
+    yield Figure("in the held kernel", took * 1000, "ms", at_most(100), whole * 1000, "the step as a whole")
+    yield Figure("steps that ran", ran.count("done"), "", exactly(1), note=", ".join(ran))
 
 
 @row("recipe.11", "the plan of 50 steps; the lint of 100 cells", "<= 150 ms each")

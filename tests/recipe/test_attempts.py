@@ -129,3 +129,71 @@ def test_they_are_read_from_the_recipe(notebook, recipe):
     )
     (step,) = declaration.read("r").steps
     assert (step.timeout_s, step.retries, step.memory_bytes, step.on_failure) == (5400.0, 3, 4 << 30, "stop")
+
+
+class Away:
+    """An executor that is not reached for so many looks. It has one task, which ends well, and hears of its end."""
+
+    def __init__(self, looks: int) -> None:
+        self.looks, self.cancelled = looks, []
+
+    def has_room(self, _task) -> bool:
+        self._look()
+        return True
+
+    def submit(self, _task):
+        return self
+
+    def poll(self) -> bool:
+        self._look()
+        return True
+
+    def cancel(self, *, at_once: bool = False) -> None:
+        self.cancelled.append(at_once)
+        self._look()
+
+    def collect(self) -> Outcome:
+        return Outcome("done")
+
+    def _look(self) -> None:
+        self.looks -= 1
+        if self.looks >= 0:
+            raise Unavailable("the service is away", "repeat in a moment")
+
+
+def going(executor, tmp_path: Path, **declared) -> StepExecution:
+    step = RecipeStep("a", tmp_path / "a.ipynb", **declared)
+    return StepExecution(executor, step, NotebookTask(step.notebook, tmp_path / "out.ipynb"))
+
+
+def test_an_executor_that_is_not_reached_for_a_while_is_asked_again(tmp_path):
+    one = going(Away(3), tmp_path)
+    assert [one.turn(0) for _ in range(3)] == [None] * 3
+    assert one.turn(0).outcome == Outcome("done")
+
+
+@pytest.mark.parametrize(("urgency", "state"), [(0, "killed"), (2, "stopped")])
+def test_one_that_is_not_reached_any_more_is_given_up(tmp_path, monkeypatch, urgency, state):
+    monkeypatch.setattr(attempts, "_UNREACHED_S", 0.0)
+    monkeypatch.setattr(attempts, "_GRACE_S", 0.0)
+    away = Away(1_000)
+    done = going(away, tmp_path).turn(urgency)
+    assert (done.outcome.state, away.cancelled) == (state, [True])
+    assert "not reached any more, and it may go on there: the service is away" in done.outcome.error
+
+
+def test_it_is_abandoned_whatever_the_executor_makes_of_that(tmp_path):
+    away = Away(1)
+    going(away, tmp_path).abandon()
+    assert away.cancelled == [True]
+
+
+def test_an_executor_that_does_not_know_has_no_room():
+    assert [attempts.has_room(Away(looks), None) for looks in (1, 0)] == [False, True]
+
+
+def test_a_mistake_of_an_executor_is_the_end_of_that_step_alone(tmp_path):
+    def broken(*_) -> Outcome:
+        raise KeyError("no such thing")
+
+    assert go(broken, tmp_path).outcome == Outcome("failed", "its executor failed: KeyError('no such thing')")

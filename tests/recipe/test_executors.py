@@ -65,7 +65,7 @@ def test_what_fails_there_says_where_and_how_to_go_on(two, notebook):
     notebook("make", "word: str = ''", "from aiinfra_lab import data\ndata.get('nothing')")
     with pytest.raises(Failed) as problem:
         recipe.run("two")
-    assert problem.value.what.startswith("recipe:two@1: step make failed in cell 2: NotFound: there is no data:nothing")
+    assert problem.value.what.startswith("recipe:two@1: step make failed in cell 3: NotFound: there is no data:nothing")
     assert problem.value.fix.endswith("then `%recipe run two`: what succeeded is skipped")
 
 
@@ -79,3 +79,13 @@ def test_an_executor_that_is_not_there_is_refused_before_a_run_begins(two, works
     with pytest.raises(NotFound) as problem:
         recipe.run("two")
     assert (problem.value.fix, len(recipe.log("two"))) == ("did you mean pipe?", 0)
+
+
+def test_secrets_are_taken_out_of_what_an_executor_leaves(pipe, notebook, workspace, monkeypatch):
+    monkeypatch.setenv("MY_API_KEY", "swordfish-123")
+    (workspace / "recipes").mkdir()
+    (workspace / "recipes" / "r.toml").write_text('[steps.a]\nnotebook = "a.ipynb"')
+    notebook("a", "", "import os; print(os.environ['MY_API_KEY'])")
+    run = recipe.run("r")
+    assert "swordfish" not in Path(run.steps["a"]["archive"]).read_text()
+    assert recipe.log("r/a").text == "[2]\n[secret MY_API_KEY]\n"

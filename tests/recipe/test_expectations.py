@@ -4,7 +4,7 @@ import pytest
 
 from aiinfra_lab import recipe
 from aiinfra_lab.errors import Failed, UsageProblem
-from aiinfra_lab.recipe import declaration
+from aiinfra_lab.recipe import declaration, expectations
 from aiinfra_lab.recipe.expectations import unmet
 from aiinfra_lab.rules import parse
 
@@ -68,6 +68,56 @@ def test_what_is_no_rule_is_refused_with_its_place(one, rule, what):
     with pytest.raises(UsageProblem) as problem:
         declaration.read("one")
     assert problem.value.what.startswith(f"one.toml [steps.fit]: {what}")
+
+
+RECORDED = '[steps.a]\nnotebook = "a.ipynb"\nout = {{ o = "{uri}" }}\nexpect = {{ o = "{rule}" }}\n'
+
+
+@pytest.mark.parametrize(("rule", "what"), [("rows > 2", "rows is 2"), ("size_bytes > 1000 and files > 0", "size_by")])
+def test_rows_files_and_size_of_data_can_be_expected(notebook, recipe, workspace, rule, what):
+    from aiinfra_lab import recipe as recipes
+
+    notebook("a", "", "from aiinfra_lab import data; data.add('o', '../o.csv')")
+    (workspace / "o.csv").write_text("x\n1\n2\n")
+    recipe("r", RECORDED.format(uri="data:o", rule="rows >= 2 and files <= 1 and size_bytes < 10"))
+    assert recipes.run("r").steps["a"]["state"] == "done"
+    recipe("r", RECORDED.format(uri="data:o", rule=rule))
+    assert what in recipes.run("r", report=True).steps["a"]["error"]
+
+
+@pytest.mark.parametrize(
+    ("uri", "what", "fix"),
+    [
+        ("data:o", "there is no metric 'row'", "did you mean rows?"),
+        ("features:o", "nothing is measured of features", "data or train or models"),
+        ("deploy:o", "nothing is measured of deploy", "data or train or models"),
+    ],
+)
+def test_what_nobody_measures_is_refused_before_a_run(notebook, recipe, uri, what, fix):
+    notebook("a", "")
+    recipe("r", RECORDED.format(uri=uri, rule="row > 0"))
+    with pytest.raises(UsageProblem) as problem:
+        declaration.read("r")
+    assert problem.value.what.startswith("r.toml [steps.a]: expect o: ")
+    assert (what in problem.value.what, fix in problem.value.fix) == (True, True)
+
+
+@pytest.mark.parametrize(
+    ("rule", "value", "shown"),
+    [
+        ("x <= 0.5", 0.50000001, "0.50000001"),
+        ("x > 0.5", 0.49999999, "0.49999999"),
+        ("x <= 0.5", 0.7123456, "0.7123"),
+        ("x <= 1000000", 1000001.0, "1000001"),
+        ("x > 0.5", 0.5, "0.5"),
+        ("x > 80", 1e300, "1e+300"),
+        ("x > 80", float("-inf"), "-inf"),
+        ("x > 0.5", float("nan"), "not a number (NaN)"),
+        ("x > 0.3", 0.29999999999999993, "0.2999999999999999"),
+    ],
+)
+def test_a_value_is_shown_where_it_lies(rule, value, shown):
+    assert expectations._shown(parse(rule), "x", value) == shown
 
 
 def test_what_the_step_does_not_make_cannot_be_expected(notebook, recipe):

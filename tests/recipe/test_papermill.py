@@ -17,8 +17,10 @@ from tests.structure.source import modules_loaded_by
 def papermill(notebook, workspace):
     """`papermill(*CELLS)` runs a notebook of these cells by papermill's command; its end and the executed notebook."""
 
-    def run(*cells: str, options: tuple[str, ...] = ()) -> tuple[subprocess.CompletedProcess[str], Path]:
-        source, out = notebook("a", "n: int = 1", *cells), workspace / "out.ipynb"
+    def run(
+        *cells: str, options: tuple[str, ...] = (), parameters: str = "n: int = 1"
+    ) -> tuple[subprocess.CompletedProcess[str], Path]:
+        source, out = notebook("a", parameters, *cells), workspace / "out.ipynb"
         command = [sys.executable, "-m", "papermill", str(source), str(out), "--engine", "lab", *options]
         return subprocess.run(command, check=False, capture_output=True, text=True), out
 
@@ -40,6 +42,12 @@ def test_it_runs_with_parameters_and_shows_its_progress(papermill):
     assert (done.returncode, texts(out)) == (0, "n is 7\n")
     assert "Executing: 100%" in done.stderr
     assert states(out) == ["completed"] * 3
+
+
+def test_a_text_that_reads_like_a_number_stays_one(papermill):
+    done, out = papermill("print([zip])", options=("-p", "zip", "01234"), parameters="zip: str = '02139'")
+    assert (done.returncode, texts(out)) == (0, "['01234']\n")
+    assert nbformat.read(out, as_version=4).metadata["papermill"]["parameters"] == {"zip": "01234"}
 
 
 def test_an_error_is_told_as_papermill_does_it(papermill):
@@ -150,3 +158,11 @@ def test_its_command_names_what_is_wrong(papermill):
     done, out = papermill("print('never')", options=("-p", "n", "abc"))
     assert "parameter n must be of type int, and 'abc' was given" in done.stderr
     assert (done.returncode, out.exists()) == (1, False)
+
+
+def test_the_limit_of_nbclient_holds_too(notebook, workspace):
+    from papermill import execute_notebook
+
+    source = notebook("a", "n: int = 1", "import time; time.sleep(60)")
+    with pytest.raises(Exception, match="timed out"):
+        execute_notebook(source, workspace / "out.ipynb", engine_name="lab", timeout=1, progress_bar=False)

@@ -37,6 +37,26 @@ def test_what_is_too_old_goes_but_for_what_the_newest_run_stands_on(old):
     assert recipe.run("one").steps["a"]["state"] == "skipped"
 
 
+def test_what_a_step_stands_on_stays_whatever_ran_without_it(notebook, recipe, monkeypatch):
+    from aiinfra_lab import recipe as recipes
+
+    notebook("a", "", "print(1)")
+    notebook("b", "", "print('B')")
+    recipe("two", '[steps.a]\nnotebook = "a.ipynb"\n[steps.b]\nnotebook = "b.ipynb"\n')
+    recipes.run("two")
+    notebook("a", "", "print(2)")
+    recipes.run("two", only="a")
+    notebook("a", "", "1 / 0")
+    recipes.run("two", only="a", report=True)
+    notebook("a", "", "2 / 0")
+    recipes.run("two", only="a", report=True)
+    monkeypatch.setenv("AIINFRA_RECIPE_ARCHIVE_DAYS", "0")
+    assert [Path(file.path).name for file in lab.rm(expired=True).files] == ["two@3"]
+    notebook("a", "", "print(2)")
+    assert [step["state"] for step in recipes.run("two").steps.values()] == ["skipped", "skipped"]
+    assert "B" in recipes.log("two@5/b").text
+
+
 def test_a_run_that_goes_on_keeps_its_own(old):
     update(open_store(), RunRecord, "one@1", lambda body: replace(body, state="running", ended_at=None))
     assert lab.rm(expired=True).files == ()

@@ -54,3 +54,15 @@ def test_a_notebook_that_is_gone_is_said(two):
     Path(run.steps["a"]["archive"]).unlink()
     with pytest.raises(NotFound, match="is gone"):
         recipe.log("two/a")
+
+
+def test_an_executed_notebook_that_was_edited_is_none_to_believe(notebook, workspace):
+    (workspace / "recipes").mkdir()
+    (workspace / "recipes" / "r.toml").write_text('[steps.a]\nnotebook = "a.ipynb"')
+    notebook("a", "", "print(17)")
+    archive = Path(recipe.run("r").steps["a"]["archive"])
+    recipe.run("r")
+    assert [recipe.log(name).is_edited for name in ("r@1/a", "r@2/a")] == [False, False]
+    archive.write_text(archive.read_text().replace("17", "18"))
+    assert [recipe.log(name).is_edited for name in ("r@1/a", "r@2/a")] == [True, True]
+    assert "was edited after the run" in str(recipe.log("r/a").card().notes)

@@ -10,7 +10,7 @@ from nbformat.v4 import new_code_cell, new_notebook, writes
 
 from tests.conftest import PATIENCE_S
 
-VARYING = "import os, warnings; warnings.warn('old'); print(os.getpid() * 0, object())"
+VARYING = "import os, warnings; warnings.warn('old'); print(os.getpid() * 0, object(), set('abcdef'))"
 
 
 @pytest.fixture

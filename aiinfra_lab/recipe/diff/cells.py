@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from .normal import normal_outputs
+from .times import ExecutionTimes
 
 CellChange = Literal["added", "removed", "code", "outputs"]
 _MOST_LINES, _LONGEST = 30, 160
@@ -30,7 +31,8 @@ def differing_cells(
     """What differs between two executed notebooks, in the order of the cells. own: see `normal_text`, of each."""
     before, after = _code(old), _code(new)
     matcher = difflib.SequenceMatcher(None, list(map(_source, before)), list(map(_source, after)), autojunk=False)
-    return list(_compared(before, after, matcher, own))
+    # Those of both for both: what is data in one of them must not be a time of the execution in the other.
+    return list(_compared(before, after, matcher, own, ExecutionTimes.of(old, new)))
 
 
 def _compared(
@@ -38,6 +40,7 @@ def _compared(
     after: Sequence[Any],
     matcher: difflib.SequenceMatcher[str],
     own: tuple[Mapping[str, str], Mapping[str, str]],
+    times: ExecutionTimes,
 ) -> Iterator[CellDifference]:
     for tag, old_from, old_to, new_from, new_to in matcher.get_opcodes():
         both = min(old_to - old_from, new_to - new_from)
@@ -45,7 +48,7 @@ def _compared(
             one, two = before[old_from + step], after[new_from + step]
             number = new_from + step + 1
             if tag == "equal":
-                outputs = _lines(one, own[0]), _lines(two, own[1])
+                outputs = _lines(one, own[0], times), _lines(two, own[1], times)
                 if outputs[0] != outputs[1]:
                     yield CellDifference(number, "outputs", _difference(*outputs))
             else:
@@ -65,8 +68,8 @@ def _source(cell: Mapping[str, Any]) -> str:
     return (source if isinstance(source, str) else "".join(source)).strip()
 
 
-def _lines(cell: Mapping[str, Any], own: Mapping[str, str]) -> list[str]:
-    found = normal_outputs(cell["outputs"], own)
+def _lines(cell: Mapping[str, Any], own: Mapping[str, str], times: ExecutionTimes) -> list[str]:
+    found = normal_outputs(cell["outputs"], own, times)
     return [line if kind == "stdout" else f"{kind}: {line}" for kind, text in found for line in text.split("\n")]
 
 

@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import contextlib
+import sys
 from collections.abc import Mapping
+from decimal import Decimal
 from pathlib import Path
 
 import nbformat
 from nbformat import NotebookNode
 
 from ...errors import Failed
+from ...verbs import Typed
 from ..notebook import PARAMETERS, notebook_of
-from ..parameters import LiteralWriter, ParameterSchema, refuse, stored
+from ..parameters import LiteralWriter, Misfit, ParameterSchema, refuse, stored
 from .archive import FAILURE_TAG
 
 INJECTED = "injected-parameters"
@@ -38,7 +41,8 @@ def inject(notebook: NotebookNode, parameters: Mapping[str, object], path: Path 
 def retyped(notebook: NotebookNode, parameters: Mapping[str, object], path: Path, *, is_python: bool) -> None:
     """Write the cell that papermill has put in once more, with the values as the notebook declares them.
 
-    UsageProblem when it can take one of them not. A parameters cell that only papermill can read is none here.
+    UsageProblem when it can take one of them not. A parameters cell that only papermill can read is none here. Its
+    command makes a number of whatever reads so: for a text that was typed the word itself counts.
     """
     cell = next((cell for cell in notebook.cells if INJECTED in _tags(cell)), None)
     if cell is None or not parameters:
@@ -53,9 +57,32 @@ def retyped(notebook: NotebookNode, parameters: Mapping[str, object], path: Path
     given = {name: value for name, value in parameters.items() if name not in own}
     if schema.cell:
         refuse(schema.unknown({name: None for name in given if name not in schema.bound}))
+    given |= _typed(schema, given)
     source = [schema.source(given), LiteralWriter().assignments(own.items())]
     cell.source = "\n".join(filter(None, ["# Parameters", *source]))
-    notebook.metadata["papermill"]["parameters"] = stored(parameters)
+    notebook.metadata["papermill"]["parameters"] = stored({**own, **given})
+
+
+def _typed(schema: ParameterSchema, given: Mapping[str, object]) -> dict[str, str]:
+    """The words of papermill's own command line for values that are to be a text or a Decimal: `-p zip 02139`."""
+    words, found = sys.argv, dict[str, str]()
+    for flag, name, word in zip(words, words[1:], words[2:], strict=False):
+        is_its = flag.lstrip("-") in ("p", "parameters") and name in given and _guessed(word, given[name])
+        if is_its and not schema.of(name).is_untyped:
+            with contextlib.suppress(Misfit):
+                if isinstance(schema.of(name).read(Typed(word)), str | Decimal):
+                    found[name] = word
+    return found
+
+
+def _guessed(word: str, value: object) -> bool:
+    """Whether papermill makes that value of that word."""
+    if not isinstance(value, int | float) or isinstance(value, bool):
+        return not isinstance(value, str) and word == str(value)
+    try:
+        return repr(type(value)(word)) == repr(value)
+    except ValueError:
+        return False
 
 
 def _source(notebook: NotebookNode, parameters: Mapping[str, object], path: Path) -> str:

@@ -8,10 +8,10 @@ from pathlib import Path
 from typing import Any
 
 import nbformat
-from jupyter_client.kernelspec import NoSuchKernel
 from traitlets.config import Config
 
 from ... import jobs
+from ...errors import LabError
 from ...host.spec import LOG
 from ...kernels.hosted import HostedKernelManager
 from ...leftovers import temporary
@@ -37,9 +37,6 @@ from .injected import inject
 from .memory import MemoryWatch
 from .secrecy import secrets_of
 
-# The last three: no kernel came up, there is none of that name, it cannot be started.
-_ENDED: tuple[type[Exception], ...] = (*ENDS, RuntimeError, NoSuchKernel, ValueError)
-
 
 def execute(task: NotebookTask, stop_requested: Callable[[], int]) -> Outcome:
     """Execute a task to its end; see `Executor`.
@@ -56,10 +53,11 @@ def execute(task: NotebookTask, stop_requested: Callable[[], int]) -> Outcome:
     made.begin(hold.first if hold else 0)
     if hold:
         hold.mark_edited()
-    outcome = Outcome("done")
+    outcome = Outcome("failed")
     try:
         # As JupyterLab does it, the notebook's folder is the kernel's, so that the same relative paths work.
         run_into(made, notebook.parent, task.env, stop_requested, memory_bytes=task.memory_bytes, hold=hold)
+        outcome = Outcome("done")
     except CellRaised as failed:
         error = error_text(failed.name, failed.value)
         count = content.cells[failed.at].execution_count
@@ -69,13 +67,19 @@ def execute(task: NotebookTask, stop_requested: Callable[[], int]) -> Outcome:
         outcome = Outcome("stopped")
     except OutOfMemory as problem:
         outcome = Outcome(_state(stop_requested, "oom"), str(problem))
-    except _ENDED as problem:
+    except LabError:
+        if not stop_requested():  # else a core that was ended while it began
+            raise
+        outcome = Outcome("stopped")
+    except Exception as problem:  # noqa: BLE001  # as no kernel that starts, or an output that no notebook may hold
         how = ENDS.get(type(problem), "failed")
-        outcome = Outcome(_state(stop_requested, how), error_text(type(problem).__name__, str(problem)))
+        error = error_text(type(problem).__name__, str(problem).strip().partition("\n")[0])
+        outcome = Outcome(_state(stop_requested, how), error)
     finally:
         made.end(outcome.state, outcome.error if outcome.state == "oom" else "")
         if hold:
             hold.close()
+    outcome = replace(outcome, is_clean=True)
     return replace(outcome, held_until=hold.until, went_on=bool(hold.key)) if hold else outcome
 
 

@@ -17,6 +17,7 @@ from typing import Any, Protocol
 
 from ...errors import nearest
 from ...show import Result
+from ...verbs import Typed
 from .marks import Secret, is_secret_name
 from .stored import as_text, stored
 
@@ -68,7 +69,7 @@ class AnyKind:
     name: str = "Any"
 
     def read(self, value: object) -> Any:
-        found = without_numpy(value)
+        found = without_numpy(str(value) if isinstance(value, str) else value)
         if not _has_json(stored(found)):
             raise Misfit("a text, a number, a date, a path, or several of them", value)
         return found
@@ -115,7 +116,10 @@ class OptionalKind:
 
 @dataclass(frozen=True)
 class UnionKind:
-    """One of several types: the one that leaves the value as it is, else the first that takes it."""
+    """One of several types: the one that leaves the value as it is, else the first that takes it.
+
+    A text may be the stored form of a date or a path; what was typed may be anything that reads so.
+    """
 
     options: tuple[ValueKind, ...]
 
@@ -133,7 +137,9 @@ class UnionKind:
                 continue
         if not fitting:
             raise Misfit(f"of type {self.name}", value)
-        exact = [each for each in fitting if type(each) is type(value) and not isinstance(value, str)]
+        is_text = isinstance(value, str)
+        same = (each for each in fitting if (stored(each) == value if is_text else type(each) is type(value)))
+        exact = [] if isinstance(value, Typed) else list(same)
         return (exact or fitting)[0]
 
 
@@ -270,7 +276,8 @@ def _items(name: str, value: object) -> Iterable[object]:
     value = without_numpy(value)
     if isinstance(value, str):
         text = value.strip()
-        parts = [part.strip() for part in text.split(",")] if text else []
+        kind = Typed if isinstance(value, Typed) else str
+        parts = [kind(part.strip()) for part in text.split(",")] if text else []
         found = _json(text) if text[:1] in ("[", "(", "{") else parts
         if isinstance(found, list | tuple | set):
             return list(found)

@@ -59,7 +59,12 @@ class DeclaredParameter:
 
     def read(self, value: object) -> Any:
         """The Python value that the notebook gets; Misfit where it can be none."""
-        return self.kind.read(value)
+        found = self.kind.read(value)
+        try:
+            json.dumps(stored(found), ensure_ascii=False, default=str).encode()
+        except UnicodeEncodeError:  # bytes of a command line that are no UTF-8
+            raise Misfit("of Unicode, which records and notebooks are written in", value) from None
+        return found
 
     def problem(self, found: Misfit, place: str, by: GivenBy = "-p", name: str = "") -> ParameterProblem:
         """place: where it is declared, or where the value stands. name: what the giver calls it, where not the same."""

@@ -21,6 +21,7 @@ _NAMED = {
     "@yearly": "0 0 1 1 *",
 }
 _FIELDS = 5
+_HOUR_S = 3600
 
 
 @dataclass(frozen=True)
@@ -28,8 +29,9 @@ class Calendar:
     """A line of cron in a zone, both checked.
 
     Where a clock is put forward, a fixed time in the hour that is left out comes right after it; where it is put back,
-    a fixed time in the hour that comes twice comes once. Lines whose hour is `*` go by the time that passes. So does
-    cron of Debian, whose rules the library `cronsim` has.
+    a fixed time in the hour that comes twice comes once. Lines whose minute or hour begins with `*` go by what the
+    clock shows: not at all in what is left out (`*/15 2 * * *`), and each time in what comes twice. So does cron of
+    Debian, whose rules the library `cronsim` has.
     """
 
     cron: str
@@ -59,7 +61,7 @@ class Calendar:
 
     def after(self, at: float) -> Iterator[float]:
         """The times after that one, in epoch seconds, the first first."""
-        for due in CronSim(self.line, datetime.fromtimestamp(at, ZoneInfo(self.tz))):
+        for due in _HalfHours(self.line, datetime.fromtimestamp(at, ZoneInfo(self.tz))):
             # In the hour that comes twice it begins with the first again.
             if due.timestamp() > at:
                 yield due.timestamp()
@@ -81,6 +83,27 @@ class Calendar:
         """What it means, in words."""
         zone = "" if self.tz == "UTC" else f" ({self.tz})"
         return f"{CronSim(self.line, datetime.now(ZoneInfo(self.tz))).explain()}{zone or ' UTC'}"
+
+
+class _HalfHours(CronSim):
+    """CronSim, which jumps by hours, also where a clock is changed by a part of one, as on Lord Howe Island."""
+
+    def tick(self, seconds: int = 1) -> None:
+        begin = self.dt
+        if begin.utcoffset() is None:  # fixed times, which have their zone later
+            super().tick(seconds)
+            return
+        # To the next hour as the clock shows it.
+        super().tick(seconds - begin.minute * 60 - begin.second if seconds == _HOUR_S else seconds)
+        if (_offset_s(self.dt) - _offset_s(begin)) % _HOUR_S:
+            self.dt = begin
+            while _offset_s(self.dt) == _offset_s(begin):
+                super().tick(60 - self.dt.second)
+
+
+def _offset_s(at: datetime) -> float:
+    offset = at.utcoffset()
+    return offset.total_seconds() if offset else 0.0
 
 
 def _fix() -> str:

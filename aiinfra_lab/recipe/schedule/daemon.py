@@ -11,6 +11,8 @@ import signal
 import sys
 import time
 from collections.abc import Callable, Mapping
+from datetime import datetime
+from zoneinfo import ZoneInfo
 
 from ... import jobs, logs, modes
 from ...alerts import Alert, deliver
@@ -24,8 +26,9 @@ from ..alerting import report_end
 from ..base import Recipe, Value
 from ..record import RunRecord
 from ..runner import RecipeRunner
-from .deciding import RecipeSchedule, RecipeTrigger, decide
-from .declared import at_due
+from .calendar import Calendar
+from .deciding import RecipeSchedule, RecipeTrigger, decide, due_times
+from .declared import at_due, kept_by
 from .record import ScheduleRecord
 from .triggers import fired, present
 
@@ -81,12 +84,30 @@ class ScheduleKeeper:
         except LabError as problem:
             self._note(record, problem)
             return
+        if (record.body.cron, record.body.tz) != kept_by(recipe):
+            self._follow(recipe, record)
+            return
         if recipe.alert is not None and "failed" in recipe.alert.on and self._report_lost(recipe, record):
             return
         if recipe.schedule is not None and self._is_due(recipe, recipe.schedule, record):
             return  # what else there is comes at the next look, by the record as it is then
         if recipe.trigger is not None:
             self._look_at_trigger(recipe, recipe.trigger, record)
+
+    def _follow(self, recipe: Recipe, record: Record[ScheduleRecord]) -> None:
+        """Keep it by the times that its file has from now on: for the past those of before were meant."""
+        (cron, tz), body = kept_by(recipe), record.body
+        if body.cron is None:
+            self._store.commit([record.with_(cron=cron, tz=tz)])
+            return
+        now, after = self._clock(), body.decided_until
+        missed = tuple(due_times(Calendar(body.cron, body.tz), after, now)) if body.cron else ()
+        changed = record.of(body.with_missed(missed, max(after, now))).with_(cron=cron, tz=tz)
+        if not missed:
+            self._store.commit([changed])
+            return
+        self._store.commit([changed], Event("recipe missed", record.uri, detail={"times": list(missed)}))
+        _report(recipe, missed, changed)
 
     def _report_lost(self, recipe: Recipe, record: Record[ScheduleRecord]) -> bool:
         """Have people hear of a run whose process vanished, which could not do it itself; whether there was one."""
@@ -119,7 +140,8 @@ class ScheduleKeeper:
         return True
 
     def _look_at_trigger(self, recipe: Recipe, trigger: RecipeTrigger, record: Record[ScheduleRecord]) -> None:
-        now, seen, before = present(trigger), record.body.seen, record.body.triggered_at
+        seen, before = record.body.seen, record.body.triggered_at
+        now = present(trigger, seen)
         if now == seen:
             return
         happened = fired(seen, now)
@@ -169,8 +191,8 @@ def _report(recipe: Recipe, missed: tuple[float, ...], record: Record[ScheduleRe
     """Have people hear of runs that did not come at their time."""
     if recipe.alert is None or "late" not in recipe.alert.on or not (missed or record.body.problem):
         return
-    assert recipe.schedule is not None, "without one nothing is late"
-    last = recipe.schedule.calendar.local(missed[-1] if missed else record.body.decided_until)
+    at = missed[-1] if missed else record.body.decided_until
+    last = datetime.fromtimestamp(at, ZoneInfo(record.body.tz))
     facts = {"missed": counted(len(missed) or 1, "run"), "last": f"{last:%Y-%m-%d %H:%M %Z}"}
     what = record.body.problem or "a run of its schedule was missed"
     deliver(Alert("late", record.uri, what, f"`%recipe show {recipe.name}`", facts=facts), recipe.alert.to)

@@ -61,7 +61,7 @@ def decide(schedule: RecipeSchedule, decided_until: float, now: float, *, is_bus
 
     is_busy: whether a run of the recipe goes on
     """
-    due = list(itertools.islice(_due(schedule, decided_until, now), _MOST))
+    due = due_times(schedule.calendar, decided_until, now)
     if not due:
         return None
     if is_busy:
@@ -73,5 +73,6 @@ def decide(schedule: RecipeSchedule, decided_until: float, now: float, *, is_bus
     return ScheduleDecision(due[-1], tuple(due[:-1]), due[-1])
 
 
-def _due(schedule: RecipeSchedule, after: float, until: float) -> itertools.takewhile[float]:
-    return itertools.takewhile(lambda due: due <= until, schedule.calendar.after(after))
+def due_times(calendar: Calendar, after: float, until: float) -> list[float]:
+    """The times after the first and until the second; the first 100,000 of them."""
+    return list(itertools.islice(itertools.takewhile(lambda due: due <= until, calendar.after(after)), _MOST))

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from ...errors import UsageProblem, did_you_mean
+from ..base import Recipe
 from .calendar import Calendar
 from .deciding import CATCH_UP, OVERLAP, RecipeSchedule
 
@@ -45,6 +46,11 @@ def read_schedule(where: str, table: Mapping[str, Any]) -> RecipeSchedule:
                     f"{where}: {name} holds ${{{word}}}, which stands for nothing", did_you_mean(word, _WORDS)
                 )
     return RecipeSchedule(calendar, catch_up, overlap, parameters)
+
+
+def kept_by(recipe: Recipe) -> tuple[str, str]:
+    """The five fields of its times and their zone; without any the first is empty."""
+    return (recipe.schedule.calendar.line, recipe.schedule.calendar.tz) if recipe.schedule else ("", "UTC")
 
 
 def at_due(value: object, schedule: RecipeSchedule, due: float) -> object:

@@ -14,6 +14,7 @@ from ...uris import Uri
 from ..base import Recipe
 from . import daemon
 from .deciding import RecipeTrigger
+from .declared import kept_by
 from .record import ScheduleRecord
 from .triggers import present
 
@@ -79,16 +80,17 @@ def start(recipe: Recipe, since: str | None = None) -> None:
     if recipe.schedule is None and since is not None:
         raise UsageProblem(f"the recipe {recipe.name} has no times to run for", "leave --since out")
     store, now = open_store(), time.time()
-    tz = recipe.schedule.calendar.tz if recipe.schedule else "UTC"
+    cron, tz = kept_by(recipe)
     until = now if since is None else _epoch(since, tz, now) - 1
     seen = present(recipe.trigger) if recipe.trigger else {}  # what is there already is no news
     before = store.get(ScheduleRecord, recipe.name)
     event = Event("recipe start", _uri(recipe.name))
     if before is None:
-        store.commit([Record.new(recipe.name, ScheduleRecord(started_at=now, decided_until=until, seen=seen))], event)
+        body = ScheduleRecord(started_at=now, decided_until=until, seen=seen, cron=cron, tz=tz)
+        store.commit([Record.new(recipe.name, body)], event)
     elif not before.body.is_open or since is not None:
         # What was due while it was paused was not wanted.
-        fresh = {"paused_at": None, "started_at": now, "decided_until": until, "seen": seen}
+        fresh = {"paused_at": None, "started_at": now, "decided_until": until, "seen": seen, "cron": cron, "tz": tz}
         store.commit([before.with_(**fresh, problem="", fix="")], event)
     daemon.launch()
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import msgspec
 
@@ -19,10 +19,12 @@ class ScheduleRecord(Body, frozen=True, kw_only=True):
     does. missed: the last times without a run; missed_count: how many in all. problem, fix: why the last time could not
     be kept. last_due: the time for which a run was begun last, and run its URI. seen: what its trigger looks at → as
     that was when it was looked at last. triggered_at: when that last began a run. reported: the run whose process
-    vanished, of which people have heard.
+    vanished, of which people have heard. cron, tz: the times that it is kept by, as the five fields; empty where the
+    file has none, None where that was not written.
     """
 
     kind: ClassVar[str] = "recipe.schedule"
+    schema_version: ClassVar[int] = 2
 
     started_at: float
     decided_until: float
@@ -36,6 +38,13 @@ class ScheduleRecord(Body, frozen=True, kw_only=True):
     seen: dict[str, str] = msgspec.field(default_factory=dict)
     triggered_at: float | None = None
     reported: str = ""
+    cron: str | None = None
+    tz: str = "UTC"
+
+    @classmethod
+    def upgrade(cls, fields: dict[str, Any], version: int) -> dict[str, Any]:  # noqa: ARG003
+        """Version 1 did not write the times that it was kept by: those of the file are taken for them."""
+        return fields
 
     @property
     def is_open(self) -> bool:

@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping
+from functools import lru_cache
+from pathlib import Path
 from typing import Any
 
 from ... import nouns
 from ...errors import LabError, NotFound, UsageProblem
 from ...resolve import resolve_any
+from ...store import canonical_digest
 from ...units import read_duration
 from ...uris import Uri
-from ..inputs import files_of, in_project, is_path
+from ..inputs import file_digest, files_of, in_project, is_path
 from .deciding import RecipeTrigger
 
 KEYS = {
@@ -41,9 +44,12 @@ def read_trigger(where: str, table: Mapping[str, Any]) -> RecipeTrigger:
     return RecipeTrigger(tuple(on), every_s)
 
 
-def present(trigger: RecipeTrigger) -> dict[str, str]:
-    """Each source → what stands for how it is now; empty for what is not there."""
-    return {source: _files(source) if is_path(source) else _version(source) for source in trigger.on}
+def present(trigger: RecipeTrigger, seen: Mapping[str, str] | None = None) -> dict[str, str]:
+    """Each source → what stands for how it is now; empty for what is not there. seen: as it was found before."""
+    before = seen or {}
+    return {
+        source: _files(source, before.get(source, "")) if is_path(source) else _version(source) for source in trigger.on
+    }
 
 
 def fired(seen: Mapping[str, str], now: Mapping[str, str]) -> list[str]:
@@ -51,8 +57,22 @@ def fired(seen: Mapping[str, str], now: Mapping[str, str]) -> list[str]:
     return [
         f"{source} changed" if is_path(source) else f"{value} is new"
         for source, value in now.items()
-        if value and value != seen.get(source, "") and (is_path(source) or _counts(value))
+        if value and (_differs if is_path(source) else _is_newer)(value, seen.get(source, ""))
     ]
+
+
+def _differs(files: str, before: str) -> bool:
+    """Whether it is another content, and not the same one written again."""
+    return files != before and files.partition(" ")[2] != before.partition(" ")[2]
+
+
+def _is_newer(uri: str, before: str) -> bool:
+    """Whether it came after that one: where the newest is removed the one before it is none. Of verdicts only drift."""
+    return _number(uri) > _number(before) and _counts(uri)
+
+
+def _number(uri: str) -> int:
+    return (Uri.parse(uri).version or 0) if uri else 0
 
 
 def _version(source: str) -> str:
@@ -69,11 +89,17 @@ def _counts(uri: str) -> bool:
     return getattr(resolve_any(uri).body, "state", "") == DRIFT
 
 
-def _files(source: str) -> str:
-    """By what the file system tells of each: a content that is looked at every second would cost a disk."""
+def _files(source: str, before: str) -> str:
+    """What the file system tells of each, and behind a space their content, which is read only where that differs: a
+    content that is looked at every second would cost a disk."""
     try:
-        files = files_of(source)
-        stats = [(in_project(path), path.stat().st_mtime_ns, path.stat().st_size) for path in files]
+        stats = tuple((path, path.stat().st_mtime_ns, path.stat().st_size) for path in files_of(source))
+        stat_digest = hashlib.sha256(repr([(in_project(path), *stat) for path, *stat in stats]).encode()).hexdigest()
+        return before if before.partition(" ")[0] == stat_digest else f"{stat_digest} {_content(stats)}"
     except (LabError, OSError):
         return ""
-    return hashlib.sha256(repr(stats).encode()).hexdigest()
+
+
+@lru_cache(maxsize=32)  # a run that goes on has the same change looked at again and again
+def _content(stats: tuple[tuple[Path, int, int], ...]) -> str:
+    return canonical_digest({in_project(path): file_digest(path) for path, *_ in stats})

@@ -19,6 +19,7 @@ import nbformat
 from aiinfra_lab.config import Settings
 from aiinfra_lab.errors import Unavailable
 from aiinfra_lab.recipe.base import NotebookTask, Outcome
+from aiinfra_lab.recipe.engine.injected import inject
 
 FAR_SIDE = """
 import contextlib, io, json, sys
@@ -61,8 +62,8 @@ class Far:
 
     def __init__(self, task: NotebookTask, made: Any) -> None:
         self._archive, self._made, self._is_cancelled = task.archive, made, False
+        inject(made, task.parameters, task.notebook)
         self._cells = [cell for cell in made.cells if cell.cell_type == "code"]
-        self._cells[0].source += "".join(f"\n{name} = {value!r}" for name, value in task.parameters.items())
         self._folder = tempfile.TemporaryDirectory()
         self._answers = Path(self._folder.name, "answers")
         with self._answers.open("wb") as answers:

@@ -93,6 +93,20 @@ def test_cells_are_found_again_where_others_came_before_them():
     assert differing_cells(old, old) == []
 
 
+def executed(day: str, text: str) -> dict:
+    times = {"start_time": f"{day}T10:00:00+00:00", "end_time": f"{day}T10:01:00+00:00"}
+    return {**notebook(("a", text)), "metadata": {"papermill": times}}
+
+
+def test_a_time_in_the_data_counts_and_one_of_an_execution_does_not():
+    begin, later = "2026-11-28", "2026-12-05"
+    same = [("2026-11-28 10:00", "2026-12-05 10:00"), ("2026-11-28 10:00", "2026-11-28 10:00")]
+    for old, new in same:
+        assert differing_cells(executed(begin, old), executed(later, new)) == []
+    (cell,) = differing_cells(executed(begin, "2013-07-01 05:00"), executed(later, "2014-09-09 08:00"))
+    assert cell.change == "outputs"
+
+
 def test_much_that_differs_is_cut():
     old, new = (notebook(("a", "\n".join(f"{name}{at}" for at in range(500)))) for name in "xy")
     (cell,) = differing_cells(old, new)

@@ -8,6 +8,7 @@ import pytest
 from matplotlib.figure import Figure
 
 from aiinfra_lab.recipe.diff.normal import normal_outputs, normal_text
+from aiinfra_lab.recipe.diff.times import ExecutionTimes
 
 SAME = [
     ("\r 10%|█         | 1/10 [00:01<00:09,  1.00it/s]\r100%|██████████| 10/10 [00:10<00:00,  1.01it/s]",
@@ -16,6 +17,10 @@ SAME = [
     ("/tmp/ipykernel_123/456.py:1: UserWarning: x", "/tmp/ipykernel_99/77.py:1: UserWarning: x"),
     ("at 2026-11-28T13:20:16.123+00:00", "at 2025-01-02 03:04:05Z"),
     ("took 12.3 ms", "took 5 s"),
+    ("took 3 min", "took 2 h"),
+    ("took 1 h 5 min, 7 rows", "took 2 h 1 min, 7 rows"),
+    ("0 days 00:00:03.123456", "1 days 01:00:04.5"),
+    ("took 0:00:03.123456", "took 0:01:03.5"),
     ("1 min 3 s of 2h", "59 s of 3h"),
     ("CPU times: user 3.1 ms, sys: 0 ns, total: 3.1 ms", "CPU times: user 20.4 ms, sys: 1.1 ms, total: 21.5 ms"),
     ("PID: 4242", "PID: 7"),
@@ -30,6 +35,9 @@ SAME = [
 OTHER = [
     ("auc 0.81", "auc 0.82"),
     ("10 rows", "11 rows"),
+    ("rows 100 min 5 max 9", "rows 7 min 5 max 9"),
+    ("n=100 min=5", "n=7 min=5"),
+    ("0 days 02:00:00", "0 days 03:00:00"),
     ("2013-07-01", "2013-07-02"),
     ("100%|██████████| 10/10 [00:10<00:00,  1.01it/s]", "100%|██████████| 11/11 [00:10<00:00,  1.01it/s]"),
     ("v1.5s", "v1.6s"),
@@ -49,6 +57,31 @@ def test_what_differs_each_time_counts_as_nothing(one, two):
 @pytest.mark.parametrize(("one", "two"), OTHER)
 def test_everything_else_counts(one, two):
     assert normal_text(one) != normal_text(two)
+
+
+RAN = ExecutionTimes.of({"metadata": {"papermill": {
+    "start_time": "2026-11-28T13:20:00+00:00", "end_time": "2026-11-28T13:30:00+00:00"}}})  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("text", "normal"),
+    [
+        ("at 2026-11-28 13:25:01.5", "at (time)"),
+        ("at 2026-11-29T02:25+13:00", "at (time)"),
+        ("2013-07-01 05:00", "2013-07-01 05:00"),
+        ("newest flight 2013-07-01 00:00:00", "newest flight 2013-07-01 00:00:00"),
+        ("13:25:01 INFO", "(time) INFO"),
+        ("leaves at 05:00:00", "leaves at 05:00:00"),
+        ("99:99:99 and 2026-13-01 10:00", "99:99:99 and 2026-13-01 10:00"),
+    ],
+)
+def test_only_times_of_the_execution_are_those_that_differ_each_time(text, normal):
+    assert normal_text(text, times=RAN) == normal
+
+
+def test_times_of_an_execution_that_does_not_tell_when_it_was_are_all_its_own():
+    assert ExecutionTimes.of({"metadata": {"papermill": {"start_time": "2026-11-28T13:20:00"}}}) == ExecutionTimes()
+    assert ExecutionTimes.of({"metadata": {}}).without("2013-07-01 05:00, 05:00:00") == "(time), (time)"
 
 
 def test_a_stream_is_one_text_whatever_pieces_it_came_in():
@@ -81,6 +114,44 @@ def test_of_a_picture_its_points_count_and_not_who_drew_it():
 def test_a_display_is_compared_by_its_richest_form():
     html = {"output_type": "execute_result", "data": {"text/plain": "x 1", "text/html": "<b>x</b>"}}
     assert normal_outputs([html]) == [("text/html", "<b>x</b>")]
+
+
+def display(**data: object) -> list:
+    return normal_outputs([{"output_type": "display_data", "data": data}])
+
+
+@pytest.mark.parametrize(
+    ("kind", "one", "two"),
+    [
+        ("application/vnd.vegalite.v5+json", {"values": [1, 2]}, {"values": [1, 3]}),
+        ("application/vnd.plotly.v1+json", {"data": [{"y": [1]}]}, {"data": [{"y": [2]}]}),
+        ("application/json", ["a", "b"], ["ab"]),
+        ("application/javascript", "alert(1)", "alert(2)"),
+        ("image/gif", b64encode(b"GIF1").decode(), b64encode(b"GIF2").decode()),
+    ],
+)
+def test_what_only_some_front_ends_can_show_counts(kind, one, two):
+    shown = {"text/plain": "<Chart>"}
+    assert display(**{kind: one}, **shown) == display(**shown, **{kind: one}) != display(**{kind: two}, **shown)
+
+
+def test_the_order_of_a_table_and_the_model_of_a_widget_do_not_count():
+    kind = "application/vnd.vegalite.v5+json"
+    assert display(**{kind: {"a": 1, "b": 2}}) == display(**{kind: {"b": 2, "a": 1}})
+    views = [{"application/vnd.jupyter.widget-view+json": {"model_id": each}, "text/plain": "x"} for each in "ab"]
+    assert display(**views[0]) == display(**views[1]) == [("text/plain", "x")]
+
+
+def drawn(value: float) -> list:
+    figure, kept = Figure((1, 1)), BytesIO()
+    figure.subplots().scatter([0, value], [0, 1])
+    figure.savefig(kept, format="svg")
+    return display(**{"image/svg+xml": kept.getvalue().decode()})
+
+
+def test_of_a_drawing_as_svg_its_points_count_and_not_its_ids():
+    assert drawn(1) == drawn(1)
+    assert drawn(1) != drawn(2)
 
 
 def test_what_a_run_calls_itself_is_no_difference():

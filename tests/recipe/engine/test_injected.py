@@ -1,11 +1,13 @@
 """The cell with the values that a notebook is given."""
 
 import ast
+from pathlib import Path
 
 import pytest
 from nbformat.v4 import new_code_cell, new_notebook
 
-from aiinfra_lab.recipe.engine.injected import inject
+from aiinfra_lab.errors import UsageProblem
+from aiinfra_lab.recipe.engine.injected import inject, retyped
 
 
 def tagged(source: str, *tags: str):
@@ -51,3 +53,47 @@ def test_another_language_has_its_own_way_to_write_them():
     notebook = new_notebook(cells=[], metadata={"kernelspec": {"name": "ir", "display_name": "R", "language": "R"}})
     inject(notebook, {"yes": True})
     assert "yes = TRUE" in notebook.cells[0].source
+
+
+TYPED = """
+from decimal import Decimal
+from typing import Any, Literal
+zip: str = "02139"
+price: Decimal = Decimal("1.10")
+count: int = 1
+either: int | str = 1
+maybe: str | None = None
+untyped = None
+"""
+
+
+@pytest.mark.parametrize(
+    ("name", "word", "guess", "line"),
+    [
+        ("zip", "02139", 2139, "zip = '02139'"),
+        ("zip", "1e400", float("inf"), "zip = '1e400'"),
+        ("zip", "1_000", 1000, "zip = '1_000'"),
+        ("zip", "nan", float("nan"), "zip = 'nan'"),
+        ("zip", "True", True, "zip = 'True'"),
+        ("zip", "None", None, "zip = 'None'"),
+        ("zip", "02139", 7, "zip = '7'"),  # not from that word
+        ("price", "1.10", 1.1, 'price = Decimal("1.10")'),
+        ("price", "0.12345678901234567890", 0.12345678901234568, 'price = Decimal("0.12345678901234567890")'),
+        ("count", "007", 7, "count = 7"),
+        ("either", "007", 7, "either = 7"),
+        ("maybe", "007", 7, "maybe = '007'"),
+        ("maybe", "None", None, "maybe = None"),
+        ("untyped", "007", 7, "untyped = 7"),
+        ("other", "007", 7, None),
+    ],
+)
+def test_what_papermills_command_made_a_number_is_the_text_that_was_typed(monkeypatch, name, word, guess, line):
+    monkeypatch.setattr("sys.argv", ["papermill", "in.ipynb", "out.ipynb", "--engine", "lab", "-p", name, word])
+    notebook = new_notebook(cells=[tagged(TYPED, "parameters"), tagged("", "injected-parameters")])
+    notebook.metadata["papermill"] = {"parameters": {name: guess}}
+    if line is None:
+        with pytest.raises(UsageProblem):
+            retyped(notebook, {name: guess}, Path("in.ipynb"), is_python=True)
+        return
+    retyped(notebook, {name: guess}, Path("in.ipynb"), is_python=True)
+    assert notebook.cells[1].source == f"# Parameters\n{line}"

@@ -10,6 +10,7 @@ import pytest
 
 from aiinfra_lab.errors import Failed
 from aiinfra_lab.recipe.parameters import Misfit, Secret, as_text, read_schema, stored
+from aiinfra_lab.verbs import Typed
 
 IMPORTS = """
 import datetime as clock, typing as t
@@ -65,7 +66,16 @@ def declared(line: str):
         ("x: int | None = 3", "4", 4),
         ("x: int = None", None, None),
         ("x: Union[int, str] = 3", "a", "a"),
-        ("x: t.Union[str, int, None] = 3", "4", 4),
+        ("x: t.Union[str, int, None] = 3", Typed("4"), 4),
+        ("x: int | str = 3", "007", "007"),
+        ("x: float | str = 0.5", "1e3", "1e3"),
+        ("x: bool | str = False", "true", "true"),
+        ("x: int | str = 3", 7, 7),
+        ("x: list[int] | str = ''", "1,2", "1,2"),
+        ("x: date | str = ''", "2013-07-01", DAY),
+        ("x: Decimal | str = ''", "1.50", Decimal("1.50")),
+        ("x: list[int | str] = []", Typed("1,a"), [1, "a"]),
+        ("x: list[int | str] = []", ["1", "a", 1], ["1", "a", 1]),
         ("x: float | int = 3", 4, 4),
         ("x: 'list[int]' = []", "1,2", [1, 2]),
         ("x: list[date] = []", ["2013-07-01"], [DAY]),
@@ -93,14 +103,24 @@ def test_a_value_becomes_what_the_annotation_asks_for(line, given, found):
     assert (read, type(read)) == (found, type(found))
     assert parameter.read(read) == found, "read again it stays the same"
     assert parameter.read(stored(read)) == found, "as it does when a record had it meanwhile"
-    again = parameter.read(as_text(stored(read)))
+    if "| str" in line:
+        return  # a number and its text are typed alike
+    again = parameter.read(Typed(as_text(stored(read))))
     assert (again, type(again)) == (found, type(found)), "and when a command gives it again"
+
+
+def test_a_default_that_is_a_text_is_no_number():
+    assert declared("x: int | str = '007'").stored_default == "007"
 
 
 @pytest.mark.parametrize(
     ("line", "given", "wanted"),
     [
         ("x: int = 1", "abc", "of type int"),
+        ("x: str = ''", "a\udcff", "of Unicode, which records and notebooks are written in"),
+        ("x: Path = Path('a')", "a\udcff", "of Unicode, which records and notebooks are written in"),
+        ("x: list[str] = []", "a,b\udcff", "of Unicode, which records and notebooks are written in"),
+        ("x = None", {"\udcff": 1}, "of Unicode, which records and notebooks are written in"),
         ("x: int = 1", 2.5, "of type int"),
         ("x: int = 1", True, "of type int"),
         ("x = 1", 0.5, "of type int"),

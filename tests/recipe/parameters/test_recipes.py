@@ -134,6 +134,35 @@ def test_an_old_runs_values_are_a_default_that_can_be_changed(rich):
     assert run(command).parameters == {name: STORED[name] for name in ("day", "tags", "limit", "pair")}
 
 
+def test_bytes_that_are_no_text_are_refused(rich):
+    with pytest.raises(UsageProblem, match=r"parameter where must be of Unicode.*'a\\udcff' was given"):
+        verbs.run("rich", param={"where": "a\udcff"})
+
+
+MIXED = """
+[parameters]
+u = "007"
+v = "1e3"
+y = "true"
+[steps.one]
+notebook = "mixed.ipynb"
+parameters = { u = "$u", v = "$v", y = "$y", z = "8" }
+"""
+
+
+def test_a_text_of_a_file_or_of_python_is_no_number_and_what_is_typed_may_be_one(notebook, recipe):
+    cell = "u: int | str = 1\nv: float | str = 1.5\ny: bool | str = False\nz: int | str = 1\nw: str = ''"
+    notebook("mixed", cell, "print([u, v, y, z])")
+    recipe("mixed", MIXED)
+    shown = [printed(Path(verbs.run("mixed", param=param).steps["one"]["archive"])) for param in ({}, {"u": "08"})]
+    assert shown == ["['007', '1e3', 'true', '8']\n", "['08', '1e3', 'true', '8']\n"]
+    typed = run("recipe run mixed -p u=007 -p v=1e3 -p y=true")
+    parameters = {"u": 7, "v": 1000.0, "y": True}
+    assert open_store().get(RunRecord, "mixed@3").body.parameters == parameters
+    assert printed(Path(typed.steps["one"]["archive"])) == "[7, 1000.0, True, '8']\n"
+    assert run("recipe run mixed@3 --dry").parameters == parameters
+
+
 BAD = [
     ({"day": "2013-02-30"}, "parameter day must be of type date", "-p day=2026-01-01"),
     ({"day": "tomorrow"}, "parameter day must be of type date", "-p day=2026-01-01"),

@@ -77,3 +77,35 @@ def test_from_each_minute_the_next_time_is_the_same(line, day):
     for minute in range(0, 1440, 5):
         now = begin + 60 * minute
         assert calendar.next(now) == next(due for due in whole if due > now)
+
+
+CHANGES = [
+    ("Australia/Lord_Howe", "2026-04-04T12:00"),  # by half an hour
+    ("Australia/Lord_Howe", "2026-10-03T12:00"),
+    ("Europe/Berlin", "2026-03-28T12:00"),
+    ("Europe/Berlin", "2026-10-24T12:00"),
+    ("America/Havana", "2026-03-07T12:00"),  # at midnight
+    ("America/Havana", "2026-10-31T12:00"),
+]
+
+
+@pytest.mark.parametrize(
+    ("line", "minutes", "hours"),
+    [
+        ("0 */2 * * *", {0}, set(range(0, 24, 2))),
+        ("*/15 2 * * *", {0, 15, 30, 45}, {2}),
+        ("* 2 * * *", set(range(60)), {2}),
+        ("45 * * * *", {45}, set(range(24))),
+        ("*/20 1-3 * * *", {0, 20, 40}, {1, 2, 3}),
+        ("*/10 0 * * *", {0, 10, 20, 30, 40, 50}, {0}),
+    ],
+)
+@pytest.mark.parametrize(("tz", "day"), CHANGES)
+def test_lines_with_a_star_go_by_what_the_clock_shows(tz, day, line, minutes, hours):
+    calendar, begin = Calendar(line, tz), at(day, ZoneInfo(tz))
+    moments = [(begin + 60 * minute, calendar.local(begin + 60 * minute)) for minute in range(1, 2 * 1440)]
+    wanted = [due for due, local in moments if local.minute in minutes and local.hour in hours]
+    assert calendar.between(begin, begin + 2 * 86400 - 1) == wanted
+    for minute in range(0, 2 * 1440 - 180, 7):
+        now = begin + 60 * minute
+        assert calendar.next(now) == next((due for due in wanted if due > now), calendar.next(now))

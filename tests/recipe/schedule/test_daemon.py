@@ -208,6 +208,71 @@ def test_a_file_that_is_broken_is_said_once_and_what_was_due_runs_when_it_is_men
     assert (len(begun.due), schedule_of().problem) == (1, "")
 
 
+@pytest.mark.parametrize("catch_up", ["last", "all", "none"])
+@pytest.mark.parametrize("line", ["0 * * * *", "@hourly", "* * * * *"])
+def test_times_that_are_changed_count_from_then_on(nightly, no_daemon, workspace, catch_up, line):
+    path = workspace / "recipes" / "nightly.toml"
+    path.write_text(path.read_text().replace('tz = "Eu', f'catch_up = "{catch_up}"\ntz = "Eu'))
+    recipe.start("nightly")
+    clock, begun = Clock(), Begun()
+    keeper = ScheduleKeeper(clock, begun)
+    calendar = declaration.read("nightly").schedule.calendar
+    clock.now = calendar.next(clock.now) + 1
+    keeper.look()
+    assert len(begun.due) == 1
+    clock.now += DAY / 2
+    path.write_text(path.read_text().replace("0 3 * * *", line))
+    for _ in range(5):
+        keeper.look()
+    assert (len(begun.due), schedule_of().missed_count) == (1, 0)
+    clock.now += 3600
+    keeper.look()
+    assert (len(begun.due), schedule_of().decided_until >= begun.due[1] > clock.now - 3601) == (2, True)
+
+
+def test_times_of_before_a_change_that_nobody_kept_are_missed(nightly, no_daemon, workspace):
+    nightly('[alert]\non = ["late"]\nto = ["file:heard.jsonl"]\n')
+    recipe.start("nightly")
+    clock, begun = Clock(), Begun()
+    clock.now += 3 * DAY
+    path = workspace / "recipes" / "nightly.toml"
+    path.write_text(path.read_text().replace("Europe/Berlin", "Asia/Tokyo"))
+    ScheduleKeeper(clock, begun).look()
+    assert (begun.due, schedule_of().missed_count, schedule_of().tz) == ([], 3, "Asia/Tokyo")
+    assert len((workspace / "heard.jsonl").read_text().splitlines()) == 1
+
+
+def test_times_that_are_new_in_the_file_have_no_past(notebook, recipe, no_daemon):
+    from aiinfra_lab import recipe as recipes
+
+    notebook("a", "", "print(1)")
+    plain = '[steps.a]\nnotebook = "a.ipynb"\n[trigger]\non = ["data:flights"]\n'
+    timed = plain + '[schedule]\ncron = "* * * * *"\n'
+    recipe("r", plain)
+    recipes.start("r")
+    clock, begun = Clock(), Begun()
+    keeper = ScheduleKeeper(clock, begun)
+    for text in (timed, plain, timed):
+        clock.now += DAY
+        recipe("r", text)
+        keeper.look()
+        keeper.look()
+    assert (begun.due, schedule_of("r").missed_count) == ([], 1440)  # those that the file still had on the second day
+
+
+def test_a_record_that_says_no_times_takes_those_of_the_file(nightly, no_daemon):
+    recipe.start("nightly")
+    (record,) = open_store().list(ScheduleRecord)
+    open_store().commit([record.with_(cron=None, tz="UTC")])
+    clock, begun = Clock(), Begun()
+    clock.now += DAY
+    keeper = ScheduleKeeper(clock, begun)
+    keeper.look()
+    keeper.look()
+    assert (len(begun.due), schedule_of().cron, schedule_of().tz) == (1, "0 3 * * *", "Europe/Berlin")
+    assert ScheduleRecord.upgrade({"started_at": 1.0}, 1) == {"started_at": 1.0}
+
+
 @pytest.mark.parametrize(
     ("lines", "what"),
     [

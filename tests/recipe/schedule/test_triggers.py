@@ -59,6 +59,13 @@ def test_what_is_new_begins_a_run_once_and_what_was_there_none(on, no_daemon, wo
     keeper.look()
     os.utime(path, (1, 1))
     keeper.look()
+    assert begun.causes[1:] == ["raw/*.csv changed"], "the same content is no news"
+    path.write_text("a\n2\n")
+    os.utime(path, (1, 1))
+    keeper.look()
+    assert begun.causes[1:] == ["raw/*.csv changed"], "neither time nor size differ: so the file system tells it"
+    path.rename(path.with_name("b.csv"))
+    keeper.look()
     keeper.look()
     assert begun.causes[1:] == ["raw/*.csv changed"] * 2
     assert recipe.show("on").schedule.words == "when data:flights or raw/*.csv changes"
@@ -73,6 +80,36 @@ def test_what_comes_for_the_first_time_counts_and_what_goes_does_not(on, no_daem
     data.rm("flights@1")
     keeper.look()
     assert begun.causes == ["data:flights@1 is new"]
+
+
+def test_a_version_that_goes_is_no_news_and_the_next_one_is(on, no_daemon):
+    data.add("flights", rows(1))
+    data.add("flights", rows(2))
+    recipe.start("on")
+    begun = Begun()
+    keeper = ScheduleKeeper(Clock(), begun)
+    data.rm("flights@2")
+    keeper.look()
+    assert begun.causes == []
+    added = data.add("flights", rows(3))
+    keeper.look()
+    assert begun.causes == [f"{added.uri} is new"]
+
+
+def test_a_change_is_read_once_while_it_waits_for_its_run(on, no_daemon, workspace, monkeypatch):
+    from aiinfra_lab.recipe.schedule import triggers
+
+    on('every = "1h"\n')
+    recipe.start("on")
+    clock, begun, read = Clock(), Begun(), []
+    digest = triggers.file_digest
+    monkeypatch.setattr(triggers, "file_digest", lambda path: read.append(path.name) or digest(path))
+    keeper = ScheduleKeeper(clock, begun)
+    for text in ("a\n", "a\n1\n"):
+        (workspace / "raw" / "a.csv").write_text(text)
+        for _ in range(3):
+            keeper.look()
+    assert (len(begun.causes), read) == (1, ["a.csv", "a.csv"])
 
 
 def test_several_within_the_least_time_are_one(on, no_daemon):
