@@ -90,7 +90,7 @@ def unknown_flag(verb: Verb, line: Sequence[Word], at: int, known: Iterable[str]
     if meant := nearest_flag(name, known):
         return f"did you mean {meant}?"
     after = [word for word in line[at + 1 : at + 2] if not (isinstance(word, str) and word.startswith("-"))]
-    if any(item.kind == "params" for item in verb.parameters) and (equals or after):
+    if (equals or after) and _may_be_given(verb, name.lstrip("-"), line[:at]):
         return f"did you mean -p {name.lstrip('-')}={_typed(value if equals else after[0])}?"
     # With its value, unless that is a word of the verb.
     shorter = [[*line[:at], *line[end:]] for end in (at + 1, at + 2)]
@@ -121,8 +121,16 @@ def _without_dashes(verb: Verb, line: Sequence[Word], at: int) -> str:
     name, equals, value = str(line[at]).partition("=")
     if name in {item.flag[2:] for item in verb.flags if item.kind != "params"}:
         return f"did you mean --{name}{equals}{value}?"
-    has_params = any(item.kind == "params" for item in verb.parameters)
-    return f"did you mean -p {_typed(line[at])}?" if has_params and name and equals and value else ""
+    is_one = bool(name and equals and value) and _may_be_given(verb, name, line[:at])
+    return f"did you mean -p {_typed(line[at])}?" if is_one else ""
+
+
+def _may_be_given(verb: Verb, name: str, line: Sequence[Word]) -> bool:
+    """Whether that may be a parameter of what the verb is for: one that is known, where they are."""
+    item = next((item for item in verb.parameters if item.kind == "params"), None)
+    if item is None or item.known is None:
+        return item is not None
+    return any(value.startswith(f"{name}=") for value in _values(verb, item, "", line))
 
 
 def _unquoted(verb: Verb, line: Sequence[Word], at: int) -> str:

@@ -171,6 +171,7 @@ MISTAKES = [
     Mistake("%lab show data:flights"),
     Mistake("%gpu start t ~for=2h~"),
     Mistake("%recipe run flight-delays ~epochs=1~"),
+    Mistake("%recipe run flight-delays ~--from data~"),
     Mistake("%%train run x --rows data:flights -p epochs=3 ~lr=0.1~" + CODE),
     Mistake("%%train run x --rows data:flights ~-p epochs = 3~" + CODE),
     Mistake("%recipe run ~recipes/flight-delays.toml~"),

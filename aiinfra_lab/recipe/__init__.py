@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
@@ -10,7 +11,7 @@ from typing import Annotated
 
 from .. import jobs
 from ..config import settings
-from ..errors import Failed, NotFound, StoppedEarly, Unavailable
+from ..errors import Failed, LabError, NotFound, StoppedEarly, Unavailable, UsageProblem
 from ..providers import make
 from ..resolve import resolve
 from ..secrets import redactor
@@ -18,23 +19,24 @@ from ..show import Listing, in_notebook
 from ..store import open_store
 from ..uris import Uri
 from ..verbs import KEPT, Choices, Destination, Live, Name, Params, Suggested, verb
-from . import declaration, history, holding, inputs, outputs, started
+from . import alerting, declaration, history, holding, inputs, outputs, started
 from .base import ENDED_EARLY, FAILED, Recipe
 from .diff import RunDifference, compare_runs
 from .exported import ExportedRecipe
 from .findings import failure, finding
 from .history import KIND
 from .noun import NOUN
-from .parameters import Range, Secret, as_text, controls
+from .parameters import ComputedParameter, Range, Secret, as_text, controls
 from .parts import only_step
 from .plan import Planner, build_plan
 from .plan_result import RecipePlan, recipe_plan
 from .progress import shown_while
 from .record import RunRecord
-from .results import Made, RecipeInfo, RecipeRun, recipe_run
+from .results import UNREADABLE, Made, RecipeInfo, RecipeRun, columns, recipe_run
 from .run_card import again, resume_command
 from .runner import RecipeRunner
 from .schedule import keeping
+from .schedule.record import ScheduleRecord
 from .step_output import StepOutput, step_output
 
 __all__ = [
@@ -78,9 +80,9 @@ def ls() -> Listing:
         %recipe ls
     """
     count = Counter(record.base for record in open_store().list(RunRecord, skip_unreadable=True))
-    items = tuple(_info(name, count[name]) for name in declaration.names())
+    items = tuple(_as_it_is(name, count[name]) for name in declaration.names())
     empty = f"put a NAME.toml into {declaration.folder()}"
-    return Listing("recipe:recipes", items, ("uri", "title", "state", "runs"), empty, title="Recipes")
+    return Listing("recipe:recipes", items, columns(items), empty, title="Recipes")
 
 
 @verb("recipe")
@@ -92,8 +94,10 @@ def show(name: RunName) -> RecipeInfo | RecipeRun:
     Example:
         %recipe show flight-delays
     """
+    if isinstance(name, str) and "/" in name and re.split("[@/]", name)[0] in declaration.names():
+        raise UsageProblem(f"{name!r} is a step", f"`%recipe log {name}` is what it has put out")
     uri = Uri.parse(name, KIND)
-    return _run(uri) if uri.tag else _info(uri.name)
+    return _run(uri) if uri.tag else _info(declaration.read(uri.name))
 
 
 @verb("recipe", declaration.keys_help)
@@ -110,16 +114,24 @@ def check(name: RecipeName, *, fix: bool = False, report: bool = False) -> Recip
     Example:
         %recipe check flight-delays
     """
-    from .lint import fix_notebook, lint, lint_notebook  # here, since no other verb needs the rules
+    from .lint import DerivedParameter, fix_notebook, lint, lint_notebook  # here, since no other verb needs the rules
 
     recipe = Uri.parse(name, KIND).name
     fixed = sum(fix_notebook(path, lint_notebook(path)) for path in declaration.notebooks(recipe)) if fix else 0
-    declared = declaration.read(recipe)
-    inputs.pinned(declared)
-    found = lint(declared)
+    notes: tuple[str, ...] = ()
+    try:
+        declared = declaration.read(recipe)
+        inputs.pinned(declared)
+        alerting.check_destinations(declared)
+        found, notes = lint(declared), tuple(alerting.unset(declared))
+    except ComputedParameter as unread:  # what else is wrong in the notebooks is of use all the same
+        found = [each for path in declaration.notebooks(recipe) for each in lint_notebook(path)]
+        if not report:
+            is_named = any(each.code == DerivedParameter.code for each in found)
+            raise (failure(recipe, found) if is_named else None) or unread from None
     if not report and (problem := failure(recipe, found)):
         raise problem
-    return replace(_info(recipe), findings=tuple(map(finding, found)), fixed=fixed)
+    return replace(_as_it_is(recipe), findings=tuple(map(finding, found)), fixed=fixed, notes=notes)
 
 
 @verb("recipe", declaration.keys_help)
@@ -166,7 +178,9 @@ def run(
         recent = history.runs(recipe.name, history.RECENT)
         held = holding.held(recipe.name) if resumed else {}
         planner = Planner(recipe, given, inputs.pinned(recipe), recent, force=force, alive=keep, held=held)
-        return recipe_plan(recipe, given, build_plan(planner, recipe.steps))
+        asked = {"--force": force, f"--only {only}": only, "--no-keep": not keep, "--resume": resume}
+        flags = [flag for flag, is_given in asked.items() if is_given]
+        return recipe_plan(recipe, given, build_plan(planner, recipe.steps), flags)
     runner = RecipeRunner(recipe, given, make("recipe.executor"), keep=keep, force=force, resumes=resumed)
     if not wait:
         return _run(Uri.parse(runner.begin(only=only or "").uri))
@@ -227,8 +241,9 @@ def start(name: RecipeName, *, since: str | None = None) -> RecipeInfo:
     Example:
         %recipe start flight-delays
     """
-    keeping.start(declaration.read(Uri.parse(name, KIND).name), since)
-    return _info(Uri.parse(name, KIND).name)
+    recipe = declaration.read(Uri.parse(name, KIND).name)
+    keeping.start(recipe, since)
+    return _info(recipe)
 
 
 @verb("recipe")
@@ -252,8 +267,13 @@ def stop(name: RunName) -> RecipeRun | RecipeInfo:
     else:
         holding.end_all(uri.name)
         _end_leftovers(uri)
-    # It may never have run yet.
-    return _info(uri.name) if is_paused and not uri.tag else _run(uri)
+    never_ran = not uri.tag and history.newest(uri.name) is None
+    # Its file may have been edited since it was scheduled, or be gone.
+    if (is_paused and not uri.tag) or (never_ran and open_store().get(ScheduleRecord, uri.name)):
+        return _as_it_is(uri.name)
+    if never_ran and uri.name in declaration.names():
+        raise NotFound(f"{uri} is not scheduled, and nothing of it has run yet", NOUN.first(uri.name))
+    return _run(uri)
 
 
 @verb("recipe")
@@ -380,9 +400,9 @@ def _makes(recipe: Recipe) -> list[str]:
     return [uri for step in recipe.steps for uri in step.outputs.values()]
 
 
-def _info(name: str, runs: int | None = None) -> RecipeInfo:
+def _info(recipe: Recipe, runs: int | None = None) -> RecipeInfo:
     """A recipe. runs: how many it has, for a list, which needs no more of its newest run than the state."""
-    recipe = declaration.read(name)
+    name = recipe.name
     newest = history.newest(name)
     run = recipe_run(newest, recipe.title, recipe) if newest and runs is None else None
     steps = tuple(f"{step.name} ({step.notebook.name})" for step in recipe.steps)
@@ -399,6 +419,16 @@ def _info(name: str, runs: int | None = None) -> RecipeInfo:
         run=run,
         schedule=keeping.facts(recipe),
     )
+
+
+def _as_it_is(name: str, runs: int | None = None) -> RecipeInfo:
+    """The same of a recipe whose file may be broken or gone: then why it cannot be read."""
+    try:
+        recipe = declaration.read(name)
+    except LabError as problem:
+        count = history.count(name) if runs is None else runs
+        return RecipeInfo(str(Uri(KIND, name)), name, UNREADABLE, {}, (), count, problem=problem.what, fix=problem.fix)
+    return _info(recipe, runs)
 
 
 def _run(uri: Uri) -> RecipeRun:

@@ -11,14 +11,14 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from ..config import settings
-from ..errors import Failed, LabError, NotFound, UsageProblem, did_you_mean
+from ..errors import Denied, Failed, LabError, NotFound, UsageProblem, did_you_mean
 from ..help import Terms
 from ..units import read_bytes, read_duration
 from ..uris import Uri
 from .base import ALERTS, HOLD, ON_FAILURE, Recipe, RecipeAlert, RecipeStep, Value
 from .expectations import read_expectations
 from .inputs import is_path
-from .lines import line_of
+from .lines import line_of, text_of
 from .notebook import read_notebook
 from .parameters import (
     DeclaredParameter,
@@ -33,7 +33,7 @@ from .parameters import (
 )
 from .schedule.deciding import RecipeSchedule, RecipeTrigger
 from .schedule.declared import KEYS as SCHEDULE_KEYS
-from .schedule.declared import read_schedule
+from .schedule.declared import at_due, read_schedule
 from .schedule.triggers import KEYS as TRIGGER_KEYS
 from .schedule.triggers import read_trigger
 
@@ -118,7 +118,7 @@ def find(name: str) -> Recipe | None:
 def parameters(name: str) -> dict[str, Value]:
     """The parameters that a recipe's file declares, whatever else is wrong in it; none where it cannot be read."""
     try:
-        found = tomllib.loads(path_of(name).read_text("utf-8")).get("parameters", {})
+        found = tomllib.loads(text_of(path_of(name))).get("parameters", {})
     except (OSError, tomllib.TOMLDecodeError, UnicodeDecodeError):
         return {}
     return {key: stored(value) for key, value in found.items()} if isinstance(found, dict) else {}
@@ -128,7 +128,7 @@ def notebooks(name: str) -> list[Path]:
     """The notebooks that a recipe's file names and that are there, whatever else is wrong in it; each once."""
     path = path_of(name)
     try:
-        tables = tomllib.loads(path.read_text("utf-8")).get("steps", {})
+        tables = tomllib.loads(text_of(path)).get("steps", {})
         named = [table["notebook"] for table in tables.values()]
         found = [_notebook(path.name, path.parent.parent, text) for text in named]
     except (OSError, tomllib.TOMLDecodeError, UnicodeDecodeError, LabError, TypeError, KeyError, AttributeError):
@@ -142,9 +142,11 @@ def read(name: str) -> Recipe:
     if not path.is_file():
         raise NotFound(f"there is no recipe {name!r} in {path.parent}", did_you_mean(name, names(), first(name)))
     try:
-        table = tomllib.loads(path.read_text("utf-8"))
+        table = tomllib.loads(text_of(path))
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as problem:
         raise UsageProblem(f"{path.name} is not valid TOML: {problem}", "correct that line") from None
+    except OSError as problem:
+        raise Denied(f"{path} cannot be read: {problem.strerror}", "make it readable, or take it away") from None
     _known(path.name, table, _RECIPE_KEYS)
     tables = _table(path.name, table.get("steps", {}), "steps", "steps.NAME")
     steps = {key: _sorted_inputs(_step(path, key, value), tables) for key, value in tables.items()}
@@ -171,8 +173,20 @@ def mistakes(recipe: Recipe) -> Iterator[tuple[str, str]]:
         if name not in recipe.parameters:
             yield f"[small] sets {name}, a parameter that the recipe lacks", parameter_fix(recipe, name)
     steps = {step.name: step for step in recipe.steps}
+    yield from _made_twice(recipe)
+    yield from _mistakes_in_schedule(recipe)
     for step in recipe.steps:
         yield from _mistakes_in(step, recipe, steps)
+
+
+def _made_twice(recipe: Recipe) -> Iterator[tuple[str, str]]:
+    """What two `out` name: of which step it is nobody could tell."""
+    makers: dict[str, str] = {}
+    for step in recipe.steps:
+        for name, uri in step.outputs.items():
+            if (maker := makers.setdefault(uri, step.name)) != step.name:
+                what = f"{step.name}: {uri} is made by {maker} already ({_place(recipe, f'steps.{step.name}', name)})"
+                yield what, f"call what it makes otherwise, or leave {name} out"
 
 
 def _mistakes_in(step: RecipeStep, recipe: Recipe, steps: Mapping[str, RecipeStep]) -> Iterator[tuple[str, str]]:
@@ -222,8 +236,22 @@ def _mistakes_in_value(
             yield f"{step.name}: {found.what}", found.fix
 
 
+def _mistakes_in_schedule(recipe: Recipe) -> Iterator[tuple[str, str]]:
+    """What each of its runs would be missed for: values that the notebooks cannot take."""
+    if (schedule := recipe.schedule) is None:
+        return
+    for name, value in schedule.parameters.items():
+        for declared, _ in takers(recipe, name):
+            try:
+                declared.read(at_due(value, schedule, schedule.calendar.next() or 0.0))
+            except Misfit as problem:
+                found = declared.problem(problem, _place(recipe, "schedule", name), "recipe", name)
+                yield f"[schedule]: {found.what}", found.fix
+                break
+
+
 def _place(recipe: Recipe, header: str, key: str) -> str:
-    return f"{recipe.path.name} line {line_of(recipe.path.read_text('utf-8'), header, key)}"
+    return f"{recipe.path.name} line {line_of(text_of(recipe.path), header, key)}"
 
 
 def parameter_fix(recipe: Recipe, name: str) -> str:
@@ -345,6 +373,11 @@ def _notebook(where: str, project: Path, text: str) -> Path:
         is_folder = found.is_dir()
     except (OSError, ValueError, RuntimeError) as problem:  # too long, or with what no path may hold
         raise UsageProblem(f"{where}: notebook = {text[:80]!r} can be no file: {problem}", fix) from None
+    own = (project / text).resolve()
+    if not found.exists() and own.is_file() and own.is_relative_to((project / "notebooks").resolve()):
+        inside = own.relative_to((project / "notebooks").resolve()).as_posix()
+        what = f"{where}: notebook = {text!r} is looked for in the folder `notebooks`"
+        raise NotFound(what, f'write notebook = "{inside}"')
     # The folder itself may be a link to where a team keeps its notebooks.
     if not any(found.is_relative_to(place.resolve()) for place in (project, project / "notebooks")):
         raise UsageProblem(f"{where}: notebook = {text!r} lies outside of the project", fix)

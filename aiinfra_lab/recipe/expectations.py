@@ -19,7 +19,9 @@ def read_expectations(where: str, table: Mapping[str, Any], outputs: Mapping[str
     found: dict[str, Rule] = {}
     for name, text in table.items():
         if name not in outputs:
-            raise UsageProblem(f"{where}: expect names {name!r}, which is not in `out`", did_you_mean(name, outputs))
+            first = f'write out = {{ {name} = "…" }} with what it makes, e.g. train:NAME'
+            what = f"{where}: expect names {name!r}, which is not in `out`"
+            raise UsageProblem(what, did_you_mean(name, outputs, first))
         try:
             found[name] = _read(str(text), Uri.parse(outputs[name]).noun)
         except UsageProblem as problem:

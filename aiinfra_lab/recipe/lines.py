@@ -3,6 +3,12 @@
 from __future__ import annotations
 
 import re
+from pathlib import Path
+
+
+def text_of(path: Path) -> str:
+    """What stands in a recipe's file; some editors of Windows put a byte order mark first, which TOML does not know."""
+    return path.read_text("utf-8-sig")
 
 
 def line_of(text: str, header: str, key: str) -> int:

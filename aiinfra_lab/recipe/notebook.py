@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import json
+import shlex
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,6 +16,7 @@ from .parameters import ParameterSchema, read_schema
 PARAMETERS = "parameters"
 """The tag of the cell that declares them; the first one that has it counts, as for papermill."""
 
+_OLDEST = 4
 _UNREADABLE = (json.JSONDecodeError, UnicodeDecodeError, KeyError, TypeError, AttributeError)
 
 
@@ -70,12 +72,23 @@ def _read(path: Path, *_stamp: int) -> Notebook:
     try:
         return notebook_of(path, json.loads(path.read_text("utf-8")))
     except _UNREADABLE as problem:
-        what = f"{path.name} cannot be read as a notebook: {problem}"
-        raise Failed(what, "open it in JupyterLab and save it again") from None
+        fix = "write another `notebook = …` in the recipe, or make it anew in JupyterLab (New, Notebook)"
+        raise Failed(f"{path.name} cannot be read as a notebook: {_why(path, problem)}", fix) from None
+
+
+def _why(path: Path, problem: Exception) -> str:
+    if not path.read_bytes().strip():
+        return "it is empty"
+    if isinstance(problem, json.JSONDecodeError | UnicodeDecodeError):
+        return f"it is no JSON: {problem}"
+    return "it has not what a notebook has: nbformat, and cells with their type and source"
 
 
 def notebook_of(path: Path, content: Mapping[str, Any]) -> Notebook:
-    """The notebook that was read from that file; errors of every kind when it is none."""
+    """The notebook that was read from that file; errors of every kind when it is none, Failed for an old format."""
+    if content["nbformat"] < _OLDEST:
+        fix = f"`jupyter nbconvert --to notebook --inplace {shlex.quote(str(path))}` writes it in format 4"
+        raise Failed(f"{path.name} is a notebook of format {content['nbformat']}, which is not executed", fix)
     metadata = content.get("metadata", {})
     spec = metadata.get("kernelspec", {})
     language = spec.get("language") or metadata.get("language_info", {}).get("name") or "python"

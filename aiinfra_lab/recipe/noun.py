@@ -13,7 +13,7 @@ from ..resolve import resolve
 from ..store import Record, open_store
 from ..units import counted, show_duration
 from ..uris import Uri
-from . import declaration, history, started
+from . import alerting, declaration, history, started
 from .history import ObservedRun
 from .record import RunRecord, StepRecord
 from .schedule.record import ScheduleRecord
@@ -96,11 +96,13 @@ class RecipeNoun(Noun[RunRecord]):
         return [jobs.cancel(job.id).id for job in going]
 
     def notices(self) -> Sequence[Notice]:
-        """What lives on although it was to end with a run that vanished, and was not asked to end or did not heed."""
+        """What lives on although it was to end with a run that vanished, and was not asked to end or did not heed; and
+        alerts that somebody lacks."""
         seen = history.observe(open_store().list(RunRecord, skip_unreadable=True))
         lost = [run.record.uri for run in seen if run.record.body.may_leave_things]
         # Vendors count what they are asked: once for all runs, and not at all where none was lost.
-        return [_left(one) for one in started.living(*lost) if one.can_stop] if lost else []
+        left = [_left(one) for one in started.living(*lost) if one.can_stop] if lost else []
+        return [*left, *alerting.undelivered()]
 
     def keepings(self) -> Sequence[Keeping]:
         from . import retention

@@ -29,7 +29,8 @@ class PlanStep(TypedDict):
 class RecipePlan(Result):
     """What would run if the recipe ran now. Nothing was run, and nothing was written.
 
-    usual_s: step → how long it mostly takes, in seconds. needs: step → the steps that it comes after.
+    usual_s: step → how long it mostly takes, in seconds. needs: step → the steps that it comes after. flags: what it
+    was asked with besides the parameters.
     """
 
     kind = "Recipe plan"
@@ -40,6 +41,7 @@ class RecipePlan(Result):
     steps: dict[str, PlanStep]
     usual_s: dict[str, float]
     needs: Mapping[str, Sequence[str]] = field(default_factory=dict, repr=False, metadata={"json": False})
+    flags: tuple[str, ...] = field(default=(), repr=False, metadata={"json": False})
 
     def card(self) -> Card:
         return Card(
@@ -49,7 +51,7 @@ class RecipePlan(Result):
             lead=self._lead(),
             facts=[("recipe", self.title), *((name, str(value)) for name, value in self.parameters.items())],
             parts=[*self._picture(), self._table()],
-            next=[f"Next: {again(self.uri, self.parameters)}"],
+            next=[f"Next: {' '.join([again(self.uri, self.parameters)[:-1], *self.flags])}`"],
         )
 
     def _lead(self) -> str:
@@ -79,7 +81,7 @@ class RecipePlan(Result):
             graph.Node(name, name, _ACTIONS[step["action"]], _MARKS.get(step["action"]))
             for name, step in self.steps.items()
         ]
-        alt = ", ".join(f"{name} {_ACTIONS[step['action']]}" for name, step in self.steps.items())
+        alt = ", ".join(f"{name} would {_ACTIONS[step['action']]}" for name, step in self.steps.items())
         return [Plots([graph.draw(nodes, edges, alt=alt)])]
 
     def _table(self) -> Table:
@@ -102,7 +104,9 @@ _MARKS: dict[Action, StateMark] = {"skip": mark_of("skipped"), "fail": mark_of("
 _MOST_STEPS = 60
 
 
-def recipe_plan(recipe: Recipe, given: Mapping[str, Value], planned: Mapping[str, PlannedStep]) -> RecipePlan:
+def recipe_plan(
+    recipe: Recipe, given: Mapping[str, Value], planned: Mapping[str, PlannedStep], flags: Sequence[str] = ()
+) -> RecipePlan:
     """A plan as a verb hands it over."""
     steps = {name: PlanStep(action=one.action, because=one.because, key=_key(one)) for name, one in planned.items()}
     took = usual_s(None, recipe.name)
@@ -113,6 +117,7 @@ def recipe_plan(recipe: Recipe, given: Mapping[str, Value], planned: Mapping[str
         steps,
         {name: took[name] for name in steps if name in took},
         {step.name: step.depends_on for step in recipe.steps},
+        tuple(flags),
     )
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any, TypedDict, cast
 
@@ -42,6 +43,7 @@ class RunStep(TypedDict):
     archive_sha256: str
 
 
+UNREADABLE = "cannot be read"
 _ALONE = RunContext({}, {}, {})
 _MOST_STEPS = 40
 
@@ -87,7 +89,8 @@ class RecipeInfo(Result):
     """A recipe as it is declared, with the state of its newest run.
 
     newest: that run's URI; empty when it never ran. findings: what a check found in its notebooks. fixed: how many more
-    it took away.
+    it took away. notes: what it says besides, a sentence each. problem, fix: why its file cannot be read, and how to
+    correct that; then nothing else is known of it.
     """
 
     kind = "Recipe"
@@ -104,9 +107,47 @@ class RecipeInfo(Result):
     findings: tuple[Finding, ...] = ()
     fixed: int = 0
     schedule: ScheduleFacts | None = None
+    problem: str = ""
+    fix: str = ""
+    notes: tuple[str, ...] = ()
+
+    @property
+    def runs_by_itself(self) -> str:
+        """The state of its schedule; empty where it has none."""
+        return self.schedule.state if self.schedule else ""
+
+    @property
+    def next_at(self) -> float | None:
+        """When its schedule is due next; None while it is not kept."""
+        return self.schedule.next_at if self.schedule else None
+
+    @property
+    def last_due_at(self) -> float | None:
+        """The time of its schedule for which a run was begun last."""
+        return self.schedule.last_due if self.schedule else None
+
+    @property
+    def missed(self) -> int:
+        """How many times of its schedule had no run."""
+        return self.schedule.missed_count if self.schedule else 0
+
+    @property
+    def trouble(self) -> str:
+        """Why its file cannot be read, or its schedule be kept."""
+        return self.problem or (self.schedule.problem if self.schedule else "")
 
     def card(self) -> Card:
         name = Uri.parse(self.uri).name
+        if self.problem:
+            return Card(
+                kind=self.kind,
+                uri=self.uri,
+                state=self.mark,
+                lead=f"{self.problem}.",  # no sentence: it begins with a file's name
+                advice=self.fix,
+                parts=findings_table(self.findings),
+                next=[f"Next: `%recipe log {name}`"] if self.runs else [],
+            )
         broken = self.run.card() if self.run and self.state in (*FAILURES, *ENDED_EARLY, "lost") else None
         shows = [f"`%recipe show {Uri.parse(self.newest).label}`"] if broken else []
         newest = f"the newest of {counted(self.runs, 'run')}" if self.runs > 1 else "its only run" if self.runs else ""
@@ -118,11 +159,21 @@ class RecipeInfo(Result):
             when=newest,
             lead=f"**{self.title}**: {counted(len(self.steps), 'step')}.{f' {broken.lead}' if broken else ''}",
             advice=broken.advice if broken else "",
-            facts=[*_scheduled(self.schedule), *((key, str(value)) for key, value in self.parameters.items())],
+            facts=[
+                *_scheduled(self.schedule, self.declared),
+                *((key, str(value)) for key, value in self.parameters.items()),
+            ],
             parts=[*(_declared(self.declared) if self.declared else ()), *findings_table(self.findings)],
-            notes=[f"{counted(self.fixed, 'finding')} fixed in its notebooks."] if self.fixed else [],
+            notes=[*([f"{counted(self.fixed, 'finding')} fixed in its notebooks."] if self.fixed else []), *self.notes],
             next=[f"Next: `%recipe run {name}`", *_starts(name, self.schedule), *shows, *log],
         )
+
+
+def columns(recipes: Sequence[RecipeInfo]) -> tuple[str, ...]:
+    """What a list of them shows: of schedules and of trouble only what some of them have."""
+    found = ["uri", "title", "state", "runs"]
+    found += ["runs_by_itself", "next_at", "last_due_at"] if any(each.schedule for each in recipes) else []
+    return (*found, *(name for name in ("missed", "trouble") if any(getattr(each, name) for each in recipes)))
 
 
 @dataclass(frozen=True)
@@ -150,7 +201,7 @@ def recipe_run(run: ObservedRun, title: str, declared: Recipe | None = None) -> 
     executed = any(archived(step) == folder for step in steps.values())
     needs = {step.name: step.depends_on for step in declared.steps} if declared else {}
     usual = usual_s(record, record.base) if declared else {}
-    due = f"its schedule, due {moment(body.due_at)}" if body.due_at is not None else ""
+    due = f"its schedule, due {_at(body.due_at, declared)}" if body.due_at is not None else ""
     context = RunContext(needs, usual, body.parameters, body.cause or due)
     where = str(folder) if executed else ""
     return RecipeRun(record.uri, run.state, title, body.started_at, took, steps, where, context)
@@ -170,16 +221,23 @@ def _starts(name: str, schedule: ScheduleFacts | None) -> list[str]:
     ]
 
 
-def _scheduled(schedule: ScheduleFacts | None) -> list[tuple[str, str]]:
+def _at(at: float, recipe: Recipe | None) -> str:
+    """A time of a recipe's schedule, by the clocks of its zone."""
+    if recipe is None or recipe.schedule is None:
+        return moment(at)
+    return f"{recipe.schedule.calendar.local(at):%Y-%m-%d %H:%M %Z}"
+
+
+def _scheduled(schedule: ScheduleFacts | None, recipe: Recipe | None) -> list[tuple[str, str]]:
     """When it runs by itself."""
     if schedule is None:
         return []
-    more = f", next {moment(schedule.next_at)}" if schedule.next_at is not None else ""
+    more = f", next {_at(schedule.next_at, recipe)}" if schedule.next_at is not None else ""
     found = [("schedule", f"{schedule.words}: {schedule.state}{more}")]
     if schedule.last_due is not None:
-        found.append(("last due", f"{moment(schedule.last_due)}, {schedule.run}"))
+        found.append(("last due", ", ".join(filter(None, [_at(schedule.last_due, recipe), schedule.run]))))
     if schedule.missed_count:
-        found.append(("missed", f"{counted(schedule.missed_count, 'run')}, last {moment(schedule.missed[-1])}"))
+        found.append(("missed", f"{counted(schedule.missed_count, 'run')}, last {_at(schedule.missed[-1], recipe)}"))
     if schedule.problem:
         found.append(("trouble", f"{schedule.problem}; {schedule.fix}"))
     return found

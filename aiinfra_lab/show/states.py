@@ -29,7 +29,7 @@ _WORDS: dict[tuple[str, Tone], str] = {
     ("●", "good"): "serving, scheduled",  # lives on until it is stopped
     ("◐", "busy"): "starting, running, stopping, reconnecting",  # will change by itself
     ("✓", "good"): "done, passed, no drift, holds, better, complete, same, added, fresh, unaltered, within budget",
-    ("▲", "warn"): "ends soon, needs a look, schema changed, over budget, outdated, changed, removed",
+    ("▲", "warn"): "ends soon, needs a look, schema changed, over budget, outdated, changed, removed, cannot be read",
     ("▲", "bad"): "drift",
     ("✕", "bad"): "failed, not passed, lost, killed, timed out, out of memory, worse, no answer, altered, breached",
     ("?", "unsure"): "cannot tell, undecided",

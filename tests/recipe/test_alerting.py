@@ -9,6 +9,7 @@ from aiinfra_lab import recipe as verbs
 from aiinfra_lab.errors import UsageProblem
 from aiinfra_lab.recipe import declaration
 from aiinfra_lab.recipe.base import Outcome, RecipeAlert
+from aiinfra_lab.recipe.noun import NOUN
 from aiinfra_lab.recipe.runner import RecipeRunner
 from tests.fakes.in_process import InProcess
 
@@ -105,3 +106,35 @@ def test_where_and_of_what_may_be_left_out(notebook, recipe):
     notebook("a", "")
     recipe("one", f"[alert]\n{STEP}")
     assert declaration.read("one").alert == RecipeAlert(("failed", "recovered", "late"), None)
+
+
+def test_a_destination_that_can_be_none_fails_the_check_and_no_run(notebook, recipe):
+    notebook("a", "")
+    recipe("one", f'{STEP}[alert]\nto = ["nobody", "webhok:ALERT_URL"]\n')
+    with pytest.raises(
+        UsageProblem, match=r"one.toml \[alert\]: entry 1 .* has no colon; entry 2 .* no sink"
+    ) as problem:
+        verbs.check("one")
+    assert "did you mean webhook?" in problem.value.fix
+    assert declaration.read("one").alert is not None
+
+
+def test_a_variable_that_is_not_set_is_noted_by_the_check(notebook, recipe, monkeypatch):
+    notebook("a", "")
+    recipe("one", f'{STEP}[alert]\nto = ["webhook:NO_SUCH_URL", "file:alerts.jsonl"]\n')
+    (note,) = verbs.check("one").notes
+    assert note == "An alert would not reach webhook:NO_SUCH_URL from here: the environment has no NO_SUCH_URL."
+    assert "NO_SUCH_URL" in verbs.check("one").card().text()
+    monkeypatch.setenv("NO_SUCH_URL", "http://127.0.0.1:9/x")
+    assert verbs.check("one").notes == ()
+
+
+def test_an_alert_that_did_not_get_through_needs_a_look(heard, recipe):
+    recipe("one", f'{STEP}[alert]\nto = ["webhook:NO_SUCH_URL", "file:alerts.jsonl"]\n')
+    assert heard(Outcome("failed")) == [FAILED]
+    (notice,) = NOUN.notices()
+    assert notice.uri == "recipe:one@1"
+    assert notice.text.startswith(
+        "webhook:NO_SUCH_URL has not got an alert (failed): the environment has no NO_SUCH_URL"
+    )
+    assert notice.fix.startswith("`%recipe check one`")

@@ -2,7 +2,7 @@ from pathlib import Path
 
 import pytest
 
-from aiinfra_lab.errors import Failed, LabError, NotFound, UsageProblem
+from aiinfra_lab.errors import Denied, Failed, LabError, NotFound, UsageProblem
 from aiinfra_lab.recipe import declaration
 from aiinfra_lab.recipe.base import RecipeStep
 
@@ -152,3 +152,38 @@ def test_the_folder_of_notebooks_may_be_a_link(workspace, notebook, recipe, tmp_
     (workspace / "notebooks").symlink_to(tmp_path / "shared")
     recipe("one", '[steps.a]\nnotebook = "a.ipynb"\n')
     assert declaration.read("one").steps[0].notebook == tmp_path / "shared" / "a.ipynb"
+
+
+def test_two_steps_that_write_one_output_are_refused_with_the_line(two, recipe):
+    recipe("two", TWO.replace('notebook = "b.ipynb"', 'notebook = "b.ipynb"\nout = { other = "data:made" }'))
+    with pytest.raises(Failed, match=r"second: data:made is made by first already \(two.toml line 7\)"):
+        declaration.read("two")
+
+
+def test_a_notebook_named_from_the_projects_folder_is_named_as_it_is_to_be(two, recipe):
+    recipe("two", TWO.replace('"a.ipynb"', '"notebooks/a.ipynb"'))
+    with pytest.raises(NotFound) as problem:
+        declaration.read("two")
+    assert problem.value.fix == 'write notebook = "a.ipynb"'
+
+
+def test_a_file_with_a_byte_order_mark_is_read(two, recipe):
+    recipe("two", f"\ufeff{TWO}")
+    assert declaration.read("two").title == "Two steps"
+    assert declaration.parameters("two") == {"n": 3}
+
+
+def test_an_expectation_without_an_output_says_what_is_to_be_written(two, recipe):
+    recipe("two", TWO + '[steps.third]\nnotebook = "a.ipynb"\nexpect = { run = "auc > 0.7" }\n')
+    with pytest.raises(UsageProblem) as problem:
+        declaration.read("two")
+    assert 'write out = { run = "…" }' in problem.value.fix
+
+
+def test_a_recipe_that_may_not_be_read_is_an_error_of_ours(two, recipe, monkeypatch):
+    def refuse(_path):
+        raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr(declaration, "text_of", refuse)
+    with pytest.raises(Denied, match="Permission denied"):
+        declaration.read("two")

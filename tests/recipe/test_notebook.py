@@ -34,7 +34,7 @@ def test_what_was_written_since_it_was_read_is_read_again(notebook):
 def test_a_file_that_is_no_notebook_is_said_so(tmp_path, content):
     path = tmp_path / "x.ipynb"
     path.write_bytes(content.encode("utf-8", "surrogateescape"))
-    with pytest.raises(Failed, match=r"x.ipynb cannot be read as a notebook: .+\n.*save it again"):
+    with pytest.raises(Failed, match=r"x.ipynb cannot be read as a notebook: it .+\n.*make it anew in JupyterLab"):
         read_notebook(path)
 
 
@@ -46,7 +46,7 @@ def test_a_notebook_that_is_not_there_is_said_so(tmp_path):
 @pytest.mark.parametrize("metadata", [{}, {"kernelspec": {}}])
 def test_a_notebook_need_not_name_a_kernel(tmp_path, metadata):
     path = tmp_path / "x.ipynb"
-    path.write_text(json.dumps({"cells": [], "metadata": metadata}))
+    path.write_text(json.dumps({"cells": [], "metadata": metadata, "nbformat": 4}))
     assert read_notebook(path).kernel == ""
 
 
@@ -76,3 +76,11 @@ def test_another_languages_parameters_are_not_read(notebook):
     path.write_text(path.read_text().replace('"language": "python"', '"language": "R"'))
     schema = read_notebook(path).schema()
     assert ("anything" in schema, [*schema], schema.of("x").read("1")) == (True, [], "1")
+
+
+def test_a_notebook_of_an_old_format_is_refused_with_what_converts_it(tmp_path):
+    path = tmp_path / "x.ipynb"
+    path.write_text(json.dumps({"worksheets": [{"cells": []}], "metadata": {}, "nbformat": 3, "nbformat_minor": 0}))
+    with pytest.raises(Failed, match="is a notebook of format 3") as problem:
+        read_notebook(path)
+    assert problem.value.fix.startswith(f"`jupyter nbconvert --to notebook --inplace {path}`")

@@ -412,3 +412,12 @@ def test_what_steps_have_made_already_is_taken_and_they_do_not_run():
     assert (c.inputs, c.data, c.after) == ({"b": "b.x"}, {"a": "data:a@2"}, ("b",))
     a, c = whole.from_what_is_there({"data:b": "data:b@7"}).steps
     assert (a.name, c.inputs, c.data) == ("a", {"a": "a.x"}, {"b": "data:b@7"})
+
+
+def test_what_a_plan_was_asked_with_stands_in_the_command_that_runs_it(notebook, recipe):
+    from aiinfra_lab import recipe as verbs
+
+    notebook("a", "")
+    recipe("r", '[steps.a]\nnotebook = "a.ipynb"\n')
+    plan = verbs.run("r", dry=True, force=True, only="a", keep=False)
+    assert plan.card().next == ["Next: `%recipe run r --force --only a --no-keep`"]

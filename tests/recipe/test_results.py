@@ -6,12 +6,14 @@ from pathlib import Path
 import pytest
 
 from aiinfra_lab import recipe
-from aiinfra_lab.errors import NotFound
+from aiinfra_lab import recipe as verbs
+from aiinfra_lab.errors import NotFound, UsageProblem
 from aiinfra_lab.recipe import run_card
 from aiinfra_lab.recipe.base import Recipe, RecipeStep
 from aiinfra_lab.recipe.history import ObservedRun
 from aiinfra_lab.recipe.record import Output, RunRecord, StepRecord, StepState
 from aiinfra_lab.recipe.results import RecipeInfo, RunStep, recipe_run
+from aiinfra_lab.recipe.schedule.record import ScheduleRecord
 from aiinfra_lab.show import Dim, Quote, Table, mark_of
 from aiinfra_lab.store import Record, open_store
 
@@ -170,8 +172,6 @@ def test_a_recipe_shows_what_each_step_takes_and_makes():
 
 
 def test_what_has_run_is_shown_whatever_became_of_its_file(workspace, recipe):
-    from aiinfra_lab import recipe as verbs
-
     a_run(workspace)
     assert verbs.show("r@2").title == "r"
     path = recipe("r", "title = ")
@@ -181,8 +181,6 @@ def test_what_has_run_is_shown_whatever_became_of_its_file(workspace, recipe):
 
 
 def test_a_list_counts_the_runs_of_each_recipe(workspace, notebook, recipe):
-    from aiinfra_lab import recipe as verbs
-
     notebook("a", "")
     for name in ("r", "s"):
         recipe(name, f'title = "{name.upper()}"\n[steps.a]\nnotebook = "a.ipynb"\n')
@@ -199,3 +197,79 @@ def test_what_has_neither_a_file_nor_a_run_is_not_found(workspace):
         with pytest.raises(NotFound) as problem:
             verb("nothing")
         assert "`%lab start --from example:flights` writes others" in problem.value.fix
+
+
+STEP = '[steps.a]\nnotebook = "a.ipynb"\n'
+TIMED = f'{STEP}[schedule]\ncron = "0 3 * * *"\n'
+
+
+def test_a_recipe_that_cannot_be_read_stands_in_the_list_with_why(recipe, notebook):
+    notebook("a", "n: int = 1")
+    recipe("good", STEP)
+    for name, text in {
+        "key": "titel = 1",
+        "gone": '[steps.a]\nnotebook = "no.ipynb"',
+        "cron": TIMED.replace("3", "33"),
+    }.items():
+        recipe(name, text)
+    found = {item.title: (item.state, item.trouble) for item in verbs.ls()}
+    assert found.pop("good") == ("never ran", "")
+    assert {name: state for name, (state, _) in found.items()} == dict.fromkeys(
+        ("key", "gone", "cron"), "cannot be read"
+    )
+    assert "unknown key 'titel'" in found["key"][1]
+    assert "▲ cannot be" in repr(verbs.ls())
+    with pytest.raises(UsageProblem):
+        verbs.show("key")
+
+
+def test_a_list_has_columns_of_schedules_where_there_are_some(recipe, notebook):
+    notebook("a", "n: int = 1")
+    recipe("plain", STEP)
+    assert verbs.ls().header == ("uri", "title", "state", "runs")
+    recipe("timed", TIMED)
+    assert verbs.ls().header == ("uri", "title", "state", "runs", "runs_by_itself", "next_at", "last_due_at")
+    body = ScheduleRecord(started_at=1.0, decided_until=1.0, missed_count=2, last_due=10800.0)
+    open_store().commit([Record.new("timed", body)])
+    listed = verbs.ls()
+    assert listed.header[-1] == "missed"
+    assert (listed[1].runs_by_itself, listed[1].next_at, listed[1].missed) == ("scheduled", 10800.0, 2)
+
+
+def test_stop_of_a_schedule_whose_file_broke_pauses_it_and_says_why_it_cannot_be_read(recipe, notebook):
+    notebook("a", "n: int = 1")
+    path = recipe("timed", TIMED)
+    open_store().commit([Record.new("timed", ScheduleRecord(started_at=1.0, decided_until=1.0))])
+    path.write_text("titel = 1")
+    assert verbs.stop("timed").state == "cannot be read"
+    path.unlink()
+    assert verbs.stop("timed").problem.startswith("there is no recipe 'timed'")  # paused already
+
+
+def test_stop_of_a_recipe_that_never_ran_says_so(recipe, notebook):
+    notebook("a", "n: int = 1")
+    recipe("plain", STEP)
+    with pytest.raises(NotFound, match="recipe:plain is not scheduled, and nothing of it has run yet"):
+        verbs.stop("plain")
+    with pytest.raises(NotFound, match="none"):
+        verbs.stop("none")
+
+
+def test_show_of_a_step_names_the_verb_that_has_it(recipe, notebook):
+    notebook("a", "n: int = 1")
+    recipe("plain", STEP)
+    for name in ("plain/a", "plain@1/a"):
+        with pytest.raises(UsageProblem) as problem:
+            verbs.show(name)
+        assert f"`%recipe log {name}`" in problem.value.fix
+
+
+def test_the_times_of_a_schedule_are_in_its_zone(recipe, notebook):
+    notebook("a", "n: int = 1")
+    recipe("timed", TIMED + 'tz = "Asia/Kolkata"\n')
+    body = ScheduleRecord(started_at=1.0, decided_until=1.0, last_due=1.0, missed=(1.0,), missed_count=1)
+    open_store().commit([Record.new("timed", body)])
+    facts = dict(verbs.show("timed").card().facts)
+    assert facts["schedule"].endswith("scheduled, next 1970-01-02 03:00 IST")
+    assert facts["last due"] == "1970-01-01 05:30 IST"
+    assert facts["missed"].endswith("last 1970-01-01 05:30 IST")

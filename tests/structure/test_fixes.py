@@ -43,6 +43,7 @@ THEIRS = {
     *("python-version", "python-platform", "cluster", "dryrun"),
     # Of container files, of what exports install by, and of Argo.
     *("active", "chown", "create-home", "from", "init", "locked", "no-cache-dir", "uid", "user-group"),
+    "inplace",  # nbconvert's
     # kubectl's
     *("all-namespaces", "context", "field-selector", "grace-period", "ignore-not-found", "local", "minify"),
     *("namespace", "overwrite", "request-timeout", "wait"),
@@ -68,7 +69,9 @@ def flags(noun: str, verb: str = "") -> set[str]:
     """The flags of a verb, or of all verbs of a noun."""
     known = verbs_of(noun)
     chosen = [known[verb]] if verb else known.values()
-    return {item.flag.removeprefix("--") for one in chosen for item in one.flags} | {"help", "json"}
+    items = [item for one in chosen for item in one.flags]
+    negative = {f"no-{item.flag.removeprefix('--')}" for item in items if item.kind == "bool" and item.default is True}
+    return {item.flag.removeprefix("--") for item in items} | negative | {"help", "json"}
 
 
 EVERY_FLAG = {flag for noun in NOUNS for flag in flags(noun)} | THEIRS

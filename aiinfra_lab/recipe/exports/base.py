@@ -5,6 +5,7 @@ A form asks nobody and writes nothing, so that the same recipe gives the same fi
 
 from __future__ import annotations
 
+import re
 import shlex
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -15,6 +16,8 @@ from ...errors import UsageProblem
 from ..base import Recipe, RecipeStep
 from .cron import CronLine
 
+_CLOCK = {"${run.date}": "date +%F", "${run.time}": "date -Iseconds"}
+
 
 @dataclass(frozen=True)
 class ExportFacts:
@@ -22,7 +25,8 @@ class ExportFacts:
 
     refresh: the command that writes it anew, without `--into`. project: the folder of the recipe's files. install: the
     shell commands that install the project, with uv there and an environment active. given: parameters of the recipe.
-    image: of a container with the project. modules: step → files of the project that its notebook imports.
+    image: of a container with the project. modules: step → files of the project that its notebook imports. due: the
+    parameters of the schedule, where `${run.date}` and `${run.time}` stand for when it runs.
     """
 
     refresh: str
@@ -32,20 +36,40 @@ class ExportFacts:
     schedule: CronLine | None = None
     image: str = ""
     modules: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    due: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def reads_clock(self) -> bool:
+        """Whether a parameter is known only when it runs."""
+        return any(moment in text for text in self.due.values() for moment in _CLOCK)
 
     def command(self, recipe: Recipe, step: RecipeStep | None = None) -> list[str]:
-        """The words that run the recipe, or one of its steps."""
-        only = ["--only", step.name] if step else []
-        given = [word for name, value in self.given.items() for word in ("-p", f"{name}={value}")]
-        return ["aiinfra", "recipe", "run", recipe.name, *only, *given]
+        """The words that run the recipe, or one of its steps; by a shell, where that has to ask the clock."""
+        if self.reads_clock:
+            return ["sh", "-c", self.shell(recipe, step)]
+        return [*self._words(recipe, step), *_parameters(self.due)]
 
     def shell(self, recipe: Recipe, step: RecipeStep | None = None) -> str:
         """The same for a shell, every word quoted that needs it."""
-        return shlex.join(self.command(recipe, step))
+        due = [self._asks_clock(word) for word in _parameters(self.due)]
+        return " ".join([shlex.join(self._words(recipe, step)), *due])
+
+    def _words(self, recipe: Recipe, step: RecipeStep | None) -> list[str]:
+        only = ["--only", step.name] if step else []
+        return ["aiinfra", "recipe", "run", recipe.name, *only, *_parameters(self.given)]
+
+    def _asks_clock(self, word: str) -> str:
+        zone = shlex.quote(self.schedule.tz if self.schedule else "UTC")
+        parts = filter(None, re.split(r"(\$\{run\.\w+\})", word))
+        return "".join(f'"$(TZ={zone} {_CLOCK[part]})"' if part in _CLOCK else shlex.quote(part) for part in parts)
 
     def in_project(self, path: Path) -> str:
         """A file's path from the project's folder."""
         return path.relative_to(self.project).as_posix()
+
+
+def _parameters(values: Mapping[str, str]) -> list[str]:
+    return [word for name, value in values.items() for word in ("-p", f"{name}={value}")]
 
 
 @dataclass(frozen=True)

@@ -37,7 +37,7 @@ def _stage(recipe: Recipe, step: RecipeStep, facts: ExportFacts, folder: str) ->
     made = list(_made(step, folder))
     commands = [facts.shell(recipe, step), f"mkdir -p {folder}/made"]
     for uri, path in made:
-        get = shlex.join(["aiinfra", "recipe", "get", recipe.name, uri, "--json"]) if uri else "echo done"
+        get = shlex.join(["aiinfra", "recipe", "get", recipe.name, uri, "--json"]) if uri else "date +%s"
         commands.append(f"{get} > {path}")
     toml = facts.in_project(recipe.path)
     wanted = sorted({name for value in step.parameters.values() if (name := reference(value))})
@@ -60,7 +60,7 @@ def _stage(recipe: Recipe, step: RecipeStep, facts: ExportFacts, folder: str) ->
 
 
 def _made(step: RecipeStep, folder: str) -> Iterator[tuple[str, str]]:
-    """(URI, the file that stands for it); of a step that makes nothing one that says that it ran."""
+    """(URI, the file that stands for it); of a step that makes nothing one that says when it ran."""
     if not step.outputs:
         yield "", f"{folder}/made/{slug(step.name)}"
     for name, uri in step.outputs.items():
@@ -77,7 +77,7 @@ def _seen(recipe: Recipe, step: RecipeStep) -> list[RecipeStep]:
         before = steps[left.pop(0)]
         if before.name not in found:
             found[before.name] = before
-            if not before.outputs or any(map(can_live, before.outputs.values())):
+            if any(map(can_live, before.outputs.values())):
                 left.extend(before.depends_on)
     return [each for each in recipe.steps if each.name in found]
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shlex
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib.metadata import version
 from pathlib import Path
 
@@ -18,6 +18,7 @@ from ..cache_key import notebook_code, project_modules
 from ..exported import ExportedRecipe
 from ..history import KIND
 from ..notebook import read_notebook
+from ..parameters import as_text, stored
 from . import FORMS, TAKE_IMAGE, TAKE_SCHEDULE
 from .base import ExportFacts, RecipeFiles
 from .cron import schedule_of
@@ -30,6 +31,7 @@ _INSTALLS = {
     "pyproject.toml": "uv pip install -e .",
     "constraints.txt": "uv pip install -r constraints.txt",
 }
+_CLOCK_NOTE = "${run.date} and ${run.time} are there when the command begins, however late that is"
 
 
 @dataclass(frozen=True)
@@ -57,8 +59,16 @@ class ExportRequest:
             schedule=schedule_of(self.recipe.schedule, self.cron, self.tz) if self.to in TAKE_SCHEDULE else None,
             image=self.image,
             modules={step.name: _modules(step.notebook) for step in self.recipe.steps},
+            due=self._due(),
         )
-        return FORMS[self.to].render(self.recipe, facts)
+        done = FORMS[self.to].render(self.recipe, facts)
+        return replace(done, notes=(*done.notes, _CLOCK_NOTE)) if facts.reads_clock else done
+
+    def _due(self) -> dict[str, str]:
+        """What the recipe's own schedule gives its runs, also at the times of --cron."""
+        own = self.recipe.schedule if self.to in TAKE_SCHEDULE else None
+        values = own.parameters if own else {}
+        return {name: as_text(stored(value)) for name, value in values.items() if name not in self.given}
 
     def _refuse_unused(self) -> None:
         """UsageProblem for a flag that would change nothing: whoever gives it believes that it does."""

@@ -8,5 +8,6 @@ from .base import Diagnostic, LintRule
 from .checking import lint, lint_notebook
 from .fixing import fix_notebook
 from .rules import RULES
+from .running import DerivedParameter
 
-__all__ = ["RULES", "Diagnostic", "LintRule", "fix_notebook", "lint", "lint_notebook"]
+__all__ = ["RULES", "DerivedParameter", "Diagnostic", "LintRule", "fix_notebook", "lint", "lint_notebook"]

@@ -40,8 +40,9 @@ Edit = LineEdit | CellEdit
 class Diagnostic:
     """What a rule found.
 
-    cell: the code cell, counted from 1 as JupyterLab does when all are run in order; 0 in a recipe's file. line: in
-    that cell, from 1. edits: what takes it away without changing what the notebook does, where there is such a thing.
+    cell: the code cell, counted from 1 as JupyterLab does when all are run in order; 0 in a recipe's file, and of a
+    notebook as a whole. line: in that cell, from 1. edits: what takes it away without changing what the notebook does,
+    where there is such a thing.
     """
 
     code: str

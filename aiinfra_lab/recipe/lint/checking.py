@@ -7,7 +7,7 @@ from pathlib import Path
 
 from .. import declaration
 from ..base import Recipe, RecipeStep, Value
-from ..lines import line_of
+from ..lines import line_of, text_of
 from .base import Diagnostic, LintRule
 from .rules import RULES
 from .subject import GivenValue, LintSubject
@@ -15,7 +15,7 @@ from .subject import GivenValue, LintSubject
 
 def lint(recipe: Recipe) -> list[Diagnostic]:
     """What the rules find in the notebooks of a recipe, with the values that it gives them; each thing once."""
-    text = recipe.path.read_text("utf-8")
+    text = text_of(recipe.path)
     subjects = (LintSubject.of(step.notebook, step, tuple(_given(recipe, step, text))) for step in recipe.steps)
     return list(dict.fromkeys(each for subject in subjects for each in _lint(subject)))
 

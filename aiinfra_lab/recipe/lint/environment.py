@@ -8,6 +8,7 @@ import re
 import sys
 from collections.abc import Iterable, Iterator
 
+from ...config import settings
 from ...errors import did_you_mean, nearest
 from ...nouns import TABLE
 from ..cache_key import is_of_project, is_our_kernel
@@ -42,10 +43,17 @@ class NotInstalled:
             for name, node in _imports(cell.tree.body if cell.tree else []):
                 if name not in seen and not _is_there(name, subject):
                     what = f"there is no module {name} where this notebook runs"
-                    yield subject.found(
-                        self, cell, node, what, "install it there and name it in the project's lock file"
-                    )
+                    yield subject.found(self, cell, node, what, _fix_of(name, subject))
                 seen.add(name)
+
+
+def _fix_of(name: str, subject: LintSubject) -> str:
+    project = settings().project
+    own = next((path for path in (project / f"{name}.py", project / name) if path.exists()), None)
+    if own is None:
+        return "install it there and name it in the project's lock file"
+    beside = f"move {own.name} from the project's folder beside {subject.notebook.path.name}"
+    return f"{beside}, or make of it a package that is installed: modules are looked for in the notebook's own folder"
 
 
 def _is_there(name: str, subject: LintSubject) -> bool:
@@ -132,6 +140,31 @@ def _command(node: ast.expr) -> str:
     if isinstance(node, ast.List | ast.Tuple):
         return " ".join(text_of(word) or "?" for word in node.elts)
     return text_of(node) or ""
+
+
+class UnknownKernel:
+    """The notebook names a kernel that is not installed here.
+
+    In JupyterLab its menu Kernel, Change Kernel writes another one into the file. Without a name it is python3.
+    """
+
+    code = "LAB112"
+    severity: Severity = "error"
+
+    def check(self, subject: LintSubject) -> Iterator[Diagnostic]:
+        """See `LintRule`."""
+        name = subject.notebook.kernel
+        if name in ("", "python3"):
+            return
+        from jupyter_client.kernelspec import KernelSpecManager, NoSuchKernel  # here, since few notebooks name another
+
+        specs = KernelSpecManager()
+        try:
+            specs.get_kernel_spec(name)
+        except NoSuchKernel:
+            fix = f"installed: {', '.join(sorted(specs.find_kernel_specs()))}; choose one in JupyterLab, or install it"
+            what = f"there is no kernel {name}"
+            yield Diagnostic(self.code, self.severity, subject.notebook.path, 0, 1, what, fix)
 
 
 # Whoever uses one of these makes magics of their own, or loads them in another way.

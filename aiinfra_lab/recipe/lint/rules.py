@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from .base import LintRule
-from .environment import InstallsPackages, MistakenForMagic, NotInstalled, UndefinedMagic
+from .environment import InstallsPackages, MistakenForMagic, NotInstalled, UndefinedMagic, UnknownKernel
 from .ignores import UnknownIgnore
 from .names import UndefinedName
 from .quality import LatestTag, NetworkRead, NoSeed
@@ -24,6 +24,7 @@ RULES: tuple[LintRule, ...] = (
     InstallsPackages(),
     UndefinedMagic(),
     MistakenForMagic(),
+    UnknownKernel(),
     LiteralSecret(),
     PrintedSecret(),
     LargeOutputs(),

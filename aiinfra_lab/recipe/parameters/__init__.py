@@ -5,11 +5,12 @@ from .controls import controls
 from .kinds import Misfit, ValueKind, takes_many, takes_path
 from .literals import LiteralWriter
 from .marks import Range, Secret
-from .problems import ParameterProblem, refuse
+from .problems import ComputedParameter, ParameterProblem, refuse
 from .schema import DeclaredParameter, ParameterSchema, is_name, parameter_name, read_schema
 from .stored import as_text, stored
 
 __all__ = [
+    "ComputedParameter",
     "DeclaredParameter",
     "LiteralWriter",
     "Misfit",

@@ -59,7 +59,10 @@ def _value(node: ast.expr, names: Meanings) -> Any:
             return _called(node, meaning(function, names), arguments, keywords, names)
         case ast.Name() | ast.Attribute() if (known := meaning(node, names)) in _CONSTANTS:
             return _CONSTANTS[known]
-    return ast.literal_eval(node)
+    try:
+        return ast.literal_eval(node)
+    except ValueError:
+        raise ValueError(f"{ast.unparse(node)} is no plain value") from None
 
 
 def _path(node: ast.expr, names: Meanings) -> Any:

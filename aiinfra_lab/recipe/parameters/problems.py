@@ -5,7 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from ...errors import UsageProblem
+from ...errors import Failed, UsageProblem
+
+
+class ComputedParameter(Failed):
+    """A parameters cell computes what it is to declare."""
 
 
 @dataclass(frozen=True)

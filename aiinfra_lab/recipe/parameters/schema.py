@@ -21,7 +21,7 @@ from .defaults import Computed, plain_value
 from .imports import Meanings, certain, imported
 from .kinds import AnyKind, ChoiceKind, Misfit, OptionalKind, ValueKind
 from .literals import LiteralWriter
-from .problems import ParameterProblem, refuse
+from .problems import ComputedParameter, ParameterProblem, refuse
 from .stored import as_text, stored
 
 GivenBy = Literal["-p", "recipe"]
@@ -183,7 +183,7 @@ def _declared(path: Path, cell: int, name: str, node: ast.stmt, names: Meanings)
         default = plain_value(node.value, names)
     except Computed as problem:
         fix = "give every parameter a plain value, and compute in a later cell"
-        raise Failed(f"{place}: the parameters cell computes {name}: {problem}", fix) from None
+        raise ComputedParameter(f"{place}: the parameters cell computes {name}: {problem}", fix) from None
     if not isinstance(node, ast.AnnAssign):
         return DeclaredParameter(name, kind_like(default), default, line=node.lineno)
     try:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from typing import Any
 
@@ -17,6 +18,9 @@ KEYS = {
     "overlap": "where the run before still goes on: wait (where it is left out) or skip",
     "parameters": "name = value for these runs; ${run.date} and ${run.time} stand for the time that is due",
 }
+
+_TEMPLATE = re.compile(r"\$\{([^}]*)\}")
+_WORDS = ("run.date", "run.time")
 
 
 def read_schedule(where: str, table: Mapping[str, Any]) -> RecipeSchedule:
@@ -35,6 +39,12 @@ def read_schedule(where: str, table: Mapping[str, Any]) -> RecipeSchedule:
     parameters = table.get("parameters", {})
     if not isinstance(parameters, dict):
         raise UsageProblem(f"{where}: parameters must be a table", 'write parameters = { day = "${run.date}" }')
+    for name, value in parameters.items():
+        for word in _TEMPLATE.findall(value) if isinstance(value, str) else ():
+            if word not in _WORDS:
+                raise UsageProblem(
+                    f"{where}: {name} holds ${{{word}}}, which stands for nothing", did_you_mean(word, _WORDS)
+                )
     return RecipeSchedule(calendar, catch_up, overlap, parameters)
 
 

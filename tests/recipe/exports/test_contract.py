@@ -186,3 +186,13 @@ def test_a_plain_name_stays_as_it_is() -> None:
 def test_a_head_is_of_lines_that_are_comments() -> None:
     text = sealed(EVIL_RECIPE, facts_of(), "For tests", "x\n")
     assert all(line.startswith("#") for line in text.splitlines()[:-1])
+
+
+def test_a_stage_of_a_long_chain_depends_on_the_step_before_it_alone():
+    steps = [step_of("s0"), *(step_of(f"s{at}", f"s{at - 1}") for at in range(1, 60))]
+    chain = recipe_of("chain", "Chain", *steps)
+    stages = yaml.safe_load(next(iter(FORMS["dvc"].render(chain, facts_of()).files.values())))["stages"]
+    assert {len(stage["deps"]) for stage in stages.values()} == {1, 2}
+    assert "dvc/chain/made/s58" in stages["s59"]["deps"]
+    # It says when that ran: what comes after it runs for each of its runs.
+    assert stages["s58"]["cmd"][-1] == "date +%s > dvc/chain/made/s58"

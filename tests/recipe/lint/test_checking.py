@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 
+from aiinfra_lab import recipe as verbs
 from aiinfra_lab.errors import Failed, NotFound
 from aiinfra_lab.recipe import declaration
 from aiinfra_lab.recipe.lint import lint, lint_notebook
@@ -73,3 +74,16 @@ def test_a_hundred_cells_take_less_than_a_sixth_of_a_second(workspace):
         lint_notebook(path)
         took.append(time.process_time() - began)
     assert min(took) < 0.15
+
+
+def test_a_parameters_cell_that_computes_is_found_with_all_else_and_put_right(notebook, recipe):
+    notebook("a", "n: int = 3\nm = n * 2", "print(no_such_name)")
+    recipe("r", '[steps.a]\nnotebook = "a.ipynb"\n')
+    with pytest.raises(Failed, match=r"cell 1 line 2: m is computed from n.+LAB103.+LAB101") as problem:
+        verbs.check("r")
+    assert "`%recipe check r --fix` writes what is safe" in problem.value.fix
+    reported = verbs.check("r", report=True)
+    assert ([each["code"] for each in reported.findings], reported.state) == (["LAB103", "LAB101"], "cannot be read")
+    assert "n * 2 is no plain value" in reported.problem
+    assert "LAB101" in reported.card().text()
+    assert [each["code"] for each in verbs.check("r", fix=True, report=True).findings] == ["LAB101"]

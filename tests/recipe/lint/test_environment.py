@@ -164,3 +164,20 @@ def test_ipython_takes_it_so(tmp_path):
     assert shell.run_cell("run: str = 'a'", silent=True).success is False
     assert shell.run_cell("# which\nrun: str = 'a'", silent=True).success is True
     assert shell.user_ns["run"] == "a"
+
+
+def test_a_module_in_the_projects_folder_is_to_be_moved(found, workspace):
+    (workspace / "own_module.py").touch()
+    (one,) = found("LAB107", "import own_module")
+    assert one.fix.startswith("move own_module.py from the project's folder beside n.ipynb, or make of it a package")
+    (other,) = found("LAB107", "import not_there_at_all")
+    assert other.fix == "install it there and name it in the project's lock file"
+
+
+def test_a_kernel_that_is_not_installed_is_found(workspace):
+    path = write_notebook(workspace / "notebooks" / "n.ipynb", "1")
+    assert lint_notebook(path) == []
+    path.write_text(path.read_text().replace('"python3"', '"no-such"'))
+    (found,) = lint_notebook(path)
+    assert (found.code, found.what, found.place) == ("LAB112", "there is no kernel no-such", "n.ipynb line 1")
+    assert "python3" in found.fix

@@ -1,5 +1,6 @@
 """Schedules are kept, by one daemon or two, whatever happens in between."""
 
+import re
 import time
 from collections.abc import Callable
 
@@ -303,3 +304,21 @@ def test_the_daemon_of_the_supervisor_begins_what_is_due_and_goes_when_nothing_i
     recipe.stop("nightly")
     until(lambda: not jobs.ls(daemon.SUBJECT, live=True))
     assert jobs.find(daemon.SUBJECT).state == "done"
+
+
+@pytest.mark.parametrize(
+    ("given", "what", "fix"),
+    [
+        ('{ day = "${run.date}", n = "two" }', "n must be of type int, and 'two'", "write in the recipe"),
+        ('{ n = "${run.date}" }', r"n must be .+ \(nightly.toml line 7", "write in the recipe"),
+        ('{ day = "${run.tme}" }', "day holds ${run.tme}, which stands for nothing", "did you mean run.time"),
+    ],
+)
+def test_values_that_would_miss_each_time_are_refused(notebook, recipe, given, what, fix):
+    notebook("a", "day: str = ''\nn: int = 1")
+    steps = '[steps.a]\nnotebook = "a.ipynb"\nparameters = { n = "$n", day = "$day" }\n[schedule]\ncron = "@daily"\n'
+    recipe("nightly", f'{steps}\nparameters = {given}\n[parameters]\nn = 1\nday = ""\n')
+    with pytest.raises((UsageProblem, Failed)) as problem:
+        declaration.read("nightly")
+    assert re.search(what.replace("${", r"\$\{"), problem.value.what)
+    assert fix in problem.value.fix
