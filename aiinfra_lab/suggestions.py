@@ -130,7 +130,8 @@ def _may_be_given(verb: Verb, name: str, line: Sequence[Word]) -> bool:
     item = next((item for item in verb.parameters if item.kind == "params"), None)
     if item is None or item.known is None:
         return item is not None
-    return any(value.startswith(f"{name}=") for value in _values(verb, item, "", line))
+    values = _values(verb, item, "", line)
+    return not values or any(value.startswith(f"{name}=") for value in values)
 
 
 def _unquoted(verb: Verb, line: Sequence[Word], at: int) -> str:

@@ -78,6 +78,7 @@ class Core:
         self.stream: Stream | None = None
         self.greeted: dict[str, int] = {}  # of each owner that there has been, its latest connection
         self.received = spec.owner_after  # the owner's last message
+        self.heard = 0  # the last of ours that the owner has
         self.crashes: list[float] = []
         self.files, self.exchanged_at = HostFiles(self.folder / "exchange"), -_EXCHANGE_S
         self.waiting: list[tuple[MessageChannel, list[bytes]]] = []  # for the next kernel
@@ -159,7 +160,7 @@ class Core:
             self._finish(self.reason)
         elif self.alone_since is not None:
             if self.spec.alone_s is not None and now >= self.alone_since + self._alone_s():
-                self._finish("its owner is gone", min(POLITE_S, 2 * self.spec.alone_s))
+                self._finish("its owner is gone", min(POLITE_S, self.spec.alone_s))
             elif not self.folder.is_dir():
                 self._finish("its folder is gone")
         if self.notice is not None and self.notice.heard != self.state.notice_at:
@@ -330,6 +331,7 @@ class Core:
             message = unpack(found.payload)
             self._obey(MessageChannel(message.channel), message.parts)
         elif found.kind == Kind.RECEIVED:
+            self.heard = found.number
             self.journal.drop(found.number)
         elif found.kind == Kind.LEASE:
             lease = json.loads(found.payload)
@@ -368,6 +370,7 @@ class Core:
             self._end_kernel(self._start)
         elif parts[0] == b"alone":
             self.spec = replace(self.spec, alone_s=float(parts[1]))
+            self.journal.forget(self.heard)
         elif parts[0] == b"signal" and self.kernel is not None:
             self.kernel.signal(int(parts[1]))
 

@@ -162,6 +162,16 @@ class Journal:
                 self._close()
             self._remove_oldest()
 
+    def forget(self, number: int) -> None:
+        """Forget the records up to that number, also on the disk, where those behind them are written anew."""
+        rest, last = [(each.number, bytes(each.payload)) for each in self.after(number)], self.last
+        self._close()
+        while self._segments:
+            self._remove_oldest()
+        for self.last, payload in ((one - 1, payload) for one, payload in rest):
+            self.append(payload)
+        self.last = last
+
     def close(self) -> None:
         """Close its file; what is written stays."""
         self._close()

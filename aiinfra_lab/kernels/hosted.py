@@ -45,11 +45,14 @@ class HostedKernelManager(AsyncKernelManager):
     """Starts its kernel by a host core of this machine, unless the kernel's own spec names another way.
 
     folder: where the core and this process write down what passes between them; made, for this user only. held_key:
-    that of the kernel that `hold` has left there, which is gone on with instead of starting one
+    that of the kernel that `hold` has left there, which is gone on with instead of starting one; held_received: the
+    last of its messages that has come here. at_end: the command that is run when nothing of the kernel is left
     """
 
     folder: Path
     held_key: bytes = b""
+    held_received: int = 0
+    at_end: tuple[str, ...] = ()
 
     def client(self, **kwargs: Any) -> HostedKernelClient:  # type: ignore[override]
         """See jupyter_client. Not by its `client_class`, which nbclient sets."""
@@ -214,6 +217,7 @@ class HostedProvisioner(KernelProvisionerBase):
             owner_pid=os.getpid(),
             spare=process.SUPERVISOR,
             restarts=False,
+            at_end=list(self.parent.at_end),
         )
         if self.parent.held_key:
             self._state = read_state(folder / "host") or self._state
@@ -237,7 +241,9 @@ class HostedProvisioner(KernelProvisionerBase):
         assert self._sockets is not None
         wakeup, self._wake = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
         shim = Shim(self._sockets, key, on_shutdown=b"end")
-        bridge = Bridge(shim, Link(reach, folder, keep_bytes=KEEP_BYTES), wakeup)
+        link = Link(reach, folder, keep_bytes=KEEP_BYTES)
+        link.received.skip_to(self.parent.held_received)
+        bridge = Bridge(shim, link, wakeup)
         self._thread = threading.Thread(target=self._run, args=(bridge, wakeup), daemon=True)
         self._thread.start()
 

@@ -170,6 +170,8 @@ def run(
     """
     uri = Uri.parse(name, KIND)
     recipe = declaration.read(uri.name)
+    if resume and only:
+        raise UsageProblem("--resume goes on with all of a run", "leave out --only, or --resume")
     resumed = history.to_resume(uri) if resume else ""
     before = resolve(resumed or uri, RunRecord).body.parameters if uri.tag or resumed else {}
     recipe = only_step(recipe, only) if only else recipe

@@ -65,7 +65,7 @@ _STEP_KEYS = {
         "skip (where it is left out) the steps that need it; or stop: no further step begins; "
         'or "hold 15m": skip, and its kernel is held so long for `recipe run NAME@N --resume`'
     ),
-    "memory": 'what its processes may take together, e.g. "4GiB"; then they are killed',
+    "memory": 'what its processes may take together while it runs, e.g. "4GiB"; then they are killed',
 }
 MOST_RETRIES = 10
 _STEP_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,62}")

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import shutil
+from collections.abc import Container
 from pathlib import Path
 
 import msgspec
@@ -18,17 +19,20 @@ from .record import RunRecord
 
 NOTEBOOK = "notebook.ipynb"
 _FACTS = "held.json"
+_PLACE = "place"
 _HOST, _RUN = "host", ".run-"
 
 
 class HeldKernel(msgspec.Struct, frozen=True):
     """What it takes to go on in one.
 
-    key: signs its messages. until: when its time is over, in epoch seconds. at: which of the notebook's code cells has
-    failed, counted from 0. cells: the digest of what each of them means.
+    key: signs its messages. received: the last of those that has come here. until: when its time is over, in epoch
+    seconds. at: which of the notebook's code cells has failed, counted from 0. cells: the digest of what each of them
+    means.
     """
 
     key: str
+    received: int
     until: float
     at: int
     cells: tuple[str, ...]
@@ -45,8 +49,19 @@ def find(folder: Path) -> HeldKernel | None:
 
     with contextlib.suppress(OSError, msgspec.MsgspecError):
         found = msgspec.json.decode((folder / _FACTS).read_bytes(), type=HeldKernel)
-        return found if is_hosted(folder / _HOST) else None
+        return found if _is_here(folder) and is_hosted(folder / _HOST) else None
     return None
+
+
+def claim(folder: Path) -> None:
+    """Make the folder, for this user only: from now on it has the kernel that belongs to it."""
+    files.make_private_folder(folder)
+    files.write(folder / _PLACE, str(folder), mode=modes.OWNER_ONLY)
+
+
+def withdraw(folder: Path) -> None:
+    """The kernel is no longer as it was held: nobody else can go on with it."""
+    (folder / _FACTS).unlink(missing_ok=True)
 
 
 def write(folder: Path, held: HeldKernel) -> None:
@@ -61,20 +76,36 @@ def held(recipe: str) -> dict[str, Path]:
     return {folder.name.partition(_RUN)[0]: folder for folder in found if find(folder)}
 
 
+def until(recipe: str) -> dict[str, float]:
+    """To when the kernels of a recipe's steps are held that are held now, in epoch seconds."""
+    return {step: found.until for step, folder in held(recipe).items() if (found := find(folder))}
+
+
 def end(folder: Path) -> None:
     """Have the kernel end that is held there, if one is, and remove what belongs to it; returns at once."""
     from ..kernels.kept import end_host
 
-    end_host(folder / _HOST)
+    if _is_here(folder):
+        end_host(folder / _HOST)
     shutil.rmtree(folder, ignore_errors=True)
 
 
-def end_all(recipe: str) -> None:
-    """Have the kernels end that are held of a recipe."""
+def end_all(recipe: str, but: Container[Path] = ()) -> None:
+    """Have the kernels end that are held of a recipe, but for those."""
     home = _home(recipe)
     for folder in home.iterdir() if home.is_dir() else ():
-        end(folder)
-    shutil.rmtree(home, ignore_errors=True)
+        if folder not in but:
+            end(folder)
+    with contextlib.suppress(OSError):  # it has some still, or there is none
+        home.rmdir()
+
+
+def _is_here(folder: Path) -> bool:
+    """Whether it is not the copy of one, whose kernel belongs to another workspace."""
+    try:
+        return (folder / _PLACE).read_text() == str(folder)
+    except OSError:
+        return False
 
 
 def _home(recipe: str) -> Path:

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 from ..show import Card, Cell, Dim, Number, Part, Plots, Progress, Quote, StateMark, Table, graph, mark_of, moment
 from ..units import counted, show_duration
 from ..uris import Uri
+from . import holding
 from .base import ENDED_EARLY, FAILED, FAILURES
 from .history import KIND
 from .parameters import as_text
@@ -279,7 +280,10 @@ def again(uri: str, parameters: Mapping[str, Any]) -> str:
 
 def resume_command(uri: str, steps: Mapping[str, RunStep]) -> str:
     """What goes on at the cell that failed, and until when; empty where no kernel is held."""
-    until = max((step["held_until"] for step in steps.values()), default=0.0)
+    name = Uri.parse(uri).name
+    held = holding.until(name) if any(step["held_until"] for step in steps.values()) else {}
+    # A kernel may have ended before its time, or be a later run's by now.
+    until = max((step["held_until"] for name, step in steps.items() if held.get(name) == step["held_until"]), default=0)
     command = f"`%recipe run {Uri.parse(uri).label} --resume`"
     return f"{command} goes on there, in its kernel, until {moment(until)}" if until > time.time() else ""
 

@@ -123,8 +123,7 @@ class RecipeRunner:
             # Not before the claim: another run may have ended until then, and none does while this one goes on.
             before = runs(self._recipe.name, RECENT)
             held = holding.held(self._recipe.name) if self._resumes else {}
-            if not self._resumes:
-                holding.end_all(self._recipe.name)
+            holding.end_all(self._recipe.name, but=held.values())
             planner = Planner(self._recipe, self._given, taken, before, force=self._force, alive=self._keep, held=held)
             show(self._writer.run)
             job.ended = _JOB_ENDS.get(self._go(stop, planner), "failed")

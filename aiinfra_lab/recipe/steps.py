@@ -29,6 +29,9 @@ from .watching import ProjectWatch, StepWindow
 _SHORTEST_S, _LONGEST_S = 0.001, 0.1
 
 
+_GONE = ("the kernel that was held is gone",)
+
+
 @dataclass(frozen=True)
 class _Going:
     """A step that is being executed. digest: of the notebook that runs: somebody may edit the file meanwhile."""
@@ -207,7 +210,7 @@ class RunSteps:
         found = watch.close(going.window)
         began_at = going.record.began_at or 0.0
         opened, more = going.prepared.opened(found, began_at)
-        prepared = going.prepared.after(found)
+        prepared, is_held = going.prepared.after(found), going.step.name in self._planner.held
         ended = replace(
             going.record,
             key=prepared.key,
@@ -218,6 +221,7 @@ class RunSteps:
             attempts=done.number,
             held_until=outcome.held_until,
             went_on=done.outcome.went_on,
+            because=going.record.because if done.outcome.went_on or not is_held else _GONE,
             outputs=made_now,
             seconds=time.time() - began_at,
             changed=going.prepared.changed(found),

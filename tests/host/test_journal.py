@@ -5,7 +5,7 @@ import random
 import pytest
 
 from aiinfra_lab.host import journal as module
-from aiinfra_lab.host.journal import Journal
+from aiinfra_lab.host.journal import Journal, read
 
 
 def numbers(journal: Journal, after: int = 0) -> list[int]:
@@ -134,3 +134,17 @@ def test_what_is_read_while_it_is_written_comes_whole_and_once(journal):
             journal.seal_one()
     assert found == list(range(1, len(found) + 1))
     assert found + numbers(journal, found[-1]) == list(range(1, 400))
+
+
+def test_what_is_forgotten_is_not_on_the_disk_and_what_follows_keeps_its_number(tmp_path):
+    journal = Journal(tmp_path)
+    for payload in (b"one", b"two", b"three"):
+        journal.append(payload)
+    journal.forget(2)
+    assert [(each.number, bytes(each.payload)) for each in journal.after(0)] == [(3, b"three")]
+    assert journal.append(b"four") == 4
+    assert b"two" not in b"".join(path.read_bytes() for path in tmp_path.iterdir())
+    journal.forget(4)
+    assert (list(journal.after(0)), journal.last, journal.append(b"five")) == ([], 4, 5)
+    journal.close()
+    assert [each.number for each in read(tmp_path)] == [5]

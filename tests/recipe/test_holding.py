@@ -1,6 +1,9 @@
 """A step that fails keeps its kernel for a while, so that it goes on at the cell that failed."""
 
 import json
+import os
+import shutil
+import signal
 import time
 from pathlib import Path
 
@@ -12,6 +15,7 @@ from aiinfra_lab import recipe as verbs
 from aiinfra_lab.config import settings
 from aiinfra_lab.errors import Conflict, Failed, UsageProblem
 from aiinfra_lab.recipe import declaration, holding
+from tests.conftest import until
 
 HELD = """
 [steps.a]
@@ -63,9 +67,9 @@ def pids(step: str = "a") -> list[int]:
 
 
 def are_gone(numbers: list[int]) -> bool:
-    until = time.monotonic() + 10
+    end_at = time.monotonic() + 10
     while left := any(map(psutil.pid_exists, numbers)):
-        if time.monotonic() > until:
+        if time.monotonic() > end_at:
             break
         time.sleep(0.05)
     return not left
@@ -144,15 +148,15 @@ def test_its_time_ends_it(recipe, notebook):
     recipe("r", '[steps.a]\nnotebook = "a.ipynb"\non_failure = "hold 1s"')
     notebook("a", "", "1 / 0")
     verbs.run("r", report=True)
-    assert are_gone(pids())
-    assert holding.held("r") == {}
+    until(lambda: holding.held("r") == {})
 
 
 def test_what_is_told_of_it(held):
     with pytest.raises(Failed) as caught:
         verbs.run("r")
     assert "`%recipe run r@2 --resume` goes on there, in its kernel, until " in caught.value.fix
-    assert "`%recipe run r@1 --resume` goes on there" in str(held.card().next)
+    assert "`%recipe run r@2 --resume` goes on there" in str(verbs.show("r@2").card().next)
+    assert "--resume" not in str(held.card().next)
     plan = verbs.run("r", dry=True, resume=True)
     assert "it goes on in the kernel that was held" in repr(plan)
 
@@ -208,11 +212,67 @@ def test_one_of_the_supervisor_is_held_too(recipe, notebook):
     notebook("b", "")
     notebook("a", "", "import os; print(os.getpid())", "1 / 0")
     verbs.run("r", wait=False)
-    until = time.monotonic() + 60
-    while verbs.show("r@1").state == "running" and time.monotonic() < until:
-        time.sleep(0.1)
+    until(lambda: verbs.show("r@1").state != "running")
     time.sleep(1)  # the job ends a moment after the run
     numbers = pids()
     notebook("a", "", "import os; print(os.getpid())", "print(os.getpid())")
     made = code(archived(verbs.run("r@1", resume=True)))
     assert made[2].outputs[0].text == made[1].outputs[0].text == f"{numbers[-1]}\n"
+
+
+def in_clear(folder: Path, word: bytes) -> list[Path]:
+    return [path for path in folder.rglob("*") if path.is_file() and word in path.read_bytes()]
+
+
+def test_no_secret_lies_in_its_folder_and_nothing_when_its_time_is_over(recipe, notebook, workspace, monkeypatch):
+    monkeypatch.setenv("MY_API_KEY", "swordfish-123")
+    recipe("r", '[steps.a]\nnotebook = "a.ipynb"\non_failure = "hold 2s"')
+    notebook("a", "", "import os; print(os.environ['MY_API_KEY'])", "1 / 0")
+    verbs.run("r", report=True)
+    home = settings().home / "recipe" / "r.held"
+    assert holding.held("r")
+    assert in_clear(home, b"swordfish") == []
+    until(lambda: not list(home.glob("*")))
+
+
+def test_a_kernel_that_is_gone_is_promised_to_nobody(held, notebook):
+    verbs.stop("r")
+    assert "--resume" not in str(verbs.show("r@1").card().next)
+    notebook("a", "n: int = 1", "1 / 0")
+    again = verbs.run("r", report=True)
+    assert "--resume" in str(again.card().next)
+    os.kill(pids()[0], signal.SIGKILL)
+    os.kill(pids()[1], signal.SIGKILL)
+    until(lambda: not holding.held("r"))
+    assert "--resume" not in str(verbs.show("r@2").card().next)
+
+
+@pytest.mark.parametrize("damage", ["notebook", "facts"])
+def test_one_whose_facts_are_damaged_runs_whole(held, notebook, damage):
+    numbers, folder = pids(), holding.held("r")["a"]
+    if damage == "notebook":
+        (folder / holding.NOTEBOOK).write_text("{")
+    else:
+        (folder / "held.json").write_text(
+            (folder / "held.json").read_text().replace('"cells": [', '"cells": [], "x": [')
+        )
+    notebook("a", "n: int = 1", CELLS[0], "y = x / 2", CELLS[2])
+    run = verbs.run("r", resume=True)
+    assert (run.state, run.steps["a"]["because"]) == ("done", ("the kernel that was held is gone",))
+    assert are_gone(numbers)
+    assert verbs.run("r").steps["a"]["state"] == "skipped"
+
+
+def test_a_copy_of_the_project_has_none_of_it(held, workspace, monkeypatch):
+    numbers, home = pids(), settings().home / "recipe" / "r.held"
+    (aside := home.with_name("s.held")).mkdir()
+    shutil.copytree(next(home.iterdir()), aside / "a.run-1")
+    assert holding.held("s") == {}
+    holding.end_all("s")
+    time.sleep(0.5)
+    assert all(map(psutil.pid_exists, numbers))
+
+
+def test_all_of_a_run_is_gone_on_with(held):
+    with pytest.raises(UsageProblem, match="--resume goes on with all of a run"):
+        verbs.run("r", resume=True, only="b")

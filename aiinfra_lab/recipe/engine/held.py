@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import logging
 import time
 from collections.abc import Mapping
 from typing import Any
@@ -11,12 +12,15 @@ from typing import Any
 import nbformat
 from nbformat import NotebookNode
 
-from ...files import make_private_folder
+from ...host.journal import Journal
+from ...kernels.bridge import forget
 from ...secrets import known
 from .. import holding
 from ..base import Hold
 from ..cache_key import cell_code
 from .archive import OWN, saved_at
+
+_log = logging.getLogger(__name__)
 
 _WIDGETS, _STATE = "widgets", "application/vnd.jupyter.widget-state+json"
 
@@ -25,29 +29,34 @@ class KernelHold:
     """How one execution holds its kernel.
 
     notebook: what is executed; where a kernel is held, its cells before the one to go on at get what they have put out
-    there. first: which of its cells that is. until: when the time of the held kernel is over, once it is held.
+    there. first: which of its cells that is. key, received: of that kernel, see `HeldKernel`; the key is empty where it
+    goes on in none. until: when the time of the held kernel is over, once it is held.
     """
 
     def __init__(self, declared: Hold, notebook: NotebookNode) -> None:
         self.folder, self.seconds = declared.folder, declared.seconds
         self.first, self.until, self._edited = 0, 0.0, dict[int, str]()
         self._notebook = notebook
+        self.key, self.received = b"", 0
         found = holding.find(self.folder) if declared.goes_on else None
-        if found is None:
+        if found is None or not self._takes_over(found):
             holding.end(self.folder)
-        else:
-            self._take_over(found)
-        self.key = found.key.encode() if found else b""
-        make_private_folder(self.folder)
+            if declared.goes_on:  # what has ended just now may still write there
+                self.folder = self.folder.with_name(f"{self.folder.name}.again")
+        holding.claim(self.folder)
 
     def keep(self, cell: NotebookNode, key: bytes) -> None:
         """Write down that the kernel is held, in which that cell has failed."""
         cells = _code_cells(self._notebook)
         saved_at(self.folder / holding.NOTEBOOK)(self._notebook)
         (self.folder / holding.NOTEBOOK).chmod(0o600)
+        # What has passed between the kernel and us has secrets in it.
+        received = Journal(self.folder / "received").last
+        forget(self.folder)
         until = time.time() + self.seconds
         at = next(number for number, one in enumerate(cells) if one is cell)
-        holding.write(self.folder, holding.HeldKernel(key.decode(), until, at, tuple(map(_digest, cells))))
+        digests = tuple(map(_digest, cells))
+        holding.write(self.folder, holding.HeldKernel(key.decode(), received, until, at, digests))
         self.until = until
 
     def mark_edited(self) -> None:
@@ -60,6 +69,18 @@ class KernelHold:
         """The execution is over: what is not held is ended."""
         if not self.until:
             holding.end(self.folder)
+
+    def _takes_over(self, found: holding.HeldKernel) -> bool:
+        """Whether it goes on in that; not where what was written down is damaged."""
+        holding.withdraw(self.folder)
+        try:
+            self._take_over(found)
+        except Exception as problem:  # noqa: BLE001  # whatever is wrong with it, all cells can run
+            _log.warning("the step runs whole: the kernel that was held cannot be gone on with: %r", problem)
+            self.first, self._edited = 0, {}
+            return False
+        self.key, self.received = found.key.encode(), found.received
+        return True
 
     def _take_over(self, found: holding.HeldKernel) -> None:
         before = nbformat.read(self.folder / holding.NOTEBOOK, as_version=4)  # type: ignore[no-untyped-call]

@@ -76,9 +76,11 @@ def execute(task: NotebookTask, stop_requested: Callable[[], int]) -> Outcome:
         error = error_text(type(problem).__name__, str(problem).strip().partition("\n")[0])
         outcome = Outcome(_state(stop_requested, how), error)
     finally:
-        made.end(outcome.state, outcome.error if outcome.state == "oom" else "")
-        if hold:
-            hold.close()
+        try:
+            made.end(outcome.state, outcome.error if outcome.state == "oom" else "")
+        finally:
+            if hold:
+                hold.close()
     outcome = replace(outcome, is_clean=True)
     return replace(outcome, held_until=hold.until, went_on=bool(hold.key)) if hold else outcome
 
@@ -112,7 +114,7 @@ def run_into(
             report=env.get(REPORT, ""),
             project=env.get("AIINFRA_PROJECT", ""),
             hold=hold,
-            kernel_manager_class=_in(kept, hold.key if hold else b""),
+            kernel_manager_class=_in(kept, hold),
             resources={"metadata": {"path": str(folder)}},
             config=Config(HostedKernelManager=own),
             **{"kernel_name": kernel or USUAL_KERNEL, "startup_timeout": 60, **options},
@@ -138,10 +140,12 @@ def error_text(name: str, value: str) -> str:
     return f"{name}: {value}" if value else name
 
 
-def _in(place: Path, key: bytes) -> type[HostedKernelManager]:
-    """The kernel manager whose kernel is kept in that folder. key: of the one that is held there; empty for none"""
+def _in(place: Path, hold: KernelHold | None) -> type[HostedKernelManager]:
+    """The kernel manager whose kernel is kept in that folder, and may be held there."""
 
     class Manager(HostedKernelManager):
-        folder, held_key = place, key
+        folder = place
+        held_key, held_received = (hold.key, hold.received) if hold else (b"", 0)
+        at_end = ("rm", "-rf", str(place)) if hold else ()
 
     return Manager
