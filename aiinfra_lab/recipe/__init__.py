@@ -25,6 +25,7 @@ from .diff import RunDifference, compare_runs
 from .exported import ExportedRecipe
 from .findings import failure, finding
 from .history import KIND
+from .keys import keys_help
 from .noun import NOUN
 from .parameters import ComputedParameter, Range, Secret, as_text, controls
 from .parts import only_step
@@ -72,7 +73,7 @@ def _forms() -> list[str]:
     return sorted(FORMS)
 
 
-@verb("recipe", declaration.keys_help)
+@verb("recipe", keys_help)
 def ls() -> Listing:
     """List the project's recipes with the state of their newest run.
 
@@ -100,7 +101,7 @@ def show(name: RunName) -> RecipeInfo | RecipeRun:
     return _run(uri) if uri.tag else _info(declaration.read(uri.name))
 
 
-@verb("recipe", declaration.keys_help)
+@verb("recipe", keys_help)
 def check(name: RecipeName, *, fix: bool = False, report: bool = False) -> RecipeInfo:
     """Check a recipe without running it: its keys, steps, references and files, and the code of its notebooks.
 
@@ -134,7 +135,7 @@ def check(name: RecipeName, *, fix: bool = False, report: bool = False) -> Recip
     return replace(_as_it_is(recipe), findings=tuple(map(finding, found)), fixed=fixed, notes=notes)
 
 
-@verb("recipe", declaration.keys_help)
+@verb("recipe", keys_help)
 def run(
     name: RecipeName,
     *,
@@ -230,7 +231,7 @@ def get(name: RecipeName, uri: Annotated[Name, Suggested(_outputs)]) -> Made:
     return Made(found, found, f"there was no {wanted}: a small one was made by {done.uri} ({small})")
 
 
-@verb("recipe", declaration.keys_help)
+@verb("recipe", keys_help)
 def start(name: RecipeName, *, since: str | None = None) -> RecipeInfo:
     """Keep a recipe's [schedule]: from now on it runs at its times, until `recipe stop` pauses that.
 

@@ -12,12 +12,12 @@ from typing import Any, TypeVar
 
 from ..config import settings
 from ..errors import Denied, Failed, LabError, NotFound, UsageProblem, did_you_mean
-from ..help import Terms
 from ..units import read_bytes, read_duration
 from ..uris import Uri
 from .base import ALERTS, HOLD, ON_FAILURE, Recipe, RecipeAlert, RecipeStep, Value
 from .expectations import read_expectations
 from .inputs import is_path
+from .keys import ALERT_KEYS, MOST_RETRIES, RECIPE_KEYS, STEP_KEYS, STEP_NAME
 from .lines import line_of, text_of
 from .notebook import read_notebook
 from .parameters import (
@@ -39,45 +39,7 @@ from .schedule.triggers import read_trigger
 
 T = TypeVar("T")
 
-_RECIPE_KEYS = {
-    "title": "what the recipe is called in lists",
-    "parameters": "name = default: what `-p name=value` changes",
-    "small": "name = value: parameters with which a missing input is made when a notebook is opened alone",
-    "alert": "a table [alert]: of what people hear, and where",
-    "trigger": "a table [trigger]: what it runs for whenever that happens, once `%recipe start` was said",
-    "schedule": "a table [schedule]: when it runs by itself, once `%recipe start` was said",
-    "steps": "a table [steps.NAME] for each notebook, in any order",
-}
-_ALERT_KEYS = {
-    "on": "any of failed, recovered and late; all where it is left out",
-    "to": "as [alerts] to in aiinfra.toml, which holds where it is left out",
-}
-_STEP_KEYS = {
-    "notebook": "its file in the project's folder `notebooks`",
-    "parameters": 'name = value for its cell tagged `parameters`; "$months" is the recipe\'s parameter',
-    "in": 'name = "step.output", "data:NAME", or a path, folder or glob of the project',
-    "out": 'name = "noun:NAME" of what it makes',
-    "after": "a list of steps that must have run before",
-    "timeout": 'how long one attempt may take, e.g. "30m"; then it is interrupted, and killed 5 s later',
-    "retries": "how often it is executed again after it failed, at most 10",
-    "expect": 'output = a rule on its metrics, e.g. "auc > 0.7", of data "rows > 0"; else the step has failed',
-    "on_failure": (
-        "skip (where it is left out) the steps that need it; or stop: no further step begins; "
-        'or "hold 15m": skip, and its kernel is held so long for `recipe run NAME@N --resume`'
-    ),
-    "memory": 'what its processes may take together while it runs, e.g. "4GiB"; then they are killed',
-}
-MOST_RETRIES = 10
-_STEP_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,62}")
-
-
-def keys_help() -> Terms:
-    """The keys of a recipe's file and of its steps, each with what it means."""
-    steps = {f"[steps.NAME] {key}": meaning for key, meaning in _STEP_KEYS.items()}
-    alert = {f"[alert] {key}": meaning for key, meaning in _ALERT_KEYS.items()}
-    schedule = {f"[schedule] {key}": meaning for key, meaning in SCHEDULE_KEYS.items()}
-    trigger = {f"[trigger] {key}": meaning for key, meaning in TRIGGER_KEYS.items()}
-    return Terms("key", {**_RECIPE_KEYS, **alert, **schedule, **trigger, **steps}, "recipes/NAME.toml has")
+_STEP_NAME = re.compile(STEP_NAME)
 
 
 def folder() -> Path:
@@ -147,7 +109,7 @@ def read(name: str) -> Recipe:
         raise UsageProblem(f"{path.name} is not valid TOML: {problem}", "correct that line") from None
     except OSError as problem:
         raise Denied(f"{path} cannot be read: {problem.strerror}", "make it readable, or take it away") from None
-    _known(path.name, table, _RECIPE_KEYS)
+    _known(path.name, table, RECIPE_KEYS)
     tables = _table(path.name, table.get("steps", {}), "steps", "steps.NAME")
     steps = {key: _sorted_inputs(_step(path, key, value), tables) for key, value in tables.items()}
     if not steps:
@@ -345,7 +307,7 @@ def _step(path: Path, name: str, table: Any) -> RecipeStep:
             "use letters, digits, '-' and '_', starting with a letter or digit, at most 63",
         )
     table = _table(path.name, table, f"steps.{name}")
-    _known(where, table, _STEP_KEYS)
+    _known(where, table, STEP_KEYS)
     if not isinstance(table.get("notebook"), str):
         raise UsageProblem(f"{where} names no notebook", 'add notebook = "NAME.ipynb"')
     out = _texts(where, table.get("out", {}), "out", f"steps.{name}.out")
@@ -416,7 +378,7 @@ def _alert(where: str, value: Any) -> RecipeAlert | None:
     if value is None:
         return None
     table = _table(where, value, "alert")
-    _known(f"{where} [alert]", table, _ALERT_KEYS)
+    _known(f"{where} [alert]", table, ALERT_KEYS)
     on, to = table.get("on", list(ALERTS)), table.get("to")
     for name, texts in (("on", on), ("to", to or [])):
         if not isinstance(texts, list) or not all(isinstance(text, str) for text in texts):

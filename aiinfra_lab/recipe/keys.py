@@ -1,0 +1,47 @@
+"""The keys of a recipe's file, each with what it means: for help, for completion and for its JSON schema."""
+
+from __future__ import annotations
+
+from ..help import Terms
+from .schedule.declared import KEYS as SCHEDULE_KEYS
+from .schedule.triggers import KEYS as TRIGGER_KEYS
+
+RECIPE_KEYS = {
+    "title": "what the recipe is called in lists",
+    "parameters": "name = default: what `-p name=value` changes",
+    "small": "name = value: parameters with which a missing input is made when a notebook is opened alone",
+    "alert": "a table [alert]: of what people hear, and where",
+    "trigger": "a table [trigger]: what it runs for whenever that happens, once `%recipe start` was said",
+    "schedule": "a table [schedule]: when it runs by itself, once `%recipe start` was said",
+    "steps": "a table [steps.NAME] for each notebook, in any order",
+}
+ALERT_KEYS = {
+    "on": "any of failed, recovered and late; all where it is left out",
+    "to": "as [alerts] to in aiinfra.toml, which holds where it is left out",
+}
+STEP_KEYS = {
+    "notebook": "its file in the project's folder `notebooks`",
+    "parameters": 'name = value for its cell tagged `parameters`; "$months" is the recipe\'s parameter',
+    "in": 'name = "step.output", "data:NAME", or a path, folder or glob of the project',
+    "out": 'name = "noun:NAME" of what it makes',
+    "after": "a list of steps that must have run before",
+    "timeout": 'how long one attempt may take, e.g. "30m"; then it is interrupted, and killed 5 s later',
+    "retries": "how often it is executed again after it failed, at most 10",
+    "expect": 'output = a rule on its metrics, e.g. "auc > 0.7", of data "rows > 0"; else the step has failed',
+    "on_failure": (
+        "skip (where it is left out) the steps that need it; or stop: no further step begins; "
+        'or "hold 15m": skip, and its kernel is held so long for `recipe run NAME@N --resume`'
+    ),
+    "memory": 'what its processes may take together while it runs, e.g. "4GiB"; then they are killed',
+}
+MOST_RETRIES = 10
+STEP_NAME = "[A-Za-z0-9][A-Za-z0-9_-]{0,62}"
+
+
+def keys_help() -> Terms:
+    """The keys of a recipe's file and of its steps, each with what it means."""
+    steps = {f"[steps.NAME] {key}": meaning for key, meaning in STEP_KEYS.items()}
+    alert = {f"[alert] {key}": meaning for key, meaning in ALERT_KEYS.items()}
+    schedule = {f"[schedule] {key}": meaning for key, meaning in SCHEDULE_KEYS.items()}
+    trigger = {f"[trigger] {key}": meaning for key, meaning in TRIGGER_KEYS.items()}
+    return Terms("key", {**RECIPE_KEYS, **alert, **schedule, **trigger, **steps}, "recipes/NAME.toml has")
