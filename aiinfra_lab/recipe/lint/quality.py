@@ -1,4 +1,4 @@
-"""LAB301 to LAB303: whether the next run of a notebook can give the same again."""
+"""LAB301 to LAB303 and LAB305: whether the next run of a notebook can give the same again."""
 
 from __future__ import annotations
 
@@ -127,6 +127,44 @@ class NetworkRead:
     def _found(self, subject: LintSubject, cell: LintCell, line: int, host: str) -> Diagnostic:
         fix = "keep a copy with `%data add NAME PATH`, and take data:NAME in the step's `in`"
         return subject.found(self, cell, line, f"what {host} has that day is read", fix)
+
+
+_NEWEST = re.compile(r"(?:data:)?([\w-]+)")
+
+
+class NewestData:
+    """Data is read by its name that no `in` of the recipe names.
+
+    That is whatever version is newest then: a new one reruns nothing, and two steps of a run may read two. Data that
+    the notebook itself adds is its own.
+    """
+
+    code = "LAB305"
+    severity: Severity = "warning"
+
+    def check(self, subject: LintSubject) -> Iterator[Diagnostic]:
+        """See `LintRule`."""
+        own: set[str] = set()
+        for cell in subject.cells:
+            for verb, name, line in sorted(_of_data(subject, cell), key=lambda each: each[2]):
+                if verb == "add":
+                    own.add(name)
+                elif name not in own:
+                    fix = f'take it in the step: in = {{ {name.replace("-", "_")} = "data:{name}" }}, and get that'
+                    yield subject.found(self, cell, line, f"it reads whatever data:{name} is newest then", fix)
+
+
+def _of_data(subject: LintSubject, cell: LintCell) -> Iterator[tuple[str, str, int]]:
+    """(verb, name, line) of what the cell adds to data or gets of it, where no version is named."""
+    for called, call in subject.calls(cell):
+        module, _, verb = called.rpartition(".")
+        is_ours = module == "aiinfra_lab.data" and verb in ("add", "get")
+        if is_ours and call.args and (found := _NEWEST.fullmatch(text_of(call.args[0]) or "")):
+            yield verb, found[1], call.lineno
+    for magic in cell.magics:
+        words = magic.text.split() if magic.name == "data" else []
+        if len(words) > 1 and words[0] in ("add", "get") and (found := _NEWEST.fullmatch(words[1])):
+            yield words[0], found[1], magic.line
 
 
 def _host(text: str) -> str:

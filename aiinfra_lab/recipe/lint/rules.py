@@ -6,7 +6,7 @@ from .base import LintRule
 from .environment import InstallsPackages, MistakenForMagic, NotInstalled, UndefinedMagic, UnknownKernel
 from .ignores import UnknownIgnore
 from .names import UndefinedName
-from .quality import LatestTag, NetworkRead, NoSeed
+from .quality import LatestTag, NetworkRead, NewestData, NoSeed
 from .running import ChangedFolder, DerivedParameter, ExecutionOrder, HomePath, UnreadableCell, WaitsForPeople
 from .safety import EndlessLoop, LargeOutputs, LiteralSecret, PrintedSecret
 from .thresholds import RefusedLine
@@ -33,4 +33,5 @@ RULES: tuple[LintRule, ...] = (
     LatestTag(),
     NetworkRead(),
     RefusedLine(),
+    NewestData(),
 )

@@ -1,4 +1,4 @@
-"""LAB301 to LAB303: whether the next run can give the same again."""
+"""LAB301 to LAB303 and LAB305: whether the next run can give the same again."""
 
 import pytest
 
@@ -112,3 +112,39 @@ def test_a_read_from_the_network_is_found(places, cells, where):
 )
 def test_what_reads_nothing_from_there_is_not(found, cell):
     assert found("LAB303", cell) == []
+
+
+@pytest.mark.parametrize(
+    ("cell", "line"),
+    [
+        ("from aiinfra_lab import data\nrows = data.get('flights').df()", 2),
+        ("import aiinfra_lab\naiinfra_lab.data.get('data:late-ones')", 2),
+        (f"{LOAD}\nx = %data get flights", 2),
+        ("from aiinfra_lab import data\ndata.get('a')\ndata.add('a', table)", 2),
+    ],
+)
+def test_data_that_no_recipe_names_is_found(places, cell, line):
+    assert places("LAB305", cell) == [(1, line)]
+
+
+@pytest.mark.parametrize(
+    "cell",
+    [
+        "from aiinfra_lab import data\ndata.get('flights@3')",
+        "from aiinfra_lab import data\ndata.get(flights)",
+        f"{LOAD}\n%data get {{flights}}",
+        f"{LOAD}\n%data get $flights",
+        f"{LOAD}\n%data show flights",
+        "from aiinfra_lab import data\ndata.add('a', table)\ndata.get('a').df()",
+        f"{LOAD}\n%data add a raw.csv\n%data get a",
+        "data = {}\ndata.get('flights')",
+        "def get(name): ...\nget('flights')",
+    ],
+)
+def test_what_a_parameter_or_a_version_names_is_not(found, cell):
+    assert found("LAB305", cell) == []
+
+
+def test_what_it_says_is_how_to_name_it(found):
+    (problem,) = found("LAB305", "from aiinfra_lab import data\ndata.get('late-ones')")
+    assert problem.fix == 'take it in the step: in = { late_ones = "data:late-ones" }, and get that'
