@@ -139,7 +139,7 @@ def check(name: RecipeName, *, fix: bool = False, report: bool = False) -> Recip
 def run(
     name: RecipeName,
     *,
-    param: Annotated[Params, KEPT, Suggested(_parameters)] = {},  # noqa: B006  # never changed
+    param: Annotated[Params, KEPT, Suggested(_parameters, is_closed=True)] = {},  # noqa: B006  # never changed
     keep: bool = True,
     force: bool = False,
     report: bool = False,
@@ -325,7 +325,7 @@ def export(
     cron: str | None = None,
     tz: str = "UTC",
     image: str = "",
-    param: Annotated[Params, Suggested(_parameters)] = {},  # noqa: B006  # never changed
+    param: Annotated[Params, Suggested(_parameters, is_closed=True)] = {},  # noqa: B006  # never changed
     into: Destination | None = None,
     check: bool = False,
     force: bool = False,

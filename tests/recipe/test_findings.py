@@ -66,7 +66,7 @@ def test_a_report_has_errors_too_and_first(notebook, recipe):
 def test_fix_writes_what_is_safe_before_the_declaration_is_read(notebook, recipe, workspace):
     notebook("a", "n: int = 1\nm: int = n * 2", "%load_ext aiinfra_lab", "print(m)")
     recipe("one", ONE)
-    with pytest.raises(Failed, match="computes"):
+    with pytest.raises(Failed, match="m is computed from n"):
         recipes.check("one")
     done = recipes.check("one", fix=True)
     assert (done.findings, done.fixed) == ((), 1)

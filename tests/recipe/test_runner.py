@@ -14,6 +14,7 @@ from aiinfra_lab.recipe.base import Outcome
 from aiinfra_lab.recipe.inputs import file_digest
 from aiinfra_lab.recipe.record import RunRecord
 from aiinfra_lab.recipe.runner import RecipeRunner
+from aiinfra_lab.recipe.steps import RunSteps
 from aiinfra_lab.store import Record, open_store
 from tests.fakes.in_process import InProcess
 
@@ -71,9 +72,13 @@ def test_an_executor_that_cannot_start_a_notebook_fails_the_step_with_the_fix(ch
     assert go(refuse).body.steps[0].error == "no machine is free\n  fix: ask again later"
 
 
-def test_what_nobody_foresaw_ends_the_run_as_failed(chain):
+def test_what_nobody_foresaw_ends_the_run_as_failed(chain, monkeypatch):
+    def broken(*_: object, **__: object) -> None:
+        raise ZeroDivisionError
+
+    monkeypatch.setattr(RunSteps, "_finish", broken)
     with pytest.raises(ZeroDivisionError):
-        go(lambda *_: 1 / 0)
+        go(lambda *_: Outcome("done"))
     (run,) = history.runs("chain")
     assert states(run) == ["failed", "failed", "not run"]
     assert (run.body.ended_at is not None, jobs.find("recipe:chain@1").state) == (True, "failed")
