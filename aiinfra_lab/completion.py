@@ -248,7 +248,7 @@ def _values(verb: Verb, item: Parameter, last: str, typed: Mapping[str, str]) ->
     if item.choices:
         return item.choices
     if item.known is not None:
-        return _in_list(item.known(typed), last) if item.kind == "list" else item.known(typed)
+        return _in_list(item.known.find(typed), last) if item.kind == "list" else item.known.find(typed)
     if item.kind == "rows":
         return [*_rows(verb, last), *_files(last)]
     if item.kind == "destination":

@@ -128,7 +128,7 @@ def _without_dashes(verb: Verb, line: Sequence[Word], at: int) -> str:
 def _may_be_given(verb: Verb, name: str, line: Sequence[Word]) -> bool:
     """Whether that may be a parameter of what the verb is for: one that is known, where no others are taken."""
     item = next((item for item in verb.parameters if item.kind == "params"), None)
-    if item is None or not item.is_closed:
+    if item is None or item.known is None or not item.known.is_closed:
         return item is not None
     return any(value.startswith(f"{name}=") for value in _values(verb, item, "", line))
 

@@ -88,8 +88,7 @@ class Uris:
 class Suggested:
     """Annotation of a parameter some values of which are known once others are: a run's columns, by its data.
 
-    find: given the words of the line by the names of their parameters, the values; of Params `key=value`. is_closed: of
-    Params, it takes no other keys
+    find: given the line's words by their parameters, the values; of Params `key=value`. is_closed: it takes no others
     """
 
     find: Callable[[Mapping[str, str]], Iterable[str]]
@@ -160,8 +159,7 @@ class Parameter:
     live: Live | None = None
     uris: tuple[str, ...] = ()
     find: Callable[[], Iterable[str]] | None = None
-    known: Callable[[Mapping[str, str]], Iterable[str]] | None = None
-    is_closed: bool = False
+    known: Suggested | None = None
     is_open: bool = False
     unit: Unit | None = None
     is_kept: bool = False
@@ -427,8 +425,7 @@ def _parameter(item: inspect.Parameter, docs: Mapping[str, str]) -> Parameter:
         live=next((mark for mark in marks if isinstance(mark, Live)), None),
         uris=next((mark.nouns for mark in marks if isinstance(mark, Uris)), ()),
         find=next((mark.find for mark in marks if isinstance(mark, Choices)), None),
-        known=next((mark.find for mark in marks if isinstance(mark, Suggested)), None),
-        is_closed=any(mark.is_closed for mark in marks if isinstance(mark, Suggested)),
+        known=next((mark for mark in marks if isinstance(mark, Suggested)), None),
         is_open=any(mark.is_open for mark in marks if isinstance(mark, Choices)),
         unit=unit,
         is_kept=KEPT in marks,
