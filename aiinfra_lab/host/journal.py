@@ -168,7 +168,8 @@ class Journal:
         self._close()
         while self._segments:
             self._remove_oldest()
-        for self.last, payload in ((one - 1, payload) for one, payload in rest):
+        for each, payload in rest:
+            self.last = each - 1  # there may be gaps
             self.append(payload)
         self.last = last
 

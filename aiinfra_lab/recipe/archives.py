@@ -8,12 +8,15 @@ from __future__ import annotations
 
 import contextlib
 import json
+import logging
 from pathlib import Path
 from typing import Any
 
 from ..errors import LabError
 from ..files import digest, write
 from ..secrets import redactor
+
+_log = logging.getLogger(__name__)
 
 _OWN = "aiinfra"
 _LOST = "the process of the run vanished while this cell ran: it was killed, or its machine went away"
@@ -34,11 +37,18 @@ def rename_end(archive: Path, state: str) -> None:
 
 
 def clean(archive: Path) -> None:
-    """Take the secrets that are known here out of an executed notebook, wherever they stand in it."""
-    with contextlib.suppress(FileNotFoundError):
+    """Take the secrets that are known here out of an executed notebook, wherever they stand in it.
+
+    It is removed where that cannot be written, as on a full disk.
+    """
+    with contextlib.suppress(OSError):
         text = archive.read_text("utf-8", "surrogateescape")
         if (cleaned := redactor().clean(text)) != text:
-            write(archive, cleaned.encode("utf-8", "surrogateescape"))
+            try:
+                write(archive, cleaned.encode("utf-8", "surrogateescape"))
+            except LabError as problem:
+                archive.unlink()
+                _log.warning("%s held a secret and is removed: %s", archive, problem)
 
 
 def digest_of(archive: Path) -> str:

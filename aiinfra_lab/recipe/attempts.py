@@ -61,7 +61,9 @@ class StepExecution:
     def abandon(self) -> None:
         """End it at once, and return when it has ended; whatever became of it."""
         if self._handle is not None:
-            _end_unheard(self._handle)
+            _cancel_unheard(self._handle)
+            with contextlib.suppress(Exception):
+                self._handle.collect()
             self._handle = None
 
     def _begin(self) -> None:
@@ -123,7 +125,7 @@ class StepExecution:
             self._unreached_at = self._unreached_at or now
             self._is_given_up = now - self._unreached_at >= (_GRACE_S if urgency > 1 else _UNREACHED_S)
             if self._is_given_up:
-                _end_unheard(handle)
+                _cancel_unheard(handle)  # to collect it would wait for an end that nobody hears of
                 lost = f"where it ran is not reached any more, and it may go on there: {problem}"
                 self._take(Outcome("stopped" if urgency else "killed", lost))
         return self._is_given_up
@@ -143,12 +145,10 @@ def has_room(executor: Executor, task: NotebookTask) -> bool:
         return False
 
 
-def _end_unheard(handle: TaskHandle) -> None:
-    """Have it end at once, whatever the executor makes of that."""
+def _cancel_unheard(handle: TaskHandle) -> None:
+    """Ask for its end at once, whatever the executor makes of that."""
     with contextlib.suppress(Exception):
         handle.cancel(at_once=True)
-    with contextlib.suppress(Exception):
-        handle.collect()
 
 
 def _counted(outcome: Outcome, number: int) -> Outcome:

@@ -280,8 +280,8 @@ def again(uri: str, parameters: Mapping[str, Any]) -> str:
 
 def resume_command(uri: str, steps: Mapping[str, RunStep]) -> str:
     """What goes on at the cell that failed, and until when; empty where no kernel is held."""
-    name = Uri.parse(uri).name
-    held = holding.until(name) if any(step["held_until"] for step in steps.values()) else {}
+    was_held = any(step["held_until"] for step in steps.values())
+    held = holding.until(Uri.parse(uri).name) if was_held else {}
     # A kernel may have ended before its time, or be a later run's by now.
     until = max((step["held_until"] for name, step in steps.items() if held.get(name) == step["held_until"]), default=0)
     command = f"`%recipe run {Uri.parse(uri).label} --resume`"

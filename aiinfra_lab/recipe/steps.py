@@ -27,8 +27,6 @@ from .watching import ProjectWatch, StepWindow
 
 # Between two looks at what goes on: a step that takes a moment is taken at once, and a long one costs no time.
 _SHORTEST_S, _LONGEST_S = 0.001, 0.1
-
-
 _GONE = ("the kernel that was held is gone",)
 
 
@@ -228,7 +226,7 @@ class RunSteps:
             opened=opened,
             opened_more=more,
         )
-        if not outcome.is_clean and not done.outcome.is_clean:
+        if not done.outcome.is_clean:
             archives.clean(Path(ended.archive))
         if ended.state == "interrupted":
             archives.rename_end(Path(ended.archive), ended.state)

@@ -8,7 +8,6 @@ import random
 import re
 import signal
 import subprocess
-import sys
 import time
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -66,7 +65,7 @@ def _read(archive: Path, killed_at: float, found: SuddenEnds) -> None:
     try:
         notebook = nbformat.read(archive, as_version=4)  # type: ignore[no-untyped-call]
         nbformat.validate(notebook)
-    except Exception:  # noqa: BLE001  # whatever is wrong with it
+    except (OSError, ValueError, nbformat.ValidationError):
         found.unreadable += 1
         return
     moments = [float(each) for each in _MOMENT.findall(json.dumps(notebook.cells))]
@@ -86,8 +85,3 @@ def _marked(mark: str) -> list[int]:
         except psutil.Error:
             continue
     return found
-
-
-def command_of(name: str) -> list[str]:
-    """The run of that recipe, by the command line."""
-    return [sys.executable, "-m", "aiinfra_lab.cli", "recipe", "run", name, "--force"]

@@ -16,7 +16,7 @@ from nbformat.v4 import new_code_cell, new_notebook
 from tests.endings import RIGHT, bring_about
 
 from . import _nothing
-from ._sudden_ends import NOISY, command_of, kill_runs
+from ._sudden_ends import NOISY, kill_runs
 from .measure import answer, command, statement
 from .rows import Cannot, Figure, at_most, exactly, ratio_at_most, row
 
@@ -212,7 +212,9 @@ def killed(full: bool) -> Iterator[Figure]:
         (folder / "recipes").mkdir()
         (folder / "recipes" / "noisy.toml").write_text('[steps.s]\nnotebook = "noisy.ipynb"\n')
         own = {**env, "AIINFRA_PROJECT": str(folder), "AIINFRA_POOL": "off"}
-        seen = kill_runs(folder / ".aiinfra" / "recipe", command_of("noisy"), own, 200 if full else 12, seed=5)
+        seen = kill_runs(
+            folder / ".aiinfra" / "recipe", lab("run", "noisy", "--force"), own, 200 if full else 12, seed=5
+        )
     note = f"{seen.kills} kills"
     yield Figure("unreadable notebooks", seen.unreadable, "", at_most(0), note=note)
     yield Figure("processes alive after 2 s", seen.left_alive, "", at_most(0), note=note)

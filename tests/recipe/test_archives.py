@@ -12,6 +12,8 @@ import pytest
 from nbformat.v4 import new_code_cell, new_notebook
 
 from aiinfra_lab import recipe as verbs
+from aiinfra_lab.errors import Unavailable
+from aiinfra_lab.recipe import archives
 from aiinfra_lab.recipe.archives import close_lost
 from tests.conftest import PATIENCE_S, until
 
@@ -73,3 +75,16 @@ def test_what_a_run_that_is_killed_has_put_out_is_in_its_archive(notebook, recip
 def recipe_file(recipe):
     """A recipe of one step."""
     return recipe("one", '[steps.slow]\nnotebook = "slow.ipynb"\n')
+
+
+def test_one_whose_secrets_cannot_be_taken_out_is_removed(archive, monkeypatch):
+    def full(*_args, **_options):
+        raise Unavailable("the disk is full", "make room")
+
+    monkeypatch.setenv("MY_API_KEY", "swordfish-123")
+    monkeypatch.setattr(archives, "write", full)
+    archives.clean(archive)
+    assert archive.exists()
+    archive.write_text(archive.read_text().replace("1", "swordfish-123"))
+    archives.clean(archive)
+    assert not archive.exists()

@@ -177,6 +177,7 @@ def test_one_that_is_not_reached_any_more_is_given_up(tmp_path, monkeypatch, urg
     monkeypatch.setattr(attempts, "_UNREACHED_S", 0.0)
     monkeypatch.setattr(attempts, "_GRACE_S", 0.0)
     away = Away(1_000)
+    away.collect = lambda: pytest.fail("it would wait for ever")
     done = going(away, tmp_path).turn(urgency)
     assert (done.outcome.state, away.cancelled) == (state, [True])
     assert "not reached any more, and it may go on there: the service is away" in done.outcome.error
