@@ -37,7 +37,7 @@ epochs = 3
 
 [steps.data]
 notebook = "data.ipynb"
-parameters = { months = "$months", epochs = "$epochs" }
+parameters = { months = "${params.months}", epochs = "${params.epochs}" }
 out = { flights = "data:flights" }
 [schedule]
 cron = "0 3 * * *"

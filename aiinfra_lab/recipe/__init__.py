@@ -53,7 +53,7 @@ def _parameters(typed: Mapping[str, str]) -> Iterator[str]:
     """`name=value` of each parameter: its default, and whatever else it may be where that is a list."""
     name = Uri.parse(typed.get("name", ""), KIND).name
     declared = declaration.find(name)
-    for key, value in declaration.parameters(name).items():
+    for key, value in (declaration.given_now(declared) if declared else declaration.parameters(name)).items():
         yield f"{key}={as_text(value)}"
         taker = next(declaration.takers(declared, key), None) if declared else None
         yield from (f"{key}={each}" for each in (taker[0].choices if taker else ()))
@@ -122,7 +122,7 @@ def check(name: RecipeName, *, fix: bool = False, report: bool = False) -> Recip
     notes: tuple[str, ...] = ()
     try:
         declared = declaration.read(recipe)
-        inputs.pinned(declared)
+        inputs.pinned(declaration.filled_recipe(declared, {}))
         alerting.check_destinations(declared)
         found, notes = lint(declared), tuple(alerting.unset(declared))
     except ComputedParameter as unread:  # what else is wrong in the notebooks is of use all the same
@@ -175,12 +175,13 @@ def run(
         raise UsageProblem("--resume goes on with all of a run", "leave out --only, or --resume")
     resumed = history.to_resume(uri) if resume else ""
     before = resolve(resumed or uri, RunRecord).body.parameters if uri.tag or resumed else {}
-    recipe = only_step(recipe, only) if only else recipe
     given = declaration.given_values(recipe, {**before, **param})
+    recipe = declaration.filled_recipe(recipe, given)
+    recipe = only_step(recipe, only) if only else recipe
     if dry:
         recent = history.runs(recipe.name, history.RECENT)
         held = holding.held(recipe.name) if resumed else {}
-        planner = Planner(recipe, given, inputs.pinned(recipe), recent, force=force, alive=keep, held=held)
+        planner = Planner(inputs.pinned(recipe), recent, force=force, alive=keep, held=held)
         asked = {"--force": force, f"--only {only}": only, "--no-keep": not keep, "--resume": resume}
         flags = [flag for flag, is_given in asked.items() if is_given]
         return recipe_plan(recipe, given, build_plan(planner, recipe.steps), flags)
@@ -212,6 +213,8 @@ def get(name: RecipeName, uri: Annotated[Name, Suggested(_outputs)]) -> Made:
     if found := outputs.newest(wanted):
         return Made(found, found, "")
     recipe = declaration.read(Uri.parse(name, KIND).name)
+    given = declaration.given_values(recipe, recipe.small)
+    recipe = declaration.filled_recipe(recipe, given)
     part = recipe.leading_to(str(wanted.bare))
     # Where there is none yet, what is made now becomes version 1.
     if part is None or wanted.version not in (None, 1):
@@ -219,7 +222,7 @@ def get(name: RecipeName, uri: Annotated[Name, Suggested(_outputs)]) -> Made:
     made = {uri for step in part.steps for uri in step.outputs.values()}
     there = {uri: found for uri in made if (found := outputs.standing(uri))}
     part = part.from_what_is_there(there)
-    runner = RecipeRunner(part, dict(recipe.small), make("recipe.executor"), keep=True, force=False)
+    runner = RecipeRunner(part, given, make("recipe.executor"), keep=True, force=False)
     done = shown_while(runner.go, part, f"{recipe.title} (small, up to {wanted})")
     if done.state != "done":
         raise _failure(done, f"`%recipe get {recipe.name} {wanted}`")

@@ -66,6 +66,11 @@ class RecipeStep:
         return {**self.inputs, **self.files, **self.data}
 
     @property
+    def texts(self) -> dict[str, Mapping[str, Value]]:
+        """Where references may stand but those to what steps make: key of the step → name → value."""
+        return {"parameters": self.parameters, "in": {**self.files, **self.data}, "out": self.outputs}
+
+    @property
     def depends_on(self) -> tuple[str, ...]:
         """The steps whose outputs it takes, and those that it is to come after; each once."""
         return tuple(dict.fromkeys([*(source.partition(".")[0] for source in self.inputs.values()), *self.after]))
@@ -91,6 +96,7 @@ class Recipe:
     """A declaration, read and checked: its own parameters with their defaults, and its steps in running order.
 
     small: the parameters with which a missing input is prepared when somebody opens one of the notebooks alone.
+    is_filled: whether its texts hold what their references stand for in a run, instead of these.
     """
 
     name: str
@@ -102,6 +108,7 @@ class Recipe:
     alert: RecipeAlert | None = None
     schedule: RecipeSchedule | None = None
     trigger: RecipeTrigger | None = None
+    is_filled: bool = False
 
     def leading_to(self, uri: str) -> Recipe | None:
         """The same recipe with only the steps that it takes to make that URI (any version), or None: it makes none.

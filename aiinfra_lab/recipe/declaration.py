@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import time
 import tomllib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
@@ -25,15 +26,27 @@ from .parameters import (
     Misfit,
     ParameterProblem,
     ParameterSchema,
+    as_text,
     is_name,
     kind_like,
     refuse,
     stored,
     takes_path,
 )
+from .references import (
+    RUN_WORDS,
+    filled,
+    filled_texts,
+    filled_values,
+    is_output,
+    meanings_of,
+    parameter_of,
+    source_of,
+    words,
+)
 from .schedule.deciding import RecipeSchedule, RecipeTrigger
 from .schedule.declared import KEYS as SCHEDULE_KEYS
-from .schedule.declared import at_due, read_schedule
+from .schedule.declared import meanings_at, read_schedule
 from .schedule.triggers import KEYS as TRIGGER_KEYS
 from .schedule.triggers import read_trigger
 
@@ -111,10 +124,11 @@ def read(name: str) -> Recipe:
         raise Denied(f"{path} cannot be read: {problem.strerror}", "make it readable, or take it away") from None
     _known(path.name, table, RECIPE_KEYS)
     tables = _table(path.name, table.get("steps", {}), "steps", "steps.NAME")
-    steps = {key: _sorted_inputs(_step(path, key, value), tables) for key, value in tables.items()}
+    parameters, small = (_stored(_table(path.name, table.get(key, {}), key)) for key in ("parameters", "small"))
+    defaults = meanings_of(parameters)
+    steps = {key: _sorted_inputs(_step(path, key, value), tables, defaults) for key, value in tables.items()}
     if not steps:
         raise UsageProblem(f"{path.name} has no steps", "add a [steps.NAME] with a notebook")
-    parameters, small = (_stored(_table(path.name, table.get(key, {}), key)) for key in ("parameters", "small"))
     alert = _alert(path.name, table.get("alert"))
     schedule = _schedule(path.name, table.get("schedule"), parameters)
     trigger = _trigger(path.name, table.get("trigger"))
@@ -134,11 +148,57 @@ def mistakes(recipe: Recipe) -> Iterator[tuple[str, str]]:
     for name in recipe.small:
         if name not in recipe.parameters:
             yield f"[small] sets {name}, a parameter that the recipe lacks", parameter_fix(recipe, name)
-    steps = {step.name: step for step in recipe.steps}
-    yield from _made_twice(recipe)
+    unknown = [*_mistakes_in_values(recipe), *(each for step in recipe.steps for each in _unknown(recipe, step))]
+    yield from unknown
+    if unknown:
+        return  # what the others look at is what these stand for
     yield from _mistakes_in_schedule(recipe)
+    filled = filled_recipe(recipe, {})
+    steps = {step.name: step for step in filled.steps}
+    yield from _made_twice(filled)
     for step in recipe.steps:
-        yield from _mistakes_in(step, recipe, steps)
+        yield from _mistakes_in(steps[step.name], recipe, steps)
+        known = read_notebook(step.notebook).schema()
+        for name in step.parameters:
+            if name in known:
+                yield from _mistakes_in_value(recipe, step, known, name)
+
+
+def _mistakes_in_values(recipe: Recipe) -> Iterator[tuple[str, str]]:
+    """The references in the recipe's own parameters to what is not there."""
+    for header, values in (("parameters", recipe.parameters), ("small", recipe.small)):
+        for name, value in values.items():
+            for word in words(value):
+                if word not in RUN_WORDS:
+                    what = f"[{header}] has no ${{{word}}} ({_place(recipe, header, name)})"
+                    yield what, did_you_mean(word, RUN_WORDS)
+
+
+def _unknown(recipe: Recipe, step: RecipeStep) -> Iterator[tuple[str, str]]:
+    """The references of a step to what is not there."""
+    known = [f"params.{name}" for name in recipe.parameters]
+    for key, values in step.texts.items():
+        for name, value in values.items():
+            place = _place(recipe, f"steps.{step.name}", name)
+            old = value[1:] if isinstance(value, str) and value[:1] == "$" else ""
+            if old in recipe.parameters:
+                yield f"{step.name}: {value!r} is a text ({place})", f'write {name} = "${{params.{old}}}"'
+            for word in words(value):
+                if word not in known:
+                    wanted = word.removeprefix("params.")
+                    is_named = wanted != word and is_name(wanted)
+                    what = f"the recipe has no parameter {wanted}" if is_named else f"`{key}` has no ${{{word}}}"
+                    yield f"{step.name}: {what} ({place})", _reference_fix(recipe, name, word, known)
+
+
+def _reference_fix(recipe: Recipe, name: str, word: str, known: Sequence[str]) -> str:
+    if word in RUN_WORDS:
+        return f'write day = "${{{word}}}" below [parameters], and ${{params.day}} here'
+    if is_output(word):
+        return f'write {name} = "${{{word}}}", with nothing else in that text, in `parameters` or in `in`'
+    if word.startswith("params."):
+        return parameter_fix(recipe, word.removeprefix("params."))
+    return did_you_mean(word, [*known, "steps.STEP.out.NAME"])
 
 
 def _made_twice(recipe: Recipe) -> Iterator[tuple[str, str]]:
@@ -169,12 +229,6 @@ def _mistakes_in(step: RecipeStep, recipe: Recipe, steps: Mapping[str, RecipeSte
             hint = did_you_mean(output, steps[origin].outputs, first)
             yield f"{step.name}: {name} takes {source!r}, and {origin} has no such output", hint
     yield from _mistakes_in_taken(step, known)
-    for name, value in step.parameters.items():
-        wanted = reference(value)
-        if wanted and wanted not in recipe.parameters:
-            yield f"{step.name}: the recipe has no parameter ${wanted}", parameter_fix(recipe, wanted)
-        elif name in known:
-            yield from _mistakes_in_value(recipe, step, known, name)
     for uri in step.outputs.values():
         Uri.parse(uri)
 
@@ -183,12 +237,12 @@ def _mistakes_in_value(
     recipe: Recipe, step: RecipeStep, known: ParameterSchema, name: str
 ) -> Iterator[tuple[str, str]]:
     """What would otherwise be found when the steps before have run: a value that the notebook cannot take."""
-    value = step.parameters[name]
-    wanted = reference(value) or ""
-    given = [(f"steps.{step.name}", value)]
+    value, now = step.parameters[name], given_now(recipe)
+    wanted = parameter_of(value) or ""
+    given = [(f"steps.{step.name}", filled(value, meanings_of(now)))]
     if wanted:
-        given = [(key, of[wanted]) for key, of in (("parameters", recipe.parameters), ("small", recipe.small))
-                 if wanted in of]  # fmt: skip
+        of_small = filled_values(recipe.small, meanings_at(recipe.schedule, time.time()))
+        given = [(key, of[wanted]) for key, of in (("parameters", now), ("small", of_small)) if wanted in of]
     for header, each in given:
         try:
             known.of(name).read(each)
@@ -205,7 +259,7 @@ def _mistakes_in_schedule(recipe: Recipe) -> Iterator[tuple[str, str]]:
     for name, value in schedule.parameters.items():
         for declared, _ in takers(recipe, name):
             try:
-                declared.read(at_due(value, schedule, schedule.calendar.next() or 0.0))
+                declared.read(filled(value, meanings_at(schedule, schedule.calendar.next() or 0.0)))
             except Misfit as problem:
                 found = declared.problem(problem, _place(recipe, "schedule", name), "recipe", name)
                 yield f"[schedule]: {found.what}", found.fix
@@ -239,22 +293,50 @@ def _mistakes_in_taken(step: RecipeStep, known: ParameterSchema) -> Iterator[tup
         Uri.parse(source, "data")
 
 
-def resolve(
-    recipe: Recipe, step: RecipeStep, given: Mapping[str, Value], outputs: Mapping[str, str]
-) -> dict[str, Value]:
-    """The values that a step's notebook is run with but for files: the recipe's parameters and what the sources made.
+def filled_recipe(recipe: Recipe, given: Mapping[str, Value]) -> Recipe:
+    """The recipe with what stands for `${params.NAME}` in a run with these parameters; one that is filled as it is."""
+    if recipe.is_filled:  # what a parameter holds may look like a reference, and is none
+        return recipe
+    return filled_with(recipe, {**given_now(recipe), **given})
 
-    outputs: `step.output` or `data:NAME` → the URI that it means in this run
+
+def filled_with(recipe: Recipe, parameters: Mapping[str, Value]) -> Recipe:
+    """The same with these parameters and no others: what their texts refer to stays as it is."""
+    meanings = meanings_of(parameters)
+    return replace(recipe, steps=tuple(_filled(step, meanings) for step in recipe.steps), is_filled=True)
+
+
+def _filled(step: RecipeStep, meanings: Mapping[str, Value]) -> RecipeStep:
+    return replace(
+        step,
+        parameters=filled_values(step.parameters, meanings),
+        files=filled_texts(step.files, meanings),
+        data=filled_texts(step.data, meanings),
+        outputs=filled_texts(step.outputs, meanings),
+    )
+
+
+def resolve(step: RecipeStep, outputs: Mapping[str, str]) -> dict[str, Value]:
+    """The values that a step's notebook is run with but for files: its parameters and what the sources made.
+
+    step: of a filled recipe. outputs: `step.output` or `data:NAME` → the URI that it means in this run
     """
-    of_recipe = {**recipe.parameters, **given}
-    values = {name: of_recipe[wanted] if (wanted := reference(value)) else value
-              for name, value in step.parameters.items()}  # fmt: skip
-    read = read_notebook(step.notebook).schema().read(values)
+    read = read_notebook(step.notebook).schema().read(step.parameters)
     return {**_stored(read), **{name: outputs[source] for name, source in {**step.inputs, **step.data}.items()}}
 
 
-def given_values(recipe: Recipe, given: Mapping[str, object]) -> dict[str, Value]:
-    """The given parameters as the notebooks take them that get them; UsageProblem with everything that is wrong."""
+def given_now(recipe: Recipe, at: float | None = None) -> dict[str, Value]:
+    """The parameters' defaults as they are then, in epoch seconds, or now: `${run.date}` is a day."""
+    return filled_values(recipe.parameters, meanings_at(recipe.schedule, time.time() if at is None else at))
+
+
+def given_values(recipe: Recipe, given: Mapping[str, object], *, at: float | None = None) -> dict[str, Value]:
+    """The given parameters as the notebooks take them that get them, and those whose default says when it runs.
+
+    at: that time, in epoch seconds; now where it is left out. UsageProblem with everything that is wrong.
+    """
+    dated = {name: value for name, value in given_now(recipe, at).items() if any(words(recipe.parameters[name]))}
+    given = {**dated, **given}
     values: dict[str, Value] = {}
     problems: list[ParameterProblem] = []
     for name in given:
@@ -281,7 +363,7 @@ def takers(recipe: Recipe, name: str) -> Iterator[tuple[DeclaredParameter, str]]
     for step in recipe.steps:
         schema = read_notebook(step.notebook).schema()
         for own, value in step.parameters.items():
-            if reference(value) == name:
+            if parameter_of(value) == name:
                 are_typed = are_typed or not schema.of(own).is_untyped
                 yield schema.of(own), schema.place(own)
     if not are_typed:
@@ -291,12 +373,6 @@ def takers(recipe: Recipe, name: str) -> Iterator[tuple[DeclaredParameter, str]]
 
 def _stored(values: Mapping[str, object]) -> dict[str, Value]:
     return {name: stored(value) for name, value in values.items()}
-
-
-def reference(value: object) -> str | None:
-    """`months` when the value is `"$months"`."""
-    found = re.fullmatch(r"\$([A-Za-z_]\w*)", value) if isinstance(value, str) else None
-    return found[1] if found else None
 
 
 def _step(path: Path, name: str, table: Any) -> RecipeStep:
@@ -348,14 +424,24 @@ def _notebook(where: str, project: Path, text: str) -> Path:
     return found
 
 
-def _sorted_inputs(step: RecipeStep, steps: Mapping[str, object]) -> RecipeStep:
-    """What stands in `in`, by what it means. A step's name wins over a file's; `./NAME` is always the file."""
+def _sorted_inputs(step: RecipeStep, steps: Mapping[str, object], defaults: Mapping[str, Value]) -> RecipeStep:
+    """What stands in `in`, and in `parameters` for what a step made, by what it means.
+
+    A step's name wins over a file's; `./NAME` is always the file. defaults: what references stand for otherwise
+    """
     made, files, data = dict[str, str](), dict[str, str](), dict[str, str]()
-    for name, source in step.inputs.items():
-        is_made = source.partition(".")[0] in steps and "/" not in source
-        where = data if Uri.is_one(source) else made if is_made or not is_path(source) else files
+    plain = dict(step.parameters)
+    for name, value in step.parameters.items():
+        if source := source_of(value):
+            made[name] = source
+            del plain[name]
+    for name, text in step.inputs.items():
+        source = source_of(text) or text
+        meant = as_text(filled(source, defaults))
+        is_made = meant.partition(".")[0] in steps and "/" not in meant
+        where = data if Uri.is_one(meant) else made if is_made or not is_path(meant) else files
         where[name] = source
-    return replace(step, inputs=made, files=files, data=data)
+    return replace(step, parameters=plain, inputs=made, files=files, data=data)
 
 
 def _texts(where: str, value: Any, key: str, header: str) -> dict[str, str]:

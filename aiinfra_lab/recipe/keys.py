@@ -8,7 +8,7 @@ from .schedule.triggers import KEYS as TRIGGER_KEYS
 
 RECIPE_KEYS = {
     "title": "what the recipe is called in lists",
-    "parameters": "name = default: what `-p name=value` changes",
+    "parameters": "name = default: what `-p name=value` changes; ${run.date} is the day for which it runs",
     "small": "name = value: parameters with which a missing input is made when a notebook is opened alone",
     "alert": "a table [alert]: of what people hear, and where",
     "trigger": "a table [trigger]: what it runs for whenever that happens, once `%recipe start` was said",
@@ -21,7 +21,10 @@ ALERT_KEYS = {
 }
 STEP_KEYS = {
     "notebook": "its file in the project's folder `notebooks`",
-    "parameters": 'name = value for its cell tagged `parameters`; "$months" is the recipe\'s parameter',
+    "parameters": (
+        'name = value for its cell tagged `parameters`; "${params.months}" is a parameter of the recipe, '
+        '"${steps.STEP.out.NAME}" what a step made'
+    ),
     "in": 'name = "step.output", "data:NAME", or a path, folder or glob of the project',
     "out": 'name = "noun:NAME" of what it makes',
     "after": "a list of steps that must have run before",

@@ -17,7 +17,7 @@ from ..errors import Failed, UsageProblem
 from ..store import Record, canonical_digest
 from ..uris import Uri
 from . import outputs
-from .base import Recipe, RecipeStep, Value
+from .base import RecipeStep
 from .cache_key import Parts, changed_packages, changes
 from .expectations import unmet
 from .prepared import Prepared, Sources, content_digest
@@ -55,8 +55,6 @@ class Planner:
 
     def __init__(
         self,
-        recipe: Recipe,
-        given: Mapping[str, Value],
         pinned: Mapping[str, str],
         runs: Runs,
         *,
@@ -64,8 +62,7 @@ class Planner:
         alive: bool = True,
         held: Mapping[str, Path] = MappingProxyType({}),
     ) -> None:
-        self._recipe, self._given, self._runs = recipe, given, runs
-        self._force, self._alive, self.held = force, alive, held
+        self._runs, self._force, self._alive, self.held = runs, force, alive, held
         self.uris = dict(pinned)
         self._states: dict[str, str] = {}
         self._unknown: set[str] = set()
@@ -73,7 +70,7 @@ class Planner:
     def plan(self, step: RecipeStep) -> PlannedStep:
         """Decide about a step whose `depends_on` have been given to `take` or `leave_open`. LabError when a file that
         it takes is not there any more."""
-        prepared = Prepared.of(self._recipe, step, self._given, Sources(self.uris, self._states))
+        prepared = Prepared.of(step, Sources(self.uris, self._states))
         waits_for = [name for name in step.depends_on if name in self._unknown]
         attempts = list(_attempts(self._runs, step.name))
         if step.name in self.held:

@@ -15,7 +15,7 @@ from ..providers import chosen
 from ..secrets import redactor
 from ..store import canonical
 from . import outputs
-from .base import Recipe, RecipeStep, Value
+from .base import RecipeStep, Value
 from .cache_key import (
     NormalCode,
     Parts,
@@ -76,14 +76,14 @@ class Prepared:
     modules: Mapping[str, str]
 
     @classmethod
-    def of(cls, recipe: Recipe, step: RecipeStep, given: Mapping[str, Value], sources: Sources) -> Prepared:
+    def of(cls, step: RecipeStep, sources: Sources) -> Prepared:
         """Read all that decides whether the step runs. LabError when a file is not there any more."""
         notebook = read_notebook(step.notebook)
         code = notebook_code(notebook)
         schema = notebook.schema()
         files = {source: Taken.of(files_of(source)) for source in step.files.values()}
         kinds = {name: schema.of(name).kind for name in step.files}
-        values = {**resolve(recipe, step, given, sources.uris), **values_of(step, files, kinds)}
+        values = {**resolve(step, sources.uris), **values_of(step, files, kinds)}
         modules = project_modules(code, step.notebook.parent)
         mentioned = _mentioned(step, notebook, code, values)
         for path in sorted(mentioned):

@@ -22,6 +22,7 @@ from ..uris import Uri
 from . import holding, started
 from .alerting import report_end
 from .base import ENDED_EARLY, FAILURES, Executor, Recipe, Value
+from .declaration import filled_recipe
 from .history import KIND, RECENT, observe, runs
 from .inputs import pinned
 from .plan import Planner
@@ -63,7 +64,7 @@ class RecipeRunner:
         force: bool,
         resumes: str = "",
     ) -> None:
-        self._recipe = recipe
+        self._recipe = filled_recipe(recipe, given)
         self._given = dict(given)
         self._executor = executor
         self._keep = keep
@@ -124,7 +125,7 @@ class RecipeRunner:
             before = runs(self._recipe.name, RECENT)
             held = holding.held(self._recipe.name) if self._resumes else {}
             holding.end_all(self._recipe.name, but=held.values())
-            planner = Planner(self._recipe, self._given, taken, before, force=self._force, alive=self._keep, held=held)
+            planner = Planner(taken, before, force=self._force, alive=self._keep, held=held)
             show(self._writer.run)
             job.ended = _JOB_ENDS.get(self._go(stop, planner), "failed")
         show(self._writer.run)

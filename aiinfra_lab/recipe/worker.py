@@ -37,12 +37,12 @@ def main(argv: Sequence[str] | None = None) -> int:
     run = resolve(f"recipe:{asked.run}", RunRecord)
     job = jobs.Here(os.environ["AIINFRA_JOB"], open_store())
     try:
-        recipe, executor = declaration.read(run.base), make("recipe.executor")
+        recipe = declaration.filled_recipe(declaration.read(run.base), run.body.parameters)
         recipe = only_step(recipe, asked.only) if asked.only else recipe
         runner = RecipeRunner(
             recipe,
             run.body.parameters,
-            executor,
+            make("recipe.executor"),
             keep=run.body.keep,
             force=asked.force,
             resumes=run.body.resumes,

@@ -89,7 +89,9 @@ def plant() -> None:
     cells = [first, *map(new_code_cell, (setup, _STREAMS, _DISPLAYS, _OTHERS, _RAISES))]
     kernel = {"name": "python3", "display_name": "Python 3", "language": "python"}
     nbformat.write(new_notebook(cells=cells, metadata={"kernelspec": kernel}), "notebooks/planted.ipynb")
-    step = '[parameters]\ntoken = ""\n[steps.p]\nnotebook = "planted.ipynb"\nparameters = { token = "$token" }\n'
+    step = (
+        '[parameters]\ntoken = ""\n[steps.p]\nnotebook = "planted.ipynb"\nparameters = { token = "${params.token}" }\n'
+    )
     Path("recipes/planted.toml").write_text(step)
     os.environ.update({name: PLANTED[name] for name in AT_START})
 

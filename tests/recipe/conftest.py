@@ -15,7 +15,7 @@ TWO = """
 word = "hello"
 [steps.make]
 notebook = "make.ipynb"
-parameters = { word = "$word" }
+parameters = { word = "${params.word}" }
 out = { made = "data:made" }
 [steps.use]
 notebook = "use.ipynb"

@@ -15,7 +15,7 @@ notebook = "b.ipynb"
 in = { path = "first.made" }
 [steps.first]
 notebook = "a.ipynb"
-parameters = { n = "$n" }
+parameters = { n = "${params.n}" }
 out = { made = "data:made" }
 """
 
@@ -33,12 +33,12 @@ def test_steps_come_in_running_order(two):
 
 def test_a_recipes_parameter_reaches_the_notebook_with_its_type(two):
     read = declaration.read("two")
-    assert declaration.resolve(read, read.steps[0], {"n": "7"}, {}) == {"n": 7}
+    assert declaration.resolve(declaration.filled_recipe(read, {"n": "7"}).steps[0], {}) == {"n": 7}
 
 
 def test_an_input_is_the_uri_that_was_made(two):
     read = declaration.read("two")
-    assert declaration.resolve(read, read.steps[1], {}, {"first.made": "data:made@4"}) == {"path": "data:made@4"}
+    assert declaration.resolve(read.steps[1], {"first.made": "data:made@4"}) == {"path": "data:made@4"}
 
 
 def test_a_notebook_without_a_tagged_cell_is_mended_by_the_fix(workspace, notebook, recipe):
@@ -59,9 +59,9 @@ def test_a_notebook_without_a_tagged_cell_is_mended_by_the_fix(workspace, notebo
 
 def test_what_a_recipe_without_parameters_is_given_is_mended_by_the_fix(notebook, recipe):
     notebook("n", "x: int = 1")
-    steps = '[steps.one]\nnotebook = "n.ipynb"\nparameters = { x = "$x" }\n'
+    steps = '[steps.one]\nnotebook = "n.ipynb"\nparameters = { x = "${params.x}" }\n'
     recipe("r", steps)
-    with pytest.raises(Failed, match=r"no parameter \$x") as problem:
+    with pytest.raises(Failed, match="no parameter x") as problem:
         declaration.read("r")
     assert problem.value.fix == "there is none yet: write `x = …` below [parameters] in r.toml"
     recipe("r", f"{steps}[parameters]\nx = 3")
@@ -80,13 +80,13 @@ def test_an_unknown_recipe_suggests_the_nearest(two):
         (("notebook = ", "notebok = "), "did you mean notebook"),
         (('"first.made"', '"frist.made"'), "did you mean first"),
         (('"first.made"', '"first.mode"'), "did you mean made"),
-        (('{ n = "$n" }', '{ m = "$n" }'), "known: n"),
-        (('"$n"', '"$nn"'), "did you mean n"),
+        (('{ n = "${params.n}" }', '{ m = "${params.n}" }'), "known: n"),
+        (('"${params.n}"', '"${params.nn}"'), "did you mean n"),
         (("[steps.first]", "[steps.first]\nafter = ['second']"), "take one of these steps out of `in` or `after`"),
         (('"a.ipynb"', '"c.ipynb"'), "correct `notebook = …`"),
         (('"first.made"', "3"), "write in = { path ="),
         (("[steps.first]", "[steps.first]\nafter = 'second'"), "write after = "),
-        (('{ n = "$n" }', '{ n = "abc" }'), "a value of type int"),
+        (('{ n = "${params.n}" }', '{ n = "abc" }'), "a value of type int"),
         (("n = 3", "n = 'many'"), "a value of type int"),
         (("n = 3", "n = "), "correct that line"),
     ],

@@ -19,7 +19,7 @@ ONE = """
 auc = 0.8
 [steps.fit]
 notebook = "fit.ipynb"
-parameters = { auc = "$auc" }
+parameters = { auc = "${params.auc}" }
 out = { run = "train:small" }
 expect = { run = "RULE" }
 [steps.use]

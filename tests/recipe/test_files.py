@@ -469,7 +469,7 @@ def test_what_one_step_makes_and_the_next_reads_is_a_reason_for_that_alone(noteb
         """parameters = { n = 1 }
 [steps.a]
 notebook = "a.ipynb"
-parameters = { n = "$n" }
+parameters = { n = "${params.n}" }
 [steps.b]
 notebook = "b.ipynb"
 after = ["a"]""",

@@ -44,7 +44,7 @@ FILES = [
     (f'{STEP}in = {{ y = "raw/x.csv" }}', "known: x", f'{STEP}in = {{ x = "raw/x.csv" }}'),
     (f'{STEP}after = ["b"]\n{OTHER}after = ["a"]', "out of `in` or `after`", f'{STEP}after = ["b"]\n{OTHER}'),
     (f"[small]\nm = 1\n[parameters]\nn = 1\n{STEP}", "known: n", f"[small]\nn = 1\n[parameters]\nn = 1\n{STEP}"),
-    (f'[parameters]\nn = 1\n{STEP}parameters = {{ x = "$m" }}', "known: n", f"[parameters]\nn = 1\n{STEP}"),
+    (f'[parameters]\nn = 1\n{STEP}parameters = {{ x = "${{params.m}}" }}', "known: n", f"[parameters]\nn = 1\n{STEP}"),
     (f'{LIST}parameters = {{ n = "a" }}', "write in the recipe a value of type int", f"{LIST}parameters = {{ n = 1 }}"),
     (f"{LIST}parameters = {{ f = inf }}", "write in the recipe a finite number", f"{LIST}parameters = {{ f = 1.5 }}"),
     (f'{LIST}in = {{ n = "raw/x.csv" }}', "`n: list[str] = …` for the files", f'{LIST}in = {{ rows = "raw/x.csv" }}'),
@@ -130,7 +130,9 @@ def test_a_recipe_that_is_not_there_is_one_that_is_meant_or_one_to_be_written(wo
 )
 def test_a_parameter_that_is_wrong_is_right_once_it_is_given_so(notebook, recipe, given, fix, right):
     notebook("a", "x: int = 1")
-    recipe("one", '[parameters]\nn = 1\ntext = "1"\n[steps.a]\nnotebook = "a.ipynb"\nparameters = { x = "$text" }')
+    recipe(
+        "one", '[parameters]\nn = 1\ntext = "1"\n[steps.a]\nnotebook = "a.ipynb"\nparameters = { x = "${params.text}" }'
+    )
     with pytest.raises(UsageProblem) as problem:
         run(f"recipe run one -p {given}")
     assert fix in problem.value.fix
@@ -139,7 +141,7 @@ def test_a_parameter_that_is_wrong_is_right_once_it_is_given_so(notebook, recipe
 
 def test_a_run_that_failed_goes_on_once_the_notebook_was_corrected(notebook, recipe):
     notebook("a", "x: int = 1", "1 / 0")
-    recipe("one", f"[parameters]\nx = 1\n{STEP}parameters = {{ x = '$x' }}")
+    recipe("one", f"[parameters]\nx = 1\n{STEP}parameters = {{ x = '${{params.x}}' }}")
     with pytest.raises(Failed) as problem:
         run("recipe run one -p x=2")
     assert Path(re.search(r"see (\S+);", problem.value.fix)[1]).exists()

@@ -109,7 +109,11 @@ def test_an_edit_of_a_cell_before_it_goes_on_there(held, notebook):
 
 
 def test_another_parameter_goes_on_where_that_is_given(recipe, notebook):
-    recipe("r", '[parameters]\nn = 0\n[steps.a]\nnotebook = "a.ipynb"\nparameters = {n = "$n"}\non_failure = "hold 1m"')
+    recipe(
+        "r",
+        '[parameters]\nn = 0\n[steps.a]\nnotebook = "a.ipynb"\n'
+        'parameters = {n = "${params.n}"}\non_failure = "hold 1m"',
+    )
     notebook("a", "n: int = 1", "print(1 / n)")
     verbs.run("r", report=True)
     made = code(archived(verbs.run("r", param={"n": 2}, resume=True)))

@@ -22,7 +22,7 @@ CHAIN = """
 n = 1
 [steps.a]
 notebook = "a.ipynb"
-parameters = { n = "$n" }
+parameters = { n = "${params.n}" }
 out = { made = "recipe:made" }
 [steps.b]
 notebook = "b.ipynb"
@@ -52,8 +52,8 @@ def chain(notebook, recipe, workspace) -> Path:
 
 
 def planned(given: Mapping[str, Any] = {}, **options: bool) -> dict[str, PlannedStep]:
-    recipe = declaration.read("chain")
-    return build_plan(Planner(recipe, given, {}, history.runs("chain"), **options), recipe.steps)
+    recipe = declaration.filled_recipe(declaration.read("chain"), given)
+    return build_plan(Planner({}, history.runs("chain"), **options), recipe.steps)
 
 
 def actions(**options: Any) -> dict[str, str]:
@@ -66,8 +66,8 @@ def because(name: str, **options: Any) -> tuple[str, ...]:
 
 def attempt(given: Mapping[str, Any] = {}, **changes: Any) -> Record[RunRecord]:
     """Write down that the recipe ran as it is now, without running anything. changes: of the record of step a."""
-    recipe = declaration.read("chain")
-    planner, steps = Planner(recipe, given, {}, ()), []
+    recipe = declaration.filled_recipe(declaration.read("chain"), given)
+    planner, steps = Planner({}, ()), []
     for step in recipe.steps:
         now = planner.plan(step).prepared
         made = tuple(Output(name, f"{uri}@1") for name, uri in step.outputs.items())
@@ -278,10 +278,10 @@ def test_force_runs_every_step(chain):
 
 
 def test_a_file_that_is_gone_is_said_so(chain):
-    recipe = declaration.read("chain")
+    recipe = declaration.filled_recipe(declaration.read("chain"), {})
     (chain / "table.csv").unlink()
     with pytest.raises(NotFound, match=r"table\.csv"):
-        build_plan(Planner(recipe, {}, {}, ()), recipe.steps)
+        build_plan(Planner({}, ()), recipe.steps)
 
 
 # ---- earlier attempts ----

@@ -13,7 +13,7 @@ from aiinfra_lab import jobs, recipe
 from aiinfra_lab.errors import Conflict, NotFound, UsageProblem
 from tests.conftest import PATIENCE_S, until
 
-ONE = '[steps.a]\nnotebook = "a.ipynb"\nparameters = { x = "$x" }\n[parameters]\nx = 1\n'
+ONE = '[steps.a]\nnotebook = "a.ipynb"\nparameters = { x = "${params.x}" }\n[parameters]\nx = 1\n'
 SLOW = "from pathlib import Path; import os, time; Path('begun').write_text(str(os.getpid())); time.sleep(60)"
 
 
@@ -141,7 +141,7 @@ def test_a_secret_as_it_is_does_not_get_there_and_is_refused(notebook, recipe, m
 
     monkeypatch.setenv("MY_API_KEY", "sk-abcdef-123456")
     notebook("a", "key: str = ''", "print(len(key))")
-    recipe("one", '[steps.a]\nnotebook = "a.ipynb"\nparameters = { key = "$key" }\n[parameters]\nkey = ""\n')
+    recipe("one", '[steps.a]\nnotebook = "a.ipynb"\nparameters = { key = "${params.key}" }\n[parameters]\nkey = ""\n')
     with pytest.raises(UsageProblem, match="key holds a secret") as problem:
         recipes.run("one", param={"key": "sk-abcdef-123456"}, wait=False)
     assert "sk-abcdef" not in str(problem.value)

@@ -25,8 +25,9 @@ class ExportFacts:
 
     refresh: the command that writes it anew, without `--into`. project: the folder of the recipe's files. install: the
     shell commands that install the project, with uv there and an environment active. given: parameters of the recipe.
-    image: of a container with the project. modules: step → files of the project that its notebook imports. due: the
-    parameters of the schedule, where `${run.date}` and `${run.time}` stand for when it runs.
+    image: of a container with the project. modules: step → files of the project that its notebook imports. uses: step →
+    the parameters of the recipe that it refers to. due: the parameters of the schedule, where `${run.date}` and
+    `${run.time}` stand for when it runs.
     """
 
     refresh: str
@@ -36,6 +37,7 @@ class ExportFacts:
     schedule: CronLine | None = None
     image: str = ""
     modules: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    uses: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     due: Mapping[str, str] = field(default_factory=dict)
 
     @property

@@ -10,12 +10,11 @@ from collections.abc import Iterator
 from typing import Any
 
 from ..base import Recipe, RecipeStep
-from ..declaration import reference
 from ..outputs import can_live
 from .base import ExportFacts, RecipeFiles
 from .written import sealed, slug, yaml_text
 
-_WILD = "*?["
+_WILD = ("*", "?", "[", "${")
 
 
 def render(recipe: Recipe, facts: ExportFacts) -> RecipeFiles:
@@ -40,7 +39,6 @@ def _stage(recipe: Recipe, step: RecipeStep, facts: ExportFacts, folder: str) ->
         get = shlex.join(["aiinfra", "recipe", "get", recipe.name, uri, "--json"]) if uri else "date +%s"
         commands.append(f"{get} > {path}")
     toml = facts.in_project(recipe.path)
-    wanted = sorted({name for value in step.parameters.values() if (name := reference(value))})
     deps = [
         facts.in_project(step.notebook),
         *facts.modules.get(step.name, ()),
@@ -51,7 +49,9 @@ def _stage(recipe: Recipe, step: RecipeStep, facts: ExportFacts, folder: str) ->
         "wdir": "../..",
         "cmd": list(map(_literal, commands)),
         "deps": list(map(_literal, dict.fromkeys(deps))),
-        "params": [{_literal(toml): [f"steps.{step.name}", *(f"parameters.{name}" for name in wanted)]}],
+        "params": [
+            {_literal(toml): [f"steps.{step.name}", *(f"parameters.{name}" for name in facts.uses.get(step.name, ()))]}
+        ],
         # Small and of no use to others: neither DVC's cache nor git has to keep them.
         "outs": [{path: {"cache": False}} for _, path in made],
         # Data of the workspace is in no file that DVC could look at; the recipe itself skips what did not change.
@@ -83,7 +83,7 @@ def _seen(recipe: Recipe, step: RecipeStep) -> list[RecipeStep]:
 
 
 def _without_glob(source: str) -> str:
-    """A path of `in`; of a glob the folder that it looks in."""
+    """A path of `in`; of a glob, or of one that says when it runs, the folder that it looks in."""
     parts = source.split("/")
     plain = next((at for at, part in enumerate(parts) if any(mark in part for mark in _WILD)), len(parts))
     return "/".join(parts[:plain]) or "."

@@ -15,10 +15,12 @@ from ...kernels.environment import SOURCES
 from ...uris import Uri
 from ..base import Recipe
 from ..cache_key import notebook_code, project_modules
+from ..declaration import filled_with
 from ..exported import ExportedRecipe
 from ..history import KIND
 from ..notebook import read_notebook
 from ..parameters import as_text, stored
+from ..references import parameters_in
 from . import FORMS, TAKE_IMAGE, TAKE_SCHEDULE
 from .base import ExportFacts, RecipeFiles
 from .cron import schedule_of
@@ -59,9 +61,11 @@ class ExportRequest:
             schedule=schedule_of(self.recipe.schedule, self.cron, self.tz) if self.to in TAKE_SCHEDULE else None,
             image=self.image,
             modules={step.name: _modules(step.notebook) for step in self.recipe.steps},
+            uses={step.name: tuple(sorted({*parameters_in(step.texts)})) for step in self.recipe.steps},
             due=self._due(),
         )
-        done = FORMS[self.to].render(self.recipe, facts)
+        declared = filled_with(self.recipe, {**self.recipe.parameters, **self.given})
+        done = FORMS[self.to].render(declared, facts)
         return replace(done, notes=(*done.notes, _CLOCK_NOTE)) if facts.reads_clock else done
 
     def _due(self) -> dict[str, str]:

@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
-from .. import declaration
 from ..base import Recipe, RecipeStep, Value
+from ..declaration import given_now
 from ..lines import line_of, text_of
+from ..references import filled, meanings_of, parameter_of
 from .base import Diagnostic, LintRule
 from .rules import RULES
 from .subject import GivenValue, LintSubject
@@ -43,12 +44,14 @@ def _is_ignored(subject: LintSubject, found: Diagnostic) -> bool:
 
 def _given(recipe: Recipe, step: RecipeStep, text: str) -> Iterator[Mapping[str, GivenValue]]:
     """The values of a step's parameters as the recipe gives them, and as it gives them where an input is made first."""
-    for of_recipe, header in ((recipe.parameters, "parameters"), ({**recipe.parameters, **recipe.small}, "small")):
+    now = given_now(recipe)
+    for of_recipe, header in ((now, "parameters"), ({**now, **recipe.small}, "small")):
         found: dict[str, GivenValue] = {}
         for name, value in step.parameters.items():
-            wanted = declaration.reference(value)
+            wanted = parameter_of(value)
             if wanted is None:
-                found[name] = GivenValue(value, recipe.path, line_of(text, f"steps.{step.name}", name))
+                given = filled(value, meanings_of(of_recipe))
+                found[name] = GivenValue(given, recipe.path, line_of(text, f"steps.{step.name}", name))
             elif wanted in of_recipe:
                 found[name] = _of_recipe(recipe, of_recipe, wanted, text, header)
         yield found

@@ -25,10 +25,11 @@ from .. import declaration, history
 from ..alerting import report_end
 from ..base import Recipe, Value
 from ..record import RunRecord
+from ..references import filled_values
 from ..runner import RecipeRunner
 from .calendar import Calendar
 from .deciding import RecipeSchedule, RecipeTrigger, decide, due_times
-from .declared import at_due, kept_by
+from .declared import kept_by, meanings_at
 from .record import ScheduleRecord
 from .triggers import fired, present
 
@@ -134,7 +135,7 @@ class ScheduleKeeper:
         if decided.start is None:
             self._store.commit([changed], Event("recipe missed", record.uri, detail={"times": list(decided.missed)}))
         else:
-            wanted = {name: at_due(value, schedule, decided.start) for name, value in schedule.parameters.items()}
+            wanted = filled_values(schedule.parameters, meanings_at(schedule, decided.start))
             changed = self._begin(recipe, wanted, changed.with_(last_due=decided.start), due=decided.start)
         _report(recipe, decided.missed, changed)
         return True
@@ -168,7 +169,7 @@ class ScheduleKeeper:
             return record.with_(run=run.uri, problem="", fix="")
 
         try:
-            self._begin_run(recipe, declaration.given_values(recipe, wanted), due, cause, also)
+            self._begin_run(recipe, declaration.given_values(recipe, wanted, at=due), due, cause, also)
         except (Conflict, Unavailable):
             raise
         except LabError as problem:  # what it takes is not there: later it may be, and this time is missed

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import itertools
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
-from typing import Literal, get_args
+from typing import Any, Literal, get_args
 
 from .calendar import Calendar
 
@@ -28,7 +29,7 @@ class RecipeSchedule:
     calendar: Calendar
     catch_up: CatchUp = "last"
     overlap: Overlap = "wait"
-    parameters: dict[str, object] = field(default_factory=dict)
+    parameters: Mapping[str, Any] = field(default_factory=dict)
 
     def as_backfill(self) -> RecipeSchedule:
         """The same, with every time running, whatever passed since."""

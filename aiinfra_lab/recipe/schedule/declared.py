@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-import re
+import datetime as dt
 from collections.abc import Mapping
 from typing import Any
 
 from ...errors import UsageProblem, did_you_mean
-from ..base import Recipe
+from ..base import Recipe, Value
+from ..references import RUN_WORDS, words
 from .calendar import Calendar
 from .deciding import CATCH_UP, OVERLAP, RecipeSchedule
 
@@ -18,9 +19,6 @@ KEYS = {
     "overlap": "where the run before still goes on: wait (where it is left out) or skip",
     "parameters": "name = value for these runs; ${run.date} and ${run.time} stand for the time that is due",
 }
-
-_TEMPLATE = re.compile(r"\$\{([^}]*)\}")
-_WORDS = ("run.date", "run.time")
 
 
 def read_schedule(where: str, table: Mapping[str, Any]) -> RecipeSchedule:
@@ -40,10 +38,10 @@ def read_schedule(where: str, table: Mapping[str, Any]) -> RecipeSchedule:
     if not isinstance(parameters, dict):
         raise UsageProblem(f"{where}: parameters must be a table", 'write parameters = { day = "${run.date}" }')
     for name, value in parameters.items():
-        for word in _TEMPLATE.findall(value) if isinstance(value, str) else ():
-            if word not in _WORDS:
+        for word in words(value):
+            if word not in RUN_WORDS:
                 raise UsageProblem(
-                    f"{where}: {name} holds ${{{word}}}, which stands for nothing", did_you_mean(word, _WORDS)
+                    f"{where}: {name} holds ${{{word}}}, which stands for nothing", did_you_mean(word, RUN_WORDS)
                 )
     return RecipeSchedule(calendar, catch_up, overlap, parameters)
 
@@ -53,9 +51,7 @@ def kept_by(recipe: Recipe) -> tuple[str, str]:
     return (recipe.schedule.calendar.line, recipe.schedule.calendar.tz) if recipe.schedule else ("", "UTC")
 
 
-def at_due(value: object, schedule: RecipeSchedule, due: float) -> object:
-    """A parameter's value for the run of that time."""
-    if not isinstance(value, str):
-        return value
-    local = schedule.calendar.local(due)
-    return value.replace("${run.date}", local.date().isoformat()).replace("${run.time}", local.isoformat())
+def meanings_at(schedule: RecipeSchedule | None, at: float) -> dict[str, Value]:
+    """What `${run.date}` and `${run.time}` stand for at that time, in the zone of the schedule, else in UTC."""
+    local = schedule.calendar.local(at) if schedule else dt.datetime.fromtimestamp(at, dt.UTC)
+    return {"run.date": local.date().isoformat(), "run.time": local.isoformat()}

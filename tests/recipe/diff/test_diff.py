@@ -8,7 +8,7 @@ from aiinfra_lab import recipe
 from aiinfra_lab.errors import NotFound
 from aiinfra_lab.recipe.diff.cells import differing_cells
 
-ONE = '[parameters]\nx = 1\n[steps.a]\nnotebook = "a.ipynb"\nparameters = { x = "$x" }\n'
+ONE = '[parameters]\nx = 1\n[steps.a]\nnotebook = "a.ipynb"\nparameters = { x = "${params.x}" }\n'
 VARYING = "import os, time\nprint('pid', os.getpid(), 'at', time.strftime('%H:%M:%S'), object())"
 
 

@@ -34,13 +34,20 @@ def step_of(name: str, *after: str, **changed: object) -> RecipeStep:
 def facts_of(**given: str) -> ExportFacts:
     refresh = "aiinfra recipe export r --to x"
     line = CronLine.parse("0 3 * * *")
-    return ExportFacts(refresh, PROJECT, ("uv sync --locked",), given, line, "registry.example.com/r:1")
+    uses = {"data": ("months",)}
+    return ExportFacts(refresh, PROJECT, ("uv sync --locked",), given, line, "registry.example.com/r:1", uses=uses)
 
 
 PLAIN = recipe_of(
     "flights",
     "Flights",
-    step_of("data", outputs={"flights": "data:flights"}, timeout_s=1800, retries=1, parameters={"months": "$months"}),
+    step_of(
+        "data",
+        outputs={"flights": "data:flights"},
+        timeout_s=1800,
+        retries=1,
+        parameters={"months": "${params.months}"},
+    ),
     step_of("train", inputs={"flights": "data.flights"}, outputs={"model": "models:delay"}),
     step_of("deploy", inputs={"model": "train.model"}, outputs={"endpoint": "deploy:delay"}),
     step_of("drift", inputs={"endpoint": "deploy.endpoint"}),

@@ -9,7 +9,7 @@ from aiinfra_lab.cli import main
 from aiinfra_lab.errors import Conflict, Denied, Failed, NotFound, UsageProblem
 
 ROOT = Path(__file__).parents[3]
-ONE = '[parameters]\nword = "hello"\n[steps.a]\nnotebook = "a.ipynb"\nparameters = { word = "$word" }\n'
+ONE = '[parameters]\nword = "hello"\n[steps.a]\nnotebook = "a.ipynb"\nparameters = { word = "${params.word}" }\n'
 
 
 @pytest.fixture

@@ -30,7 +30,7 @@ day = ""
 n = 1
 [steps.a]
 notebook = "a.ipynb"
-parameters = { day = "$day", n = "$n" }
+parameters = { day = "${params.day}", n = "${params.n}" }
 [schedule]
 cron = "0 3 * * *"
 parameters = { day = "of ${run.date}", n = 7 }

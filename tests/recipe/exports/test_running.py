@@ -20,7 +20,7 @@ TWO = """
 word = "1"
 [steps.make]
 notebook = "make.ipynb"
-parameters = { word = "$word" }
+parameters = { word = "${params.word}" }
 out = { made = "data:made" }
 [steps.use]
 notebook = "use.ipynb"

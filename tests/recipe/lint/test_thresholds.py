@@ -75,15 +75,15 @@ require = {small}
 
 [steps.one]
 notebook = "one.ipynb"
-parameters = {{ require = {given}, budget = "$budget" }}
+parameters = {{ require = {given}, budget = "${{params.budget}}" }}
 """
 
 
 @pytest.mark.parametrize(
     ("given", "small", "line"),
     [
-        ('"$require"', '"auc > 0.6"', None),
-        ('"$require"', '"auc = 0.6"', 7),
+        ('"${params.require}"', '"auc > 0.6"', None),
+        ('"${params.require}"', '"auc = 0.6"', 7),
         ('"auc =< 1"', '"auc > 0.6"', 11),
     ],
 )

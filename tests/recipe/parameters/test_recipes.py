@@ -54,7 +54,7 @@ token = "OTHER_TOKEN"
 [steps.one]
 notebook = "rich.ipynb"
 [steps.one.parameters]
-""" + "".join(f'{name} = "${name}"\n' for name in NAMES)
+""" + "".join(f'{name} = "${{params.{name}}}"\n' for name in NAMES)
 SHOWN = "print([" + ", ".join(NAMES) + "])\nprint(len(token.value))"
 GIVEN = {
     "day": dt.date(2014, 1, 2),
@@ -97,7 +97,7 @@ def printed(archive: Path) -> str:
 
 def test_what_a_recipe_gives_is_what_the_notebook_declares(rich):
     read = declaration.read("rich")
-    values = declaration.resolve(read, read.steps[0], {}, {})
+    values = declaration.resolve(declaration.filled_recipe(read, {}).steps[0], {})
     assert (values["day"], values["at"], values["price"], values["lr"]) == (
         "2013-07-01",
         "2013-07-01T12:00:00",
@@ -146,7 +146,7 @@ v = "1e3"
 y = "true"
 [steps.one]
 notebook = "mixed.ipynb"
-parameters = { u = "$u", v = "$v", y = "$y", z = "8" }
+parameters = { u = "${params.u}", v = "${params.v}", y = "${params.y}", z = "8" }
 """
 
 
@@ -209,8 +209,8 @@ def test_all_that_is_wrong_is_named_at_once(rich):
             "day must be of type date, and 3 was given (rich.toml line 3;",
         ),
         (('size = "base"', 'size = "bass"'), "(rich.toml line 7; rich.ipynb cell 1 line 12)"),
-        (('day = "$day"', 'day = "someday"'), "(rich.toml line 17; rich.ipynb cell 1 line 8)"),
-        (('day = "$day"', 'dya = "$day"'), "rich.ipynb has no parameter 'dya' (rich.toml line 17)"),
+        (('day = "${params.day}"', 'day = "someday"'), "(rich.toml line 17; rich.ipynb cell 1 line 8)"),
+        (('day = "${params.day}"', 'dya = "${params.day}"'), "rich.ipynb has no parameter 'dya' (rich.toml line 17)"),
         (("[parameters]", "[small]\ncount = 'a'\n[parameters]"), "and 'a' was given (rich.toml line 3; "),
         (("count = 2", 'count = 2\n"x = 1; import os" = 3'), "cannot be the name of a parameter (rich.toml line"),
         (('token = "OTHER_TOKEN"', 'token = "hf_aBcD"'), "something else, which is not shown here, was given"),
@@ -235,7 +235,7 @@ def test_several_mistakes_of_a_file_are_named_at_once(rich, workspace):
 
 def test_where_no_notebook_has_a_type_the_default_in_the_recipe_does(notebook, recipe):
     notebook("a", "x = None", "pass")
-    recipe("r", '[parameters]\nm = 1.5\nn = 3\n[steps.a]\nnotebook = "a.ipynb"\nparameters = { x = "$n" }')
+    recipe("r", '[parameters]\nm = 1.5\nn = 3\n[steps.a]\nnotebook = "a.ipynb"\nparameters = { x = "${params.n}" }')
     read = declaration.read("r")
     assert declaration.given_values(read, {"m": "2", "n": "7"}) == {"m": 2.0, "n": 7}
     with pytest.raises(UsageProblem, match=r"parameter m must be of type float, .* \(r.toml line 2\)"):
@@ -267,9 +267,9 @@ def test_what_a_step_takes_must_fit_too(workspace, notebook, recipe):
 def test_another_languages_notebook_takes_what_it_is_given(notebook, recipe):
     path = notebook("r", "x <- 1")
     path.write_text(path.read_text().replace('"language": "python"', '"language": "R"'))
-    recipe("r", '[parameters]\nn = 1\n[steps.a]\nnotebook = "r.ipynb"\nparameters = { x = "$n", "my.y" = 2 }')
+    recipe("r", '[parameters]\nn = 1\n[steps.a]\nnotebook = "r.ipynb"\nparameters = { x = "${params.n}", "my.y" = 2 }')
     read = declaration.read("r")
-    assert declaration.resolve(read, read.steps[0], {"n": 3}, {}) == {"x": 3, "my.y": 2}
+    assert declaration.resolve(declaration.filled_recipe(read, {"n": 3}).steps[0], {}) == {"x": 3, "my.y": 2}
     recipe("r", '[steps.a]\nnotebook = "r.ipynb"\nparameters = { "x <- 1; y" = 2 }')
     with pytest.raises(Failed, match="cannot be the name of a parameter"):
         declaration.read("r")

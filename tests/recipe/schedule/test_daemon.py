@@ -19,7 +19,7 @@ from tests.conftest import until
 NIGHTLY = """
 [steps.a]
 notebook = "a.ipynb"
-parameters = { day = "$day" }
+parameters = { day = "${params.day}" }
 [parameters]
 day = ""
 [schedule]
@@ -316,7 +316,8 @@ def test_the_daemon_of_the_supervisor_begins_what_is_due_and_goes_when_nothing_i
 )
 def test_values_that_would_miss_each_time_are_refused(notebook, recipe, given, what, fix):
     notebook("a", "day: str = ''\nn: int = 1")
-    steps = '[steps.a]\nnotebook = "a.ipynb"\nparameters = { n = "$n", day = "$day" }\n[schedule]\ncron = "@daily"\n'
+    steps = '[steps.a]\nnotebook = "a.ipynb"\nparameters = { n = "${params.n}", day = "${params.day}" }\n'
+    steps += '[schedule]\ncron = "@daily"\n'
     recipe("nightly", f'{steps}\nparameters = {given}\n[parameters]\nn = 1\nday = ""\n')
     with pytest.raises((UsageProblem, Failed)) as problem:
         declaration.read("nightly")
