@@ -19,11 +19,12 @@ from ..show import Listing, in_notebook
 from ..store import open_store
 from ..uris import Uri
 from ..verbs import KEPT, Choices, Destination, Live, Name, Params, Suggested, verb
-from . import alerting, declaration, history, holding, inputs, outputs, started
+from . import alerting, declaration, history, holding, made_things, started, taken
 from .base import ENDED_EARLY, FAILED, Recipe
 from .diff import RunDifference, compare_runs
 from .exported import ExportedRecipe
 from .findings import failure, finding
+from .handed import HandedOver
 from .history import KIND
 from .keys import keys_help
 from .noun import NOUN
@@ -42,8 +43,11 @@ from .step_output import StepOutput, step_output
 
 __all__ = [
     "ExportedRecipe", "Made", "Range", "RecipeInfo", "RecipePlan", "RecipeRun", "RunDifference", "Secret", "StepOutput",
-    "check", "controls", "diff", "export", "get", "log", "ls", "run", "show", "start", "stop",
+    "check", "controls", "diff", "export", "get", "inputs", "log", "ls", "outputs", "run", "show", "start", "stop",
 ]  # fmt: skip
+
+inputs, outputs = HandedOver("in"), HandedOver("out")
+"""What `in` and `out` of a step name, for its notebook."""
 
 RecipeName = Annotated[Name, Choices(declaration.names)]
 RunName = Annotated[Name, Live(KIND)]
@@ -122,7 +126,7 @@ def check(name: RecipeName, *, fix: bool = False, report: bool = False) -> Recip
     notes: tuple[str, ...] = ()
     try:
         declared = declaration.read(recipe)
-        inputs.pinned(declaration.filled_recipe(declared, {}))
+        taken.pinned(declaration.filled_recipe(declared, {}))
         alerting.check_destinations(declared)
         found, notes = lint(declared), tuple(alerting.unset(declared))
     except ComputedParameter as unread:  # what else is wrong in the notebooks is of use all the same
@@ -181,7 +185,7 @@ def run(
     if dry:
         recent = history.runs(recipe.name, history.RECENT)
         held = holding.held(recipe.name) if resumed else {}
-        planner = Planner(inputs.pinned(recipe), recent, force=force, alive=keep, held=held)
+        planner = Planner(taken.pinned(recipe), recent, force=force, alive=keep, held=held)
         asked = {"--force": force, f"--only {only}": only, "--no-keep": not keep, "--resume": resume}
         flags = [flag for flag, is_given in asked.items() if is_given]
         return recipe_plan(recipe, given, build_plan(planner, recipe.steps), flags)
@@ -210,7 +214,7 @@ def get(name: RecipeName, uri: Annotated[Name, Suggested(_outputs)]) -> Made:
         %recipe get flight-delays data:flights
     """
     wanted = Uri.parse(uri)
-    if found := outputs.newest(wanted):
+    if found := made_things.newest(wanted):
         return Made(found, found, "")
     recipe = declaration.read(Uri.parse(name, KIND).name)
     given = declaration.given_values(recipe, recipe.small)
@@ -219,18 +223,16 @@ def get(name: RecipeName, uri: Annotated[Name, Suggested(_outputs)]) -> Made:
     # Where there is none yet, what is made now becomes version 1.
     if part is None or wanted.version not in (None, 1):
         raise NotFound(f"there is no {wanted}", f"the recipe {recipe.name} makes: {', '.join(_makes(recipe))}")
-    made = {uri for step in part.steps for uri in step.outputs.values()}
-    there = {uri: found for uri in made if (found := outputs.standing(uri))}
+    made = {each for step in part.steps for each in step.makes.values()}
+    there = {each: found for each in made if (found := made_things.standing(each))}
     part = part.from_what_is_there(there)
     runner = RecipeRunner(part, given, make("recipe.executor"), keep=True, force=False)
     done = shown_while(runner.go, part, f"{recipe.title} (small, up to {wanted})")
     if done.state != "done":
         raise _failure(done, f"`%recipe get {recipe.name} {wanted}`")
-    found = outputs.newest(wanted) or str(wanted)
-    taken = sorted({source for step in part.steps for source in step.data.values()} & {*there.values()})
-    small = ", ".join(
-        [*(f"of {source}" for source in taken), *(f"{key}={value}" for key, value in recipe.small.items())]
-    )
+    found = made_things.newest(wanted) or str(wanted)
+    old = sorted({source for step in part.steps for source in step.data.values()} & {*there.values()})
+    small = ", ".join([*(f"of {source}" for source in old), *(f"{key}={value}" for key, value in recipe.small.items())])
     return Made(found, found, f"there was no {wanted}: a small one was made by {done.uri} ({small})")
 
 

@@ -33,13 +33,19 @@ ALERTS = ("failed", "recovered", "late")
 """Of what a recipe's runs can have people hear."""
 
 
+def is_file(made: str) -> bool:
+    """Whether it is a path of the project that `out` of a step names, instead of the URI of a thing."""
+    return ":" not in made
+
+
 @dataclass(frozen=True)
 class RecipeStep:
     """One notebook of a recipe.
 
     parameters: what the notebook is given as it is. inputs: its parameter → the `step.output` it is taken from.
-    outputs: name → URI without version of what the notebook makes. after: steps that must have run before. files: its
-    parameter → a path, folder or glob of the project. data: its parameter → `data:NAME` or `data:NAME@N`. timeout_s:
+    outputs: name → URI without version of what the notebook makes. made_files: name → the path, in the project, of a
+    file or folder that it writes. after: steps that must have run before. files: its parameter → a path, folder or glob
+    of the project. data: its parameter → `data:NAME` or `data:NAME@N`. timeout_s:
     how long one attempt may take. retries: how often it is executed again after a failure. memory_bytes: what its
     processes may take together. on_failure: see `ON_FAILURE`. hold_s: for how long its kernel is held when a cell
     fails. expect: output → what its metrics must satisfy.
@@ -50,6 +56,7 @@ class RecipeStep:
     parameters: Mapping[str, Value] = field(default_factory=dict)
     inputs: Mapping[str, str] = field(default_factory=dict)
     outputs: Mapping[str, str] = field(default_factory=dict)
+    made_files: Mapping[str, str] = field(default_factory=dict)
     after: tuple[str, ...] = ()
     files: Mapping[str, str] = field(default_factory=dict)
     data: Mapping[str, str] = field(default_factory=dict)
@@ -66,9 +73,14 @@ class RecipeStep:
         return {**self.inputs, **self.files, **self.data}
 
     @property
+    def makes(self) -> dict[str, str]:
+        """All that stands in its `out`: name → URI without version, or a path of the project."""
+        return {**self.outputs, **self.made_files}
+
+    @property
     def texts(self) -> dict[str, Mapping[str, Value]]:
         """Where references may stand but those to what steps make: key of the step → name → value."""
-        return {"parameters": self.parameters, "in": {**self.files, **self.data}, "out": self.outputs}
+        return {"parameters": self.parameters, "in": {**self.files, **self.data}, "out": self.makes}
 
     @property
     def depends_on(self) -> tuple[str, ...]:
@@ -79,8 +91,10 @@ class RecipeStep:
         """The same step where only those steps run: what it takes of others, as `step.output`, is there."""
         gone = {name: there[each] for name, each in self.inputs.items() if each.partition(".")[0] not in steps}
         inputs = {name: each for name, each in self.inputs.items() if name not in gone}
+        files = {name: each for name, each in gone.items() if is_file(each)}
+        data = {name: each for name, each in gone.items() if name not in files}
         after = tuple(name for name in self.after if name in steps)
-        return replace(self, inputs=inputs, data={**self.data, **gone}, after=after)
+        return replace(self, inputs=inputs, data={**self.data, **data}, files={**self.files, **files}, after=after)
 
 
 @dataclass(frozen=True)
@@ -115,7 +129,7 @@ class Recipe:
 
         Nobody hears of its runs: that a part succeeds does not say that the whole runs again.
         """
-        makers = [step for step in self.steps if uri in step.outputs.values()]
+        makers = [step for step in self.steps if uri in step.makes.values()]
         if not makers:
             return None
         wanted = {makers[0].name}
@@ -133,14 +147,14 @@ class Recipe:
     def from_what_is_there(self, there: Mapping[str, str]) -> Recipe:
         """The same recipe without the steps before its last whose outputs are all there: they are taken as they are.
 
-        there: a step's output, as `outputs` names it → what stands for it
+        there: a step's output, as `makes` names it → what stands for it
         """
-        made = {step.name for step in self.steps if step.outputs and there.keys() >= {*step.outputs.values()}}
+        made = {step.name for step in self.steps if step.makes and there.keys() >= {*step.makes.values()}}
         wanted = {self.steps[-1].name}
         for step in reversed(self.steps):
             if step.name in wanted:
                 wanted.update(name for name in step.depends_on if name not in made)
-        sources = {f"{step.name}.{name}": uri for step in self.steps for name, uri in step.outputs.items()}
+        sources = {f"{step.name}.{name}": uri for step in self.steps for name, uri in step.makes.items()}
         steps = [step.taking({source: there[uri] for source, uri in sources.items() if uri in there}, wanted)
                  for step in self.steps if step.name in wanted]  # fmt: skip
         return replace(self, steps=tuple(steps))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import time
 import tomllib
@@ -15,12 +16,11 @@ from ..config import settings
 from ..errors import Denied, Failed, LabError, NotFound, UsageProblem, did_you_mean
 from ..units import read_bytes, read_duration
 from ..uris import Uri
-from .base import ALERTS, HOLD, ON_FAILURE, Recipe, RecipeAlert, RecipeStep, Value
+from .base import ALERTS, HOLD, ON_FAILURE, Recipe, RecipeAlert, RecipeStep, Value, is_file
 from .expectations import read_expectations
-from .inputs import is_path
 from .keys import ALERT_KEYS, MOST_RETRIES, RECIPE_KEYS, STEP_KEYS, STEP_NAME
 from .lines import line_of, text_of
-from .notebook import read_notebook
+from .notebook import HANDED_BY, Notebook, Part, read_notebook
 from .parameters import (
     DeclaredParameter,
     Misfit,
@@ -49,6 +49,7 @@ from .schedule.declared import KEYS as SCHEDULE_KEYS
 from .schedule.declared import meanings_at, read_schedule
 from .schedule.triggers import KEYS as TRIGGER_KEYS
 from .schedule.triggers import read_trigger
+from .taken import is_path, place_of
 
 T = TypeVar("T")
 
@@ -202,18 +203,38 @@ def _reference_fix(recipe: Recipe, name: str, word: str, known: Sequence[str]) -
 
 
 def _made_twice(recipe: Recipe) -> Iterator[tuple[str, str]]:
-    """What two `out` name: of which step it is nobody could tell."""
+    """What two `out` name, or what lies in a folder that another names: of which step it is nobody could tell."""
     makers: dict[str, str] = {}
     for step in recipe.steps:
-        for name, uri in step.outputs.items():
-            if (maker := makers.setdefault(uri, step.name)) != step.name:
-                what = f"{step.name}: {uri} is made by {maker} already ({_place(recipe, f'steps.{step.name}', name)})"
-                yield what, f"call what it makes otherwise, or leave {name} out"
+        for name, made in step.makes.items():
+            others = [
+                other for other in makers if _is_same(made, other) and (other != made or makers[other] != step.name)
+            ]
+            if others:
+                where = "" if others[0] == made else f" in {others[0]}"
+                place = _place(recipe, f"steps.{step.name}", name)
+                yield (
+                    f"{step.name}: {made} is made by {makers[others[0]]} already{where} ({place})",
+                    f"call what it makes otherwise, or leave {name} out",
+                )
+            makers.setdefault(made, step.name)
+
+
+def _is_same(made: str, other: str) -> bool:
+    """Whether they are one thing, or one file lies in the other."""
+    if not (is_file(made) and is_file(other)):
+        return made == other
+    one, two = (Path(os.path.normpath(each)) for each in (made, other))
+    return one.is_relative_to(two) or two.is_relative_to(one)
 
 
 def _mistakes_in(step: RecipeStep, recipe: Recipe, steps: Mapping[str, RecipeStep]) -> Iterator[tuple[str, str]]:
-    known = read_notebook(step.notebook).schema()
-    lacking = [name for name in (*step.parameters, *step.taken) if name not in known]
+    notebook = read_notebook(step.notebook)
+    known = notebook.schema()
+    yield from _mistakes_in_code(step, notebook)
+    by_name = notebook.mentioned("in")
+    lacking = [name for name in (*step.parameters, *step.taken)
+               if name not in known and (name in step.parameters or name not in by_name)]  # fmt: skip
     if lacking and not known.parameters:
         yield _without_parameters(step, lacking)
     else:
@@ -224,13 +245,25 @@ def _mistakes_in(step: RecipeStep, recipe: Recipe, steps: Mapping[str, RecipeSte
         yield from ((f"{step.name}: {one.what}", one.fix) for one in known.unknown({**step.parameters, **step.taken}))
     for name, source in step.inputs.items():
         origin, _, output = source.partition(".")
-        if output not in steps[origin].outputs:
+        if output not in steps[origin].makes:
             first = f'write out = {{ {output or "NAME"} = "…" }} below [steps.{origin}]'
-            hint = did_you_mean(output, steps[origin].outputs, first)
+            hint = did_you_mean(output, steps[origin].makes, first)
             yield f"{step.name}: {name} takes {source!r}, and {origin} has no such output", hint
     yield from _mistakes_in_taken(step, known)
     for uri in step.outputs.values():
         Uri.parse(uri)
+    for path in step.made_files.values():
+        place_of(path)
+
+
+def _mistakes_in_code(step: RecipeStep, notebook: Notebook) -> Iterator[tuple[str, str]]:
+    """What the notebook takes by `recipe.inputs` and `recipe.outputs`, and the step has not."""
+    parts: tuple[tuple[Part, Mapping[str, str]], ...] = (("in", step.taken), ("out", step.makes))
+    for part, names in parts:
+        for name in sorted(notebook.mentioned(part) - {*names}):
+            takes = f"{step.notebook.name} takes recipe.{HANDED_BY[part]}.{name}"
+            what = f"{step.name}: {takes}, and `{part}` has no such name"
+            yield what, did_you_mean(name, names, f'write {part} = {{ {name} = "…" }} below [steps.{step.name}]')
 
 
 def _mistakes_in_value(
@@ -313,6 +346,7 @@ def _filled(step: RecipeStep, meanings: Mapping[str, Value]) -> RecipeStep:
         files=filled_texts(step.files, meanings),
         data=filled_texts(step.data, meanings),
         outputs=filled_texts(step.outputs, meanings),
+        made_files=filled_texts(step.made_files, meanings),
     )
 
 
@@ -393,7 +427,8 @@ def _step(path: Path, name: str, table: Any) -> RecipeStep:
         notebook=_notebook(where, path.parent.parent, table["notebook"]),
         parameters=_stored(_table(where, table.get("parameters", {}), "parameters", f"steps.{name}.parameters")),
         inputs=_texts(where, table.get("in", {}), "in", f"steps.{name}.in"),
-        outputs=out,
+        outputs={key: text for key, text in out.items() if not is_file(text)},
+        made_files={key: text for key, text in out.items() if is_file(text)},
         expect=read_expectations(where, expect, out),
         after=_list(where, table.get("after", [])),
         timeout_s=_read(where, table, "timeout", read_duration),

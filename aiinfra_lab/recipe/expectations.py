@@ -11,7 +11,7 @@ from ..errors import UsageProblem, did_you_mean
 from ..rules import Rule, parse
 from ..units import plain
 from ..uris import Uri
-from . import outputs
+from . import made_things
 
 
 def read_expectations(where: str, table: Mapping[str, Any], outputs: Mapping[str, str]) -> dict[str, Rule]:
@@ -43,7 +43,7 @@ def unmet(expected: Mapping[str, Rule], made: Mapping[str, str]) -> str:
 
 
 def _unmet(rule: Rule, uri: str) -> str:
-    metrics = outputs.metrics(uri)
+    metrics = made_things.metrics(uri)
     if rule.holds(metrics):
         return ""
     names = dict.fromkeys(term.metric for term in rule.terms)

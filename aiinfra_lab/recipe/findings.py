@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, TypedDict
 from ..errors import Failed
 from ..show import Cell, Part, Table
 from ..units import counted
-from .inputs import in_project
+from .taken import in_project
 
 if TYPE_CHECKING:
     from .lint import Diagnostic

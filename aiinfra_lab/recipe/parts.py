@@ -6,8 +6,8 @@ from dataclasses import replace
 
 from ..errors import NotFound, UsageProblem, did_you_mean
 from ..uris import Uri
-from . import outputs
-from .base import Recipe
+from . import made_things
+from .base import Recipe, is_file
 
 
 def only_step(recipe: Recipe, name: str) -> Recipe:
@@ -22,10 +22,10 @@ def only_step(recipe: Recipe, name: str) -> Recipe:
     there: dict[str, str] = {}
     for source in steps[name].inputs.values():
         before, _, output = source.partition(".")
-        uri = steps[before].outputs[output]
-        found = outputs.newest(Uri.parse(uri))
+        made = steps[before].makes[output]
+        found = made_things.standing(made) if is_file(made) else made_things.newest(Uri.parse(made))
         if found is None:
             fix = f"`aiinfra recipe run {recipe.name} --only {before}` makes it"
-            raise NotFound(f"{name} takes {source}, and there is no {uri}", fix)
+            raise NotFound(f"{name} takes {source}, and there is no {made}", fix)
         there[source] = found
     return replace(recipe, steps=(steps[name].taking(there, {name}),), alert=None)

@@ -16,17 +16,21 @@ from ..config import settings
 from ..errors import Failed, UsageProblem
 from ..store import Record, canonical_digest
 from ..uris import Uri
-from . import outputs
+from . import made_things
 from .base import RecipeStep
 from .cache_key import Parts, changed_packages, changes
 from .expectations import unmet
 from .prepared import Prepared, Sources, content_digest
-from .record import NO_FILE, OpenedFile, Output, RunRecord, StepRecord
+from .record import NO_FILE, MadeFile, OpenedFile, Output, RunRecord, StepRecord
+from .taken import Taken
+from .watching import is_changed
 
 Action = Literal["run", "skip", "wait", "fail", "block"]
 Runs = Sequence[Record[RunRecord]]
 
 
+# By so much the time in which a file system counts is behind.
+_CLOCK_TICK_S = 0.05
 _HAD = {"failed": "failed", "timeout": "timed out", "oom": "run out of memory"}
 
 
@@ -90,13 +94,13 @@ class Planner:
     def take(self, name: str, key: str, ended: StepRecord) -> None:
         """What a step made, now or before, for those that come after it."""
         self._unknown.discard(name)
-        self.uris.update({f"{name}.{output.name}": output.uri for output in ended.outputs})
+        self.uris.update({f"{name}.{output}": made for output, made in ended.makes.items()})
         self._states[name] = _state_of(key, ended.opened)
 
     def leave_open(self, step: RecipeStep) -> None:
         """What this step makes is not known, for it is to run."""
         self._unknown.add(step.name)
-        self.uris.update({f"{step.name}.{name}": uri for name, uri in step.outputs.items()})
+        self.uris.update({f"{step.name}.{name}": made for name, made in step.makes.items()})
         self._states[step.name] = ""
 
 
@@ -120,18 +124,35 @@ def build_plan(planner: Planner, steps: Iterable[RecipeStep]) -> dict[str, Plann
 
 def needs_revival(found: StepRecord) -> bool:
     """Whether something that a skipped step started does not live any more, which a step that runs may need."""
-    return not outputs.are_there(found.made.values(), alive=True)
+    return not made_things.are_there(found.made.values(), alive=True)
 
 
 def made(step: RecipeStep, run: str, *, went_on: bool = False) -> tuple[Output, ...]:
-    """The step's outputs with the version that it made in that run; see `outputs.made_by`. Failed when it made none."""
+    """The step's outputs with the version that it made in that run; see `made_by`. Failed when it made none."""
     found = {
-        name: outputs.made_by(Uri.parse(uri), run, step.name, went_on=went_on) for name, uri in step.outputs.items()
+        name: made_things.made_by(Uri.parse(uri), run, step.name, went_on=went_on) for name, uri in step.outputs.items()
     }
     if missing := [step.outputs[name] for name, uri in found.items() if uri is None]:
-        fix = f"correct {step.notebook.name}, or `out` of the step"
-        raise Failed(f"{step.name} ran, but made no {missing[0]}", fix)
+        raise _made_no(step, missing[0])
     return tuple(Output(name, uri) for name, uri in found.items() if uri is not None)
+
+
+def made_files(step: RecipeStep, since_at: float, *, went_on: bool = False) -> tuple[MadeFile, ...]:
+    """The files of a step that it wrote since then, in epoch seconds. Failed when it wrote one of them not.
+
+    went_on: it may have written them before, in an earlier run of the recipe
+    """
+    found = []
+    for name, path in step.made_files.items():
+        there = Taken.made(path)
+        if not there.files or not (went_on or any(is_changed(each, since_at - _CLOCK_TICK_S) for each in there.files)):
+            raise _made_no(step, path)
+        found.append(MadeFile(name, path, there.digest))
+    return tuple(found)
+
+
+def _made_no(step: RecipeStep, what: str) -> Failed:
+    return Failed(f"{step.name} ran, but made no {what}", f"correct {step.notebook.name}, or `out` of the step")
 
 
 class _Attempt(NamedTuple):
@@ -173,10 +194,15 @@ def _obstacles(attempt: _Attempt, *, is_overtaken: bool, alive: bool) -> Iterato
         yield f"in {run} it went on in a kernel that was held"
     yield from (f"{name} changed while it ran" for name in step.changed)
     yield from _changed_since(step)
+    for file in step.files:
+        if (digest := Taken.made(file.path).digest) != file.digest:
+            yield f"{file.path} is {'not what it made' if digest else 'not there'} any more"
     # For what lives nothing stands once the step was given something else: every attempt changes the one thing.
-    if is_overtaken and any(map(outputs.can_live, step.made.values())):
+    if is_overtaken and any(map(made_things.can_live, step.made.values())):
         yield "it has run with something else since"
-    yield from (f"{uri} is not there any more" for uri in step.made.values() if not outputs.is_there(uri, alive=alive))
+    yield from (
+        f"{uri} is not there any more" for uri in step.made.values() if not made_things.is_there(uri, alive=alive)
+    )
 
 
 def _differences(

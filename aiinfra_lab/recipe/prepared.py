@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -14,8 +14,8 @@ from ..errors import Failed
 from ..providers import chosen
 from ..secrets import redactor
 from ..store import canonical
-from . import outputs
-from .base import RecipeStep, Value
+from . import made_things
+from .base import RecipeStep, Value, is_file
 from .cache_key import (
     NormalCode,
     Parts,
@@ -30,9 +30,9 @@ from .cache_key import (
     shown_value,
 )
 from .declaration import resolve
-from .inputs import Taken, file_digest, files_of, in_project, values_of
 from .notebook import Notebook, read_notebook
 from .record import NO_FILE, OpenedFile
+from .taken import Taken, file_digest, files_of, in_project, values_of
 from .watching import Opened, is_changed
 
 MOST_OPENED = 200
@@ -45,8 +45,8 @@ _FILE_NAME = re.compile(r"[\w./~+@-]*\w\.\w+")
 class Sources:
     """What the steps before have made, as far as that is known.
 
-    uris: `step.output` and `data:NAME` → the URI that it means in this run. states: step → what stands for the state of
-    what it made, where that has no digest of its own.
+    uris: `step.output` and `data:NAME` → the URI that it means in this run, or the path of a file in the project.
+    states: step → what stands for the state of what it made, where that has no digest of its own.
     """
 
     uris: Mapping[str, str]
@@ -55,12 +55,14 @@ class Sources:
     def digest(self, source: str) -> str:
         """What stands for the content of that source: by meaning, wherever its noun can tell that."""
         uri = self.uris[source]
-        return outputs.digest(uri) or self.states.get(source.partition(".")[0], uri)
+        return made_things.digest(uri) or self.states.get(source.partition(".")[0], uri)
 
 
 @dataclass(frozen=True)
 class Prepared:
-    """notebook: what is executed. values: what it is given. parts: of the cache key. environment: what it runs with.
+    """notebook: what is executed. values: what it is given, by its parameters and by `recipe.inputs`. given: those of
+    them that are its parameters. sources: all that stands in `in` → a URI, or a path or glob of the project. parts: of
+    the cache key. environment: what it runs with.
 
     files: what `in` says → its files. mentioned: files, there or not, that the code names. named: each of them that is
     there in the project, by its name in it. modules: a file of the project that the code imports → its digest.
@@ -68,6 +70,8 @@ class Prepared:
 
     notebook: Path
     values: Mapping[str, Value]
+    given: Mapping[str, Value]
+    sources: Mapping[str, str]
     parts: Parts
     environment: StepEnvironment
     files: Mapping[str, Taken]
@@ -81,9 +85,14 @@ class Prepared:
         notebook = read_notebook(step.notebook)
         code = notebook_code(notebook)
         schema = notebook.schema()
+        taken = {**{name: sources.uris[source] for name, source in {**step.inputs, **step.data}.items()}, **step.files}
         files = {source: Taken.of(files_of(source)) for source in step.files.values()}
-        kinds = {name: schema.of(name).kind for name in step.files}
-        values = {**resolve(step, sources.uris), **values_of(step, files, kinds)}
+        made = [path for name, path in taken.items() if name in step.inputs and is_file(path)]
+        files |= {path: Taken.made(path) for path in made if path not in files}
+        paths = {name: source for name, source in taken.items() if source in files}
+        kinds = {name: schema.of(name).kind for name in paths}
+        values = {**resolve(step, sources.uris), **values_of(step.notebook.parent, paths, files, kinds)}
+        given = {name: value for name, value in values.items() if name in schema}
         modules = project_modules(code, step.notebook.parent)
         mentioned = _mentioned(step, notebook, code, values)
         for path in sorted(mentioned):
@@ -92,25 +101,28 @@ class Prepared:
         named = _named(mentioned, files.values(), modules)
         environment = environment_of(notebook)
         # As Python, for that is what the code gets: `2026-01-02` as a text is not what it is as a date.
-        parameters = {**{name: schema.of(name).default for name in schema}, **schema.read(values)}
-        types = {name: schema.of(name).kind.name for name in step.taken if not isinstance(parameters[name], str)}
+        parameters = {**{name: schema.of(name).default for name in schema}, **schema.read(given)}
+        own = [name for name in step.taken if name in parameters]
+        types = {name: schema.of(name).kind.name for name in own if not isinstance(parameters[name], str)}
+        things = {name: source for name, source in {**step.inputs, **step.data}.items() if name not in paths}
         parts = {
             "code": code.digest,
             **{f"parameter {name}": shown_value(one) for name, one in parameters.items() if name not in step.taken},
             **{f"type {name}": kind for name, kind in types.items()},
-            **{f"in {name}": f"{source} {files[source].digest}" for name, source in step.files.items()},
-            **{f"in {name}": sources.digest(source) for name, source in {**step.inputs, **step.data}.items()},
+            **{f"in {name}": f"{source} {files[source].digest}" for name, source in paths.items()},
+            **{f"in {name}": sources.digest(source) for name, source in things.items()},
             **{f"after {name}": sources.states[name] for name in step.after},
             **{f"module {name}": digest for name, digest in modules.items()},
             **{f"file {name}": content_digest(taken.files[0]) for name, taken in named.items()},
-            "outputs": canonical(dict(step.outputs)),
+            "outputs": canonical(step.makes),
             "python": environment.python,
             "packages": environment.digest,
             "accelerator": environment.accelerator,
             "engine": chosen("recipe.executor"),
         }
         # As the records have them, with which they are compared.
-        return cls(step.notebook, values, redactor().clean_value(parts), environment, files, mentioned, named, modules)
+        parts = redactor().clean_value(parts)
+        return cls(step.notebook, values, given, taken, parts, environment, files, mentioned, named, modules)
 
     @property
     def key(self) -> str:
@@ -136,14 +148,24 @@ class Prepared:
         files = [name for name, taken in {**others, **self.files}.items() if not taken.is_unchanged()]
         return (*files, *(name for name, digest in self.modules.items() if _digest_now(name) != digest))
 
-    def opened(self, found: Opened, began_at: float) -> tuple[tuple[OpenedFile, ...], int]:
-        """What was opened besides, with its state now; and how many more there were."""
+    def opened(self, found: Opened, began_at: float, own: Sequence[Path]) -> tuple[tuple[OpenedFile, ...], int]:
+        """What was opened besides, with its state now; and how many more there were. own: files that the step makes"""
         known = {file.resolve() for taken in (*self.files.values(), *self.named.values()) for file in taken.files}
         known.update((settings().project / name).resolve() for name in self.modules)
         known.add(self.notebook.resolve())
-        paths = sorted(path for path in found.by_step | found.meanwhile if path.resolve() not in known)
+        paths = sorted(
+            path
+            for path in found.by_step | found.meanwhile
+            if path.resolve() not in known and not any(map(path.is_relative_to, own))
+        )
         opened = [OpenedFile(in_project(path), _digest(path, began_at), path in found.by_step) for path in paths]
         return tuple(opened[:MOST_OPENED]), max(0, len(opened) - MOST_OPENED)
+
+
+def written_besides(found: Opened, own: Sequence[Path]) -> tuple[str, ...]:
+    """The files that a step's process wrote, are there and lie in none of its own; what Python compiles is none."""
+    paths = [path for path in found.written if _is_ours(path) and "__pycache__" not in path.parts]
+    return tuple(sorted(in_project(path) for path in paths if not any(map(path.is_relative_to, own)))[:MOST_OPENED])
 
 
 def content_digest(path: Path) -> str:

@@ -25,6 +25,14 @@ class Output(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     uri: str
 
 
+class MadeFile(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """A file or folder of the project that a step wrote: the output's name, its path there, and its digest then."""
+
+    name: str
+    path: str
+    digest: str
+
+
 NO_FILE = "none"
 
 
@@ -43,20 +51,22 @@ class OpenedFile(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 class StepRecord(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """One step of a run.
 
-    outputs: what it made, in the order of the recipe. key: the digest of all that decides what it makes; empty when the
-    run did not get to it. values: its notebook's parameters. archive: the executed notebook, an earlier run's for a
-    step that was skipped. seconds: None until it has ended. cell: the execution count of the cell that failed. parts:
-    what the key is the digest of; see `cache_key`. because: why it runs or ran, a few words each. changed: the files
-    that changed while it ran, so that what it made stands for nothing. opened_more: how many files more than `opened`
-    holds. attempts: how often it was executed in this run. held_until: to when the kernel was held in which a cell had
-    failed, in epoch seconds; 0 where none was. went_on: whether it went on in one that was held, so that its cells
-    need not do the same when all of them run. archive_sha256: of the executed notebook as it was then; empty where the
-    run did not get to its end.
+    outputs: what it made, in the order of the recipe. files: the files that it made. key: the digest of all that
+    decides what it makes; empty when the run did not get to it. values: its notebook's parameters. archive: the
+    executed notebook, an earlier run's for a step that was skipped. seconds: None until it has ended. cell: the
+    execution count of the cell that failed. parts: what the key is the digest of; see `cache_key`. because: why it runs
+    or ran, a few words each. changed: the files that changed while it ran, so that what it made stands for nothing.
+    opened_more: how many files more than `opened` holds. wrote: files of the project that its process wrote and that
+    its `out` does not name. attempts: how often it was executed in this run. held_until: to when the kernel was held in
+    which a cell had failed, in epoch seconds; 0 where none was. went_on: whether it went on in one that was held, so
+    that its cells need not do the same when all of them run. archive_sha256: of the executed notebook as it was then;
+    empty where the run did not get to its end.
     """
 
     name: str
     state: StepState = "waiting"
     outputs: tuple[Output, ...] = ()
+    files: tuple[MadeFile, ...] = ()
     key: str = ""
     values: dict[str, Value] = msgspec.field(default_factory=dict)
     archive: str = ""
@@ -69,6 +79,7 @@ class StepRecord(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
     changed: tuple[str, ...] = ()
     opened: tuple[OpenedFile, ...] = ()
     opened_more: int = 0
+    wrote: tuple[str, ...] = ()
     attempts: int = 0
     held_until: float = 0.0
     went_on: bool = False
@@ -78,6 +89,11 @@ class StepRecord(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
     def made(self) -> dict[str, str]:
         """Output → URI."""
         return {output.name: output.uri for output in self.outputs}
+
+    @property
+    def makes(self) -> dict[str, str]:
+        """Output → URI, or the path of a file."""
+        return {**self.made, **{file.name: file.path for file in self.files}}
 
     def without_secrets(self) -> StepRecord:
         """The same without the values of secrets, wherever it holds texts of users and programs."""
@@ -102,7 +118,7 @@ class RunRecord(Body, frozen=True, kw_only=True):
     """
 
     kind: ClassVar[str] = "recipe"
-    schema_version: ClassVar[int] = 7
+    schema_version: ClassVar[int] = 8
 
     state: RunState = "running"
     started_at: float
@@ -120,7 +136,8 @@ class RunRecord(Body, frozen=True, kw_only=True):
 
         Version 2 did not say what was to live on: of such a run nothing is ended. Version 3 knew nothing of files.
         Version 4 kept what a step took, by its digest, and not all that its key was made of. Version 5 knew of no
-        schedules, version 6 of no kernels that are held.
+        schedules, version 6 of no kernels that are held, version 7
+        of no files that steps make or write.
         """
         if version > 4:
             return fields

@@ -37,6 +37,7 @@ class RunStep(TypedDict):
     changed: tuple[str, ...]
     opened: list[dict[str, Any]]
     opened_more: int
+    wrote: tuple[str, ...]
     attempts: int
     held_until: float
     went_on: bool
@@ -68,7 +69,7 @@ class RecipeRun(Result):
 
     @property
     def outputs(self) -> dict[str, str]:
-        """`step.output` → URI of everything made."""
+        """`step.output` → URI of everything made, or the path of a file."""
         return {f"{name}.{key}": uri for name, step in self.steps.items() for key, uri in step["outputs"].items()}
 
     def card(self) -> Card:
@@ -209,8 +210,8 @@ def recipe_run(run: ObservedRun, title: str, declared: Recipe | None = None) -> 
 
 def _run_step(step: StepRecord) -> RunStep:
     fields = msgspec.to_builtins(step)
-    del fields["name"]
-    return cast(RunStep, {**fields, "outputs": step.made})
+    del fields["name"], fields["files"]
+    return cast(RunStep, {**fields, "outputs": step.makes})
 
 
 def _starts(name: str, schedule: ScheduleFacts | None) -> list[str]:
@@ -254,7 +255,7 @@ def _declared(recipe: Recipe) -> list[Part]:
             step.name,
             step.notebook.name,
             ", ".join(step.taken.values()) or Dim("–"),
-            ", ".join(step.outputs.values()) or Dim("–"),
+            ", ".join(step.makes.values()) or Dim("–"),
         )
         for step in recipe.steps
     ]

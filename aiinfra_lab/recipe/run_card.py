@@ -14,7 +14,7 @@ from ..show import Card, Cell, Dim, Number, Part, Plots, Progress, Quote, StateM
 from ..units import counted, show_duration
 from ..uris import Uri
 from . import holding
-from .base import ENDED_EARLY, FAILED, FAILURES
+from .base import ENDED_EARLY, FAILED, FAILURES, is_file
 from .history import KIND
 from .parameters import as_text
 from .record import NO_FILE
@@ -236,6 +236,8 @@ def _of_files(name: str, step: RunStep) -> Iterator[str]:
         yield f"{name}: {_few(step['changed'])} changed while it ran, so it runs again next time."
     if step["state"] == "skipped":
         return  # that is told of the run that ran it
+    if step["wrote"]:
+        yield f"{name} wrote {_few(step['wrote'])}, which `out` does not name."
     # A module is code, which nobody declares; that it changed is seen all the same.
     files = [one for one in step["opened"] if not one["name"].endswith((".py", ".ipynb")) and one["digest"] != NO_FILE]
     if by_step := [one["name"] for one in files if one["by_step"]]:
@@ -294,7 +296,8 @@ def _next(uri: str, state: str, steps: Mapping[str, RunStep], context: RunContex
         return [f"`%recipe stop {label}` stops it; what is done by then is skipped next time"]
     if state == "stopping":
         return [f"`%recipe show {label}` says when it has stopped"]
-    made = [Uri.parse(thing) for step in steps.values() for thing in step["outputs"].values()]
+    made = [Uri.parse(thing) for step in steps.values() for thing in step["outputs"].values()
+            if not is_file(thing)]  # fmt: skip
     looks = [f"`%{one.noun} show {one.label}`" for one in made[-_MOST_LOOKS:]]
     if state != "done":
         good = sum(step["state"] in ("done", "skipped") for step in steps.values())

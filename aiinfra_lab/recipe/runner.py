@@ -24,12 +24,12 @@ from .alerting import report_end
 from .base import ENDED_EARLY, FAILURES, Executor, Recipe, Value
 from .declaration import filled_recipe
 from .history import KIND, RECENT, observe, runs
-from .inputs import pinned
 from .plan import Planner
 from .record import EndState, RunRecord, StepRecord
 from .run_writer import RunWriter, Show
 from .steps import RunSteps
 from .stopping import StopRequests, stop_requests
+from .taken import pinned
 
 _log = logging.getLogger(__name__)
 

@@ -15,14 +15,15 @@ from ..errors import LabError
 from ..store import Event
 from . import archives, holding, started
 from .attempts import Attempts, StepExecution, has_room
-from .base import FAILURES, Executor, Hold, NotebookTask, Outcome, Recipe, RecipeStep
+from .base import FAILURES, Executor, Hold, NotebookTask, Outcome, Recipe, RecipeStep, is_file
 from .expectations import unmet
-from .inputs import file_digest
-from .plan import PlannedStep, Planner, made, needs_revival
-from .prepared import Prepared
-from .record import Output, StepRecord
+from .handed import HANDED_OVER, handed_over
+from .plan import PlannedStep, Planner, made, made_files, needs_revival
+from .prepared import Prepared, written_besides
+from .record import MadeFile, Output, StepRecord
 from .run_writer import RunWriter
 from .stopping import StopRequests
+from .taken import file_digest, place_of
 from .watching import ProjectWatch, StepWindow
 
 # Between two looks at what goes on: a step that takes a moment is taken at once, and a long one costs no time.
@@ -162,6 +163,7 @@ class RunSteps:
             parts=dict(now.parts),
             values=dict(now.values),
             outputs=found.outputs,
+            files=found.files,
             archive=found.archive,
             archive_sha256=found.archive_sha256,
             seconds=0.0,
@@ -189,10 +191,11 @@ class RunSteps:
             **(more or {}),
         }
         planned = self._planned[step.name]
+        env[HANDED_OVER] = handed_over(planned.prepared.sources, step.makes)
         archive, held = self._folder / f"{step.name}.ipynb", self._planner.held.get(step.name)
         folder = held or holding.folder_of(self._recipe.name, self._writer.run.version, step.name)
         hold = Hold(folder, step.hold_s, goes_on=bool(held)) if step.hold_s or held else None
-        return NotebookTask(step.notebook, archive, planned.prepared.values, env, step.memory_bytes, hold)
+        return NotebookTask(step.notebook, archive, planned.prepared.given, env, step.memory_bytes, hold)
 
     def _start(self, planned: PlannedStep, watch: ProjectWatch) -> None:
         step, digest = self._steps[planned.name], file_digest(self._steps[planned.name].notebook)
@@ -204,10 +207,11 @@ class RunSteps:
 
     def _finish(self, going: _Going, done: Attempts, watch: ProjectWatch) -> None:
         del self._going[going.step.name]
-        outcome, made_now = _made(going.step, done.outcome, self._writer.run.uri)
         found = watch.close(going.window)
         began_at = going.record.began_at or 0.0
-        opened, more = going.prepared.opened(found, began_at)
+        outcome, made_now, files = _made(going.step, done.outcome, self._writer.run.uri, began_at)
+        own = tuple(map(place_of, going.step.made_files.values()))
+        opened, more = going.prepared.opened(found, began_at, own)
         prepared, is_held = going.prepared.after(found), going.step.name in self._planner.held
         ended = replace(
             going.record,
@@ -221,10 +225,12 @@ class RunSteps:
             went_on=done.outcome.went_on,
             because=going.record.because if done.outcome.went_on or not is_held else _GONE,
             outputs=made_now,
+            files=files,
             seconds=time.time() - began_at,
             changed=going.prepared.changed(found),
             opened=opened,
             opened_more=more,
+            wrote=written_besides(found, own),
         )
         if not done.outcome.is_clean:
             archives.clean(Path(ended.archive))
@@ -236,13 +242,15 @@ class RunSteps:
 
     def _event(self, going: _Going, ended: StepRecord) -> Event:
         step, run = going.step, self._writer.run.uri
-        used = tuple(self._planner.uris[source] for source in (*step.inputs.values(), *step.data.values()))
+        taken = (self._planner.uris[source] for source in (*step.inputs.values(), *step.data.values()))
+        used = tuple(each for each in taken if not is_file(each))
         detail = {
             "step": step.name,
             "state": ended.state,
             "values": ended.values,
             "notebook": step.notebook.name,
             "notebook_sha256": going.digest,
+            **({"files": {file.path: file.digest for file in ended.files}} if ended.files else {}),
         }
         return Event("recipe run", run, used, (run, *ended.made.values()), detail)
 
@@ -251,13 +259,16 @@ def _needs_revival(found: StepRecord) -> bool:
     return found.state == "skipped" and needs_revival(found)
 
 
-def _made(step: RecipeStep, outcome: Outcome, run: str) -> tuple[Outcome, tuple[Output, ...]]:
+def _made(
+    step: RecipeStep, outcome: Outcome, run: str, began_at: float
+) -> tuple[Outcome, tuple[Output, ...], tuple[MadeFile, ...]]:
     """What a step made, and its outcome: it may have ended well and yet have made nothing."""
     if outcome.state != "done":
-        return outcome, ()
+        return outcome, (), ()
     try:
         found = made(step, run, went_on=outcome.went_on)
+        files = made_files(step, began_at, went_on=outcome.went_on)
         problem = unmet(step.expect, {output.name: output.uri for output in found})
-        return (Outcome("failed", problem) if problem else outcome), found
+        return (Outcome("failed", problem) if problem else outcome), found, files
     except LabError as error:
-        return Outcome("failed", str(error)), ()
+        return Outcome("failed", str(error)), (), ()

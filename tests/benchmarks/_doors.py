@@ -81,10 +81,10 @@ def _recipe(text: str) -> Callable[[str], object]:
 
 def _recipe_in(name: str) -> None:
     """A step that takes files of that name; refused, too, is what means files within the project."""
-    from aiinfra_lab.recipe import inputs
+    from aiinfra_lab.recipe.taken import files_of
 
     recipe: Any = _recipe('[steps.a]\nnotebook = "a.ipynb"\nin = { n = {} }\n')(name)
-    taken = [file for step in recipe.steps for source in step.files.values() for file in inputs.files_of(source)]
+    taken = [file for step in recipe.steps for source in step.files.values() for file in files_of(source)]
     if all(file.resolve().is_relative_to(Path.cwd().resolve()) for file in taken):
         raise LabError("it stays in the project", "")
 

@@ -10,7 +10,7 @@ import pytest
 
 from aiinfra_lab import data, recipe
 from aiinfra_lab.errors import Denied, Failed, LabError, NotFound, UsageProblem
-from aiinfra_lab.recipe import declaration, inputs
+from aiinfra_lab.recipe import declaration, taken
 from aiinfra_lab.recipe.record import RunRecord
 from aiinfra_lab.recipe.results import RecipeRun
 from aiinfra_lab.store import open_store
@@ -124,10 +124,10 @@ def test_an_empty_folder_means_no_file(one, workspace):
 
 
 def test_a_glob_that_means_too_many_files_is_refused_at_the_first_one_too_many(one, workspace, monkeypatch):
-    monkeypatch.setattr(inputs, "MOST_FILES", 5)
+    monkeypatch.setattr(taken, "MOST_FILES", 5)
     seen = []
-    visible = inputs._visible
-    monkeypatch.setattr(inputs, "_visible", lambda *place: (seen.append(1) or each for each in visible(*place)))
+    visible = taken._visible
+    monkeypatch.setattr(taken, "_visible", lambda *place: (seen.append(1) or each for each in visible(*place)))
     for number in range(200):
         (workspace / "raw" / f"{number}.csv").touch()
     one("raw/*.csv")
@@ -141,7 +141,7 @@ def test_a_link_to_a_folder_above_ends_no_walk(workspace):
     (workspace / "raw").mkdir()
     (workspace / "raw" / "x.csv").touch()
     (workspace / "raw" / "up").symlink_to(workspace)
-    assert inputs.files_of("**/*.csv") == [workspace / "raw" / "x.csv"]
+    assert taken.files_of("**/*.csv") == [workspace / "raw" / "x.csv"]
 
 
 @pytest.mark.parametrize("kind", ["int", "float", "bool"])

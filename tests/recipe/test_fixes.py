@@ -10,7 +10,7 @@ import pytest
 
 from aiinfra_lab import jobs
 from aiinfra_lab.errors import Conflict, Failed, LabError, NotFound, UsageProblem
-from aiinfra_lab.recipe import inputs
+from aiinfra_lab.recipe import taken
 from aiinfra_lab.recipe.noun import NOUN
 from tests.conftest import PATIENCE_S, until
 from tests.following import COMMAND, run
@@ -69,7 +69,7 @@ def follow(fix: str) -> None:
 @pytest.fixture
 def project(notebook: Write, workspace: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Files, data and notebooks for the recipes above."""
-    monkeypatch.setattr(inputs, "MOST_FILES", 3)
+    monkeypatch.setattr(taken, "MOST_FILES", 3)
     notebook("a", 'x: str = ""')
     notebook("list", "rows: list[str] = []\nn: int = 1\nf: float = 1.0")
     for folder, many in (("raw", 1), ("many", 4)):

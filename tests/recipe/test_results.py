@@ -42,7 +42,7 @@ def test_every_state_of_a_step_is_in_the_alphabet():
 
 def test_a_step_is_handed_over_with_all_that_its_record_holds(workspace):
     run = recipe_run(ObservedRun(a_run(workspace)), "Title")
-    assert {*StepRecord.__struct_fields__} - {"name"} == RunStep.__annotations__.keys()
+    assert {*StepRecord.__struct_fields__} - {"name", "files"} == RunStep.__annotations__.keys()
     assert all(step.keys() == RunStep.__annotations__.keys() for step in run.steps.values())
     assert run.steps["z"]["outputs"] == {"rows": "data:a@3", "model": "models:m@1"}
     assert run.outputs == {"z.rows": "data:a@3", "z.model": "models:m@1"}

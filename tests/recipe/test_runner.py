@@ -11,10 +11,10 @@ from aiinfra_lab.config import settings
 from aiinfra_lab.errors import Conflict, StoreUnavailable, Unavailable
 from aiinfra_lab.recipe import declaration, history, runner
 from aiinfra_lab.recipe.base import Outcome
-from aiinfra_lab.recipe.inputs import file_digest
 from aiinfra_lab.recipe.record import RunRecord
 from aiinfra_lab.recipe.runner import RecipeRunner
 from aiinfra_lab.recipe.steps import RunSteps
+from aiinfra_lab.recipe.taken import file_digest
 from aiinfra_lab.store import Record, open_store
 from tests.fakes.in_process import InProcess
 

@@ -12,7 +12,7 @@ from ...show import Card, Cell, Dim, Part, Quote, Result, Table
 from ...store import Record
 from ...units import counted, plain
 from ...uris import Uri
-from .. import outputs
+from .. import made_things
 from ..cache_key import changes
 from ..record import RunRecord, StepRecord
 from .cells import CellDifference, differing_cells
@@ -127,7 +127,7 @@ def _inputs(before: StepRecord, after: StepRecord) -> dict[str, str]:
 def _metrics(before: str | None, after: str) -> list[str]:
     if before is None or before == after:
         return []
-    old, new = outputs.metrics(before), outputs.metrics(after)
+    old, new = made_things.metrics(before), made_things.metrics(after)
     return [f"{name} {plain(old[name]) if name in old else '–'} → {plain(value)}"
             for name, value in new.items() if old.get(name) != value]  # fmt: skip
 

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from ..base import Recipe, RecipeStep
-from ..outputs import can_live
+from ..made_things import can_live
 from .base import ExportFacts, RecipeFiles
 from .written import sealed, slug, yaml_text
 

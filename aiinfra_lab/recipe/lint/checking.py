@@ -7,6 +7,7 @@ from pathlib import Path
 
 from ..base import Recipe, RecipeStep, Value
 from ..declaration import given_now
+from ..history import RECENT, runs
 from ..lines import line_of, text_of
 from ..references import filled, meanings_of, parameter_of
 from .base import Diagnostic, LintRule
@@ -17,7 +18,11 @@ from .subject import GivenValue, LintSubject
 def lint(recipe: Recipe) -> list[Diagnostic]:
     """What the rules find in the notebooks of a recipe, with the values that it gives them; each thing once."""
     text = text_of(recipe.path)
-    subjects = (LintSubject.of(step.notebook, step, tuple(_given(recipe, step, text))) for step in recipe.steps)
+    wrote = _wrote(recipe)
+    subjects = (
+        LintSubject.of(step.notebook, step, tuple(_given(recipe, step, text)), wrote.get(step.name, ()))
+        for step in recipe.steps
+    )
     return list(dict.fromkeys(each for subject in subjects for each in _lint(subject)))
 
 
@@ -40,6 +45,16 @@ def _found(rule: LintRule, subject: LintSubject) -> list[Diagnostic]:
 
 def _is_ignored(subject: LintSubject, found: Diagnostic) -> bool:
     return found.cell > 0 and subject.cells[found.cell - 1].is_ignored(found.code, found.line)
+
+
+def _wrote(recipe: Recipe) -> dict[str, tuple[str, ...]]:
+    """Step → the files that it wrote when it was executed last, as far as `out` did not name them."""
+    found: dict[str, tuple[str, ...]] = {}
+    for run in runs(recipe.name, RECENT):
+        for step in run.body.steps:
+            if step.attempts:
+                found.setdefault(step.name, step.wrote)
+    return found
 
 
 def _given(recipe: Recipe, step: RecipeStep, text: str) -> Iterator[Mapping[str, GivenValue]]:

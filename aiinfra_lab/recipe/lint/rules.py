@@ -7,7 +7,15 @@ from .environment import InstallsPackages, MistakenForMagic, NotInstalled, Undef
 from .ignores import UnknownIgnore
 from .names import UndefinedName
 from .quality import LatestTag, NetworkRead, NewestData, NoSeed
-from .running import ChangedFolder, DerivedParameter, ExecutionOrder, HomePath, UnreadableCell, WaitsForPeople
+from .running import (
+    ChangedFolder,
+    DerivedParameter,
+    ExecutionOrder,
+    HomePath,
+    UndeclaredFile,
+    UnreadableCell,
+    WaitsForPeople,
+)
 from .safety import EndlessLoop, LargeOutputs, LiteralSecret, PrintedSecret
 from .thresholds import RefusedLine
 
@@ -22,6 +30,7 @@ RULES: tuple[LintRule, ...] = (
     ChangedFolder(),
     NotInstalled(),
     InstallsPackages(),
+    UndeclaredFile(),
     UndefinedMagic(),
     MistakenForMagic(),
     UnknownKernel(),

@@ -1,10 +1,11 @@
-"""LAB100 to LAB106: whether a notebook runs at all where nobody looks at it, from top to bottom."""
+"""LAB100 to LAB106 and LAB109: whether a notebook runs at all where nobody looks at it, from top to bottom."""
 
 from __future__ import annotations
 
 import ast
 import re
 from collections.abc import Iterator
+from pathlib import PurePath
 from typing import Any
 
 from ..parameters import parameter_name
@@ -186,6 +187,25 @@ class HomePath:
         for magic in (*cell.magics, *cell.shell_lines):
             if found := _PATH_IN_LINE.search(magic.text):
                 yield magic.line, found[1]
+
+
+class UndeclaredFile:
+    """A step wrote a file of the project, when it ran last, that its `out` does not name.
+
+    No step behind it waits for that file, and it is not made again when somebody removes it.
+    """
+
+    code = "LAB109"
+    severity: Severity = "warning"
+
+    def check(self, subject: LintSubject) -> Iterator[Diagnostic]:
+        """See `LintRule`."""
+        made = subject.step.made_files.values() if subject.step else ()
+        for path in subject.wrote:
+            if not any(PurePath(path).is_relative_to(each) for each in made):
+                what = f"{subject.step.name if subject.step else 'it'} wrote {path} when it ran last"
+                fix = f'write out = {{ NAME = "{path}" }} for the step, and recipe.outputs.NAME in the notebook'
+                yield Diagnostic(self.code, self.severity, subject.notebook.path, 0, 1, what, fix)
 
 
 class ChangedFolder:

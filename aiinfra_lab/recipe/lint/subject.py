@@ -127,19 +127,27 @@ class GivenValue:
 
 @dataclass(frozen=True)
 class LintSubject:
-    """A notebook to be checked. step: whose it is in a recipe. given: what that gives it, each set of values that there
-    is."""
+    """A notebook to be checked.
+
+    step: whose it is in a recipe. given: what that gives it, each set of values that there is. wrote: the files that it
+    wrote when it ran last, as far as `out` did not name them.
+    """
 
     notebook: Notebook
     step: RecipeStep | None = None
     given: tuple[Mapping[str, GivenValue], ...] = field(default=(), hash=False)
+    wrote: tuple[str, ...] = ()
 
     @classmethod
     def of(
-        cls, path: Path, step: RecipeStep | None = None, given: tuple[Mapping[str, GivenValue], ...] = ()
+        cls,
+        path: Path,
+        step: RecipeStep | None = None,
+        given: tuple[Mapping[str, GivenValue], ...] = (),
+        wrote: tuple[str, ...] = (),
     ) -> LintSubject:
         """That of a file; the errors of `read_notebook`."""
-        return cls(read_notebook(path), step, given)
+        return cls(read_notebook(path), step, given, wrote)
 
     @cached_property
     def cells(self) -> tuple[LintCell, ...]:

@@ -14,7 +14,7 @@ from ...resolve import resolve_any
 from ...store import canonical_digest
 from ...units import read_duration
 from ...uris import Uri
-from ..inputs import file_digest, files_of, in_project, is_path
+from ..taken import file_digest, files_of, in_project, is_path
 from .deciding import RecipeTrigger
 
 KEYS = {

@@ -33,10 +33,10 @@ def test_a_comment_silences_its_line_and_at_the_head_its_cell(workspace, cell, c
 @pytest.mark.parametrize(
     ("cell", "line", "fix", "after"),
     [
-        ("x = 1  # lab: ignore[LAB999]", 1, "known: ", "x = 1"),
+        ("x = 1  # lab: ignore[XYZ999]", 1, "known: ", "x = 1"),
         ("x = 1\n# lab: ignore[LAB3O1]", 2, "did you mean LAB301?", "x = 1"),
-        ("# lab: ignore[LAB106,LAB999] why\nx = 1", 1, "known: ", "# lab: ignore[LAB106] why\nx = 1"),
-        ("x = 1  # lab: ignore[LAB999] since it is so", 1, "known: ", "x = 1  # since it is so"),
+        ("# lab: ignore[LAB106,XYZ999] why\nx = 1", 1, "known: ", "# lab: ignore[LAB106] why\nx = 1"),
+        ("x = 1  # lab: ignore[XYZ999] since it is so", 1, "known: ", "x = 1  # since it is so"),
         ("x = 1  # lab: ignore[E501]", 1, "known: ", "x = 1"),
         ("x = 1  # lab: ignore", 1, "write # lab: ignore[LAB301]", None),
         ("x = 1  # lab: ignore[]", 1, "write # lab: ignore[LAB301]", None),

@@ -1,4 +1,4 @@
-"""LAB100 to LAB106: whether a notebook runs at all. HOME and the like stand for folders of one machine."""
+"""LAB100 to LAB106 and LAB109: whether a notebook runs at all. HOME and the like stand for folders of one machine."""
 
 import json
 

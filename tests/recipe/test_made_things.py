@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from aiinfra_lab import jobs, nouns
-from aiinfra_lab.recipe import outputs
+from aiinfra_lab.recipe import made_things
 from aiinfra_lab.recipe.record import RunRecord
 from aiinfra_lab.store import Event, Record, open_store
 from aiinfra_lab.uris import Uri
@@ -38,32 +38,32 @@ def versions(workspace) -> None:
     [("recipe:r", "recipe:r@10"), ("recipe:r@1", "recipe:r@1"), ("recipe:r@2", None), ("recipe:x", None)],
 )
 def test_the_newest_version_is_the_highest_that_is_there(versions, uri, found):
-    assert outputs.newest(Uri.parse(uri)) == found
+    assert made_things.newest(Uri.parse(uri)) == found
 
 
 def test_a_version_is_there_or_not(versions):
-    assert outputs.is_there("recipe:r@10", alive=True)
-    assert not outputs.is_there("recipe:r@2", alive=False)
+    assert made_things.is_there("recipe:r@10", alive=True)
+    assert not made_things.is_there("recipe:r@2", alive=False)
 
 
 def test_what_has_versions_does_not_live(service):
-    assert not any(map(outputs.can_live, ["recipe:r@1", "recipe:r"]))
-    assert outputs.can_live(service)
+    assert not any(map(made_things.can_live, ["recipe:r@1", "recipe:r"]))
+    assert made_things.can_live(service)
 
 
 def test_what_lives_is_its_own_newest_version_while_it_lives(service):
-    assert outputs.newest(Uri.parse(service)) == service
-    assert outputs.is_there(service, alive=True)
+    assert made_things.newest(Uri.parse(service)) == service
+    assert made_things.is_there(service, alive=True)
     jobs.cancel(jobs.find(service).id)
     jobs.wait(jobs.find(service).id)
-    assert outputs.newest(Uri.parse(service)) is None
-    assert (outputs.is_there(service, alive=True), outputs.is_there(service, alive=False)) == (False, True)
+    assert made_things.newest(Uri.parse(service)) is None
+    assert (made_things.is_there(service, alive=True), made_things.is_there(service, alive=False)) == (False, True)
 
 
 def test_all_of_several_must_be_there(versions):
-    assert outputs.are_there(["recipe:r@1", "recipe:r@10"], alive=True)
-    assert not outputs.are_there(["recipe:r@1", "recipe:r@2"], alive=True)
-    assert outputs.are_there([], alive=True)
+    assert made_things.are_there(["recipe:r@1", "recipe:r@10"], alive=True)
+    assert not made_things.are_there(["recipe:r@1", "recipe:r@2"], alive=True)
+    assert made_things.are_there([], alive=True)
 
 
 # ---- what a step is credited with ----
@@ -83,22 +83,22 @@ def log(versions, monkeypatch) -> Callable[..., None]:
 
 
 def test_of_what_a_noun_logs_nothing_of_a_step_is_credited_with_the_newest(versions):
-    assert outputs.made_by(R, "recipe:x@2", "a") == "recipe:r@10"
+    assert made_things.made_by(R, "recipe:x@2", "a") == "recipe:r@10"
 
 
 def test_what_others_have_logged_is_not_the_steps(log):
     for context in ("", "recipe:x@2/b", "recipe:x@1/a", "recipe:x@22/a", "recipe:xx@2/a"):
         log(context, ("recipe:r@10",))
-    assert outputs.made_by(R, "recipe:x@2", "a") is None
-    assert outputs.made_by(R, "recipe:x@2", "a", went_on=True) == "recipe:r@10"
+    assert made_things.made_by(R, "recipe:x@2", "a") is None
+    assert made_things.made_by(R, "recipe:x@2", "a", went_on=True) == "recipe:r@10"
 
 
 def test_the_last_that_the_step_has_logged_and_that_is_there_is_its_own(log):
     for name in ("recipe:r@1", "recipe:r@3", "recipe:r@1#0f", "recipe:rr@10", "recipe:r"):
         log("recipe:x@2/a", (name,), ("recipe:r@10",))
-    assert outputs.made_by(R, "recipe:x@2", "a") == "recipe:r@1"
+    assert made_things.made_by(R, "recipe:x@2", "a") == "recipe:r@1"
 
 
 def test_what_it_gave_an_alias_to_is_its_own(log):
     log("recipe:x@2/a", ("recipe:r@champion",), ("recipe:r@1",))
-    assert outputs.made_by(R, "recipe:x@2", "a") == "recipe:r@1"
+    assert made_things.made_by(R, "recipe:x@2", "a") == "recipe:r@1"

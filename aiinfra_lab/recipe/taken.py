@@ -1,4 +1,4 @@
-"""What a step takes besides what other steps make: files, folders and globs of the project, and versions of data.
+"""The files, folders and globs of the project that a step takes or makes, and versions of data.
 
 A folder means all files below it. As in a shell, a glob does not match names that begin with a dot; nor does a folder.
 """
@@ -18,7 +18,7 @@ from ..config import settings
 from ..errors import Denied, NotFound, UsageProblem, did_you_mean
 from ..resolve import resolve_any
 from ..store import canonical_digest
-from .base import Recipe, RecipeStep, Value
+from .base import Recipe, Value
 from .parameters import ValueKind, takes_many
 
 MOST_FILES = 10_000
@@ -43,6 +43,14 @@ class Taken:
         stamps = tuple(map(_stamp, files))
         return cls(tuple(files), _digest(files), stamps)
 
+    @classmethod
+    def made(cls, path: str) -> Taken:
+        """What a step is to make, or has made there; without files while there is nothing."""
+        try:
+            return cls.of(files_of(path))
+        except NotFound:
+            return cls((), "", ())
+
     def is_unchanged(self) -> bool:
         """Whether the files are what they were: by their stamps or, where those differ, by their content."""
         try:
@@ -53,8 +61,13 @@ class Taken:
 
 def is_path(text: str) -> bool:
     """Whether what `in` says means files of the project although there may be none; a step's name comes first."""
-    is_one = "/" in text or text.startswith(".") or not _MAGIC.isdisjoint(text)
+    is_one = "/" in text or text.startswith(".") or is_glob(text)
     return is_one or _mode(settings().project / text) != 0
+
+
+def is_glob(source: str) -> bool:
+    """Whether it may mean several files."""
+    return not _MAGIC.isdisjoint(source)
 
 
 def files_of(source: str) -> list[Path]:
@@ -70,7 +83,7 @@ def files_of(source: str) -> list[Path]:
         return [path]
     is_folder = stat.S_ISDIR(mode)
     pattern = [*path.relative_to(root).parts, *(("**", "*") if is_folder else ())]
-    if not is_folder and _MAGIC.isdisjoint(source):
+    if not is_folder and not is_glob(source):
         raise NotFound(f"there is no file or folder {source} in {root}", f"put it there; {_beside(path)}")
     found: set[Path] = set()
     for each in _matches(root, pattern):
@@ -85,6 +98,18 @@ def files_of(source: str) -> list[Path]:
     return sorted(found)
 
 
+def place_of(made: str) -> Path:
+    """Where a file or folder lies that a step makes. UsageProblem for a glob, Denied as in `files_of`."""
+    if is_glob(made):
+        raise UsageProblem(f"{made!r} in `out` names many files", "name one, or the folder in which they lie")
+    return _inside(settings().project, made)
+
+
+def digest_there(made: str) -> str:
+    """Of a file or folder that a step makes, as it is now; empty where there is nothing."""
+    return Taken.made(made).digest
+
+
 def pinned(recipe: Recipe) -> dict[str, str]:
     """The version of each `data:` name that a step takes, as it is now; and whether all files are there.
 
@@ -97,17 +122,18 @@ def pinned(recipe: Recipe) -> dict[str, str]:
     return {source: resolve_any(source).uri for source in sorted(sources)}
 
 
-def values_of(step: RecipeStep, taken: Mapping[str, Taken], kinds: Mapping[str, ValueKind]) -> dict[str, Value]:
-    """What the notebook is given, from where it runs: a list of the files where its parameter is a list, else the text.
+def values_of(
+    folder: Path, sources: Mapping[str, str], taken: Mapping[str, Taken], kinds: Mapping[str, ValueKind]
+) -> dict[str, Value]:
+    """What a notebook in that folder is given: a list of the files where its parameter is a list, else the text.
 
-    kinds: parameter → what it may be
+    sources: parameter → a path, folder or glob. kinds: parameter → what it may be
     """
-    folder = step.notebook.parent
     return {
         name: [os.path.relpath(file, folder) for file in taken[source].files]
-        if takes_many(kinds[name])
+        if name in kinds and takes_many(kinds[name])
         else os.path.relpath(settings().project / source, folder)
-        for name, source in step.files.items()
+        for name, source in sources.items()
     }
 
 
