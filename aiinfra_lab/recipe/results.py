@@ -203,7 +203,9 @@ def recipe_run(run: ObservedRun, title: str, declared: Recipe | None = None) -> 
     needs = {step.name: step.depends_on for step in declared.steps} if declared else {}
     usual = usual_s(record, record.base) if declared else {}
     due = f"its schedule, due {_at(body.due_at, declared)}" if body.due_at is not None else ""
-    context = RunContext(needs, usual, body.parameters, body.cause or due)
+    from ..cost.prices import machine_usd_per_hour  # here, since it loads a table of prices that a run does not need
+
+    context = RunContext(needs, usual, body.parameters, body.cause or due, machine_usd_per_hour())
     where = str(folder) if executed else ""
     return RecipeRun(record.uri, run.state, title, body.started_at, took, steps, where, context)
 

@@ -5,13 +5,13 @@ from __future__ import annotations
 import shlex
 import time
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..show import Card, Cell, Dim, Number, Part, Plots, Progress, Quote, StateMark, Table, graph, mark_of, moment
-from ..units import counted, show_duration
+from ..units import counted, show_duration, show_usd
 from ..uris import Uri
 from . import holding
 from .base import ENDED_EARLY, FAILED, FAILURES, is_file
@@ -34,12 +34,14 @@ class RunContext:
 
     needs: step → the steps that it comes after, as the recipe says now. usual_s: step → how long it mostly takes.
     parameters: what the run was given. begun_by: its schedule or what happened, where no person began it.
+    usd_per_hour: the price of this machine, on which its steps run; 0 where none is set.
     """
 
     needs: Mapping[str, Sequence[str]]
     usual_s: Mapping[str, float]
     parameters: Mapping[str, Any]
     begun_by: str = ""
+    usd_per_hour: float = 0.0
 
 
 def run_card(
@@ -177,6 +179,7 @@ def _steps(steps: Mapping[str, RunStep], context: RunContext, broken: str | None
     """broken: the step of which the card's sentence says why it failed."""
     with_usual = any(name in context.usual_s for name in steps)
     usual = [Number("usual")] if with_usual else []
+    cost = [Number("cost")] if context.usd_per_hour else []
     rows: list[tuple[Cell, ...]] = [
         (
             name,
@@ -184,6 +187,7 @@ def _steps(steps: Mapping[str, RunStep], context: RunContext, broken: str | None
             _in_cell(step).strip() if name == broken else _why(name, step, steps, context).replace("`", ""),
             _time(step),
             *_usual(name, context, with_usual),
+            *_cost(step, context),
             _made(step),
         )
         for name, step in steps.items()
@@ -192,19 +196,42 @@ def _steps(steps: Mapping[str, RunStep], context: RunContext, broken: str | None
     total: list[Cell] = ["all", "", "", show_duration(took) if took else Dim("–")]
     if with_usual:
         total.append(show_duration(sum(context.usual_s.get(name, 0.0) for name in steps)))
-    titles = ("step", "state", "why", Number("time"), *usual, "made")
+    if cost:
+        total.append(show_usd(_union_s(steps.values()) / 3600 * context.usd_per_hour))
+    titles = ("step", "state", "why", Number("time"), *usual, *cost, "made")
     return Table(titles, rows, total=[*total, ""] if len(steps) > 1 else (), most=_MOST_STEPS)
 
 
 def _time(step: RunStep) -> Cell:
-    is_spent = step["state"] not in ("waiting", "skipped", "blocked", "not run")
-    return show_duration(_ran(step)) if is_spent else Dim("–")
+    return show_duration(_ran(step)) if _is_spent(step) else Dim("–")
 
 
 def _usual(name: str, context: RunContext, with_usual: bool) -> list[Cell]:
     if not with_usual:
         return []
     return [show_duration(context.usual_s[name]) if name in context.usual_s else Dim("–")]
+
+
+def _cost(step: RunStep, context: RunContext) -> list[Cell]:
+    """What its time costs on this machine; nothing where that has no price."""
+    if not context.usd_per_hour:
+        return []
+    return [show_usd(_ran(step) / 3600 * context.usd_per_hour) if _is_spent(step) else Dim("–")]
+
+
+def _union_s(steps: Iterable[RunStep]) -> float:
+    """The seconds in which at least one of them ran: the machine is paid once, however many go on at a time."""
+    spans = sorted((each["began_at"], each["began_at"] + _ran(each))
+                   for each in steps if each["began_at"] is not None and _is_spent(each))  # fmt: skip
+    total, until = 0.0, 0.0
+    for start, end in spans:
+        total += max(0.0, end - max(start, until))
+        until = max(until, end)
+    return total
+
+
+def _is_spent(step: RunStep) -> bool:
+    return step["state"] not in ("waiting", "skipped", "blocked", "not run")
 
 
 def _made(step: RunStep) -> Cell:

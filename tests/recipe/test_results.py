@@ -273,3 +273,16 @@ def test_the_times_of_a_schedule_are_in_its_zone(recipe, notebook):
     assert facts["schedule"].endswith("scheduled, next 1970-01-02 03:00 IST")
     assert facts["last due"] == "1970-01-01 05:30 IST"
     assert facts["missed"].endswith("last 1970-01-01 05:30 IST")
+
+
+def test_the_card_says_what_each_step_has_cost_where_the_machine_has_a_price(workspace):
+    (workspace / "aiinfra.toml").write_text("[cost]\nmachine_usd_per_hour = 36\n")
+    spans = {"a": (100.0, 10.0), "b": (105.0, 10.0), "c": (200.0, 5.0)}
+    steps = [StepRecord(name=name, state="done", began_at=at, seconds=took) for name, (at, took) in spans.items()]
+    steps.append(StepRecord(name="d", state="skipped", seconds=0.0))
+    run = Record.new("r@1", RunRecord(state="done", started_at=100.0, ended_at=205.0, steps=tuple(steps)))
+    card = recipe_run(ObservedRun(open_store().commit([run])[0]), "Title").card()
+    (table,) = [part for part in card.parts if isinstance(part, Table)]
+    at = [*table.titles].index("cost")
+    assert [row[at] for row in table.rows] == ["0.10 USD", "0.10 USD", "0.050 USD", Dim("–")]
+    assert table.total[at] == "0.20 USD"  # a and b share five seconds of one machine
