@@ -1,8 +1,9 @@
 """`python -m aiinfra_lab.jobs.supervisor`: the one process that starts, watches and ends a workspace's jobs.
 
 It holds a lock for as long as it lives and goes when nothing has lived for a while; with `stay`, as a service, it
-waits for that lock and stays. It may be killed at any moment:
-a job's wrapper claims the job and writes its exit code without it, and its successor reads both.
+waits for that lock and stays. With `stay in-container` it is what a container runs, which nothing outlives: at
+SIGTERM it asks those jobs to end that nobody would start again. It may be killed at any moment: a job's wrapper claims
+the job and writes its exit code without it, and its successor reads both.
 """
 
 from __future__ import annotations
@@ -300,31 +301,46 @@ def _take(home: Path, *, stays: bool) -> IO[bytes] | None:
     return files.take_lock(home / LOCK)
 
 
-def main(*, stays: bool = False) -> None:
-    """Watch until nothing has lived for IDLE_S (not who stays), somebody asks it to leave, or the workspace is gone."""
+def main(*, stays: bool = False, in_container: bool = False) -> None:
+    """Watch until nothing has lived for IDLE_S (not who stays), somebody asks it to leave, or the workspace is gone.
+
+    in_container: at SIGTERM end the jobs that are not started again, such as runs of recipes, and then itself
+    """
     logs.configure()
     supervisor = Supervisor()
+    if in_container:
+        files.make_folder(supervisor.home)  # its volume may be a new one
     lock = _take(supervisor.home, stays=stays)
     if lock is None:
         return
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    asked: list[int] = []
+    if in_container:  # the first process of one is not ended by a signal that it does not take
+        signal.signal(signal.SIGTERM, lambda number, _frame: asked.append(number))
     processes.adopt_orphans()
+    _end_all(_watch(supervisor, lock, asked, stays=stays))
+
+
+def _watch(supervisor: Supervisor, lock: IO[bytes], asked: list[int], *, stays: bool) -> list[Record[JobRecord]]:
+    """Watch while there is something to watch; what is to end with the supervisor."""
     idle_since = time.monotonic()
-    while (supervisor.home / LOCK).exists():
+    while (supervisor.home / LOCK).exists() and not asked:
         if files.is_locked(supervisor.home / LEAVE):
-            return  # and what lives goes on
+            return []  # and what lives goes on
         if supervisor.tick():
             idle_since = time.monotonic()
         elif not stays and time.monotonic() - idle_since > IDLE_S:
             lock.close()
             # A job committed after the last look and before the lock was free would wait for ever: look once more.
             if not supervisor.tick():
-                return
-            if (lock := files.take_lock(supervisor.home / LOCK)) is None:
-                return
+                return []
+            if (taken := files.take_lock(supervisor.home / LOCK)) is None:
+                return []
+            lock = taken
         time.sleep(TICK_S)
-    # The workspace is gone: no record can show any more what lives, and nobody could stop it.
-    _end_all([record for record in supervisor.live.values() if record.body.supervised])
+    live = [record for record in supervisor.live.values() if record.body.supervised]
+    # Where nobody asked, the workspace is gone: no record can show any more what lives, and nobody could stop it.
+    return [record for record in live if not (asked and record.body.restart)]
 
 
 def _end_all(records: list[Record[JobRecord]]) -> None:
@@ -347,4 +363,4 @@ def _end_all(records: list[Record[JobRecord]]) -> None:
 
 if __name__ == "__main__":
     modes.keep_to_owner()
-    main(stays=sys.argv[1:] == ["stay"])
+    main(stays="stay" in sys.argv[1:], in_container="in-container" in sys.argv[1:])
