@@ -39,7 +39,7 @@ from .run_card import again, resume_command
 from .runner import RecipeRunner
 from .schedule import keeping
 from .schedule.record import ScheduleRecord
-from .step_output import StepOutput, step_output
+from .step_output import StepOutput, step_output, written
 
 __all__ = [
     "ExportedRecipe", "Made", "Range", "RecipeInfo", "RecipePlan", "RecipeRun", "RunDifference", "Secret", "StepOutput",
@@ -200,19 +200,28 @@ def run(
 
 
 @verb("recipe")
-def get(name: RecipeName, uri: Annotated[Name, Suggested(_outputs)]) -> Made:
+def get(
+    name: RecipeName, uri: Annotated[Name, Suggested(_outputs)] | None = None, *, into: Destination | None = None
+) -> Made | StepOutput:
     """Hand over something that a recipe makes; when there is none yet, make a small one first and say so.
 
     What the steps before have made is taken where it is there: of a model its champion, of all else the newest.
 
     With this a step's notebook also passes alone: in a pipeline its input is there and nothing happens.
 
-    name: the recipe
+    name: the recipe; or a step of a run of it, NAME@N/STEP, for its executed notebook
     uri: what is wanted, e.g. data:flights or models:delay@3
+    into: the file into which that executed notebook is written
 
     Example:
         %recipe get flight-delays data:flights
     """
+    if isinstance(name, str) and "/" in name:
+        return _executed(name, uri, into)
+    if uri is None or into is not None:
+        what = "it is not given what is wanted" if uri is None else "--into is for an executed notebook"
+        example = f"%recipe get {Uri.parse(name, KIND).name}"
+        raise UsageProblem(what, f"e.g. `{example} data:flights`, or `{example}@1/STEP --into FILE.ipynb`")
     wanted = Uri.parse(uri)
     if found := made_things.newest(wanted):
         return Made(found, found, "")
@@ -364,6 +373,13 @@ def export(
     elif where:
         request.write(done, where, force=force)
     return request.result(done, where)
+
+
+def _executed(name: str, uri: Name | None, into: Destination | None) -> StepOutput:
+    label, _, step = name.partition("/")
+    if into is None or uri is not None:
+        raise UsageProblem(f"{name} is an executed notebook", f"`%recipe get {name} --into FILE.ipynb`")
+    return written(label, step, Path(into))
 
 
 def _failure(done: RecipeRun, again: str, at_the_cell: str = "") -> Failed:

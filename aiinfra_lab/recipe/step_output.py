@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import json
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from ..errors import NotFound, did_you_mean
+from .. import files
+from ..errors import Conflict, NotFound, did_you_mean
 from ..resolve import resolve
 from ..secrets import redactor
 from ..show import Card, Part, Quote, Result
@@ -24,7 +25,8 @@ _MOST_LINES = 2000
 @dataclass(frozen=True)
 class StepOutput(Result):
     """The output of one step. text: of all its cells, each behind a line that names it. archive: its executed
-    notebook. is_edited: whether that is another file now than when the run ended."""
+    notebook. is_edited: whether that is another file now than when the run ended. into: where a copy of it was written.
+    """
 
     kind = "Step output"
 
@@ -34,6 +36,7 @@ class StepOutput(Result):
     text: str
     archive: str
     is_edited: bool = False
+    into: str = ""
 
     def card(self) -> Card:
         """The end of it, and where all of it is."""
@@ -44,7 +47,7 @@ class StepOutput(Result):
             kind=self.kind,
             uri=self.uri,
             lead=f"**{self.step}** of {self.uri}: {self.state}{'' if self.text else ', and nothing was put out'}.",
-            facts=[("executed notebook", self.archive)] if self.archive else [],
+            facts=[("executed notebook", self.into or self.archive)] if self.archive else [],
             parts=shown,
             notes=["**The executed notebook was edited after the run**: this is not what the step put out."]
             if self.is_edited
@@ -64,6 +67,21 @@ def step_output(label: str, step: str) -> StepOutput:
     text = redactor().clean(_text(run.record.uri, found))
     edited = found.archive_sha256 not in ("", archives.digest_of(Path(found.archive)))
     return StepOutput(run.record.uri, step, found.state, text, found.archive, edited)
+
+
+def written(label: str, step: str, into: Path) -> StepOutput:
+    """The same, with its executed notebook written into a file, without what is known to be secret.
+
+    Where the run was killed it has what was put out until then. Conflict where another file is there.
+    """
+    found = step_output(label, step)
+    if not found.archive or not Path(found.archive).is_file():
+        raise NotFound(f"{step} has no executed notebook in {found.uri}: {found.state}", f"`%recipe show {label}`")
+    text = redactor().clean(Path(found.archive).read_text("utf-8"))
+    if into.exists() and into.read_bytes() != text.encode():
+        raise Conflict(f"{into} is there already, and is another file", "name a new one with --into")
+    files.write(into, text, mode=0o666, fix="name a file that you may write with --into")
+    return replace(found, into=str(into))
 
 
 def _text(run: str, step: StepRecord) -> str:

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from aiinfra_lab import recipe
-from aiinfra_lab.errors import NotFound
+from aiinfra_lab.errors import Conflict, NotFound, UsageProblem
 
 TWO = '[steps.a]\nnotebook = "a.ipynb"\n[steps.b]\nnotebook = "b.ipynb"\nafter = ["a"]\n'
 
@@ -66,3 +66,26 @@ def test_an_executed_notebook_that_was_edited_is_none_to_believe(notebook, works
     archive.write_text(archive.read_text().replace("17", "18"))
     assert [recipe.log(name).is_edited for name in ("r@1/a", "r@2/a")] == [True, True]
     assert "was edited after the run" in str(recipe.log("r/a").card().notes)
+
+
+def test_the_executed_notebook_is_written_where_jupyterlab_can_open_it(two, workspace):
+    recipe.run("two", report=True)
+    done = recipe.get("two@1/a", into="a-1.ipynb")
+    assert "ZeroDivisionError" in Path("a-1.ipynb").read_text()
+    assert ("executed notebook", "a-1.ipynb") in done.card().facts
+    assert recipe.get("two/a", into="a-1.ipynb").into == "a-1.ipynb"
+    Path("a-1.ipynb").write_text("mine")
+    with pytest.raises(Conflict, match=r"a-1.ipynb is there already"):
+        recipe.get("two@1/a", into="a-1.ipynb")
+    with pytest.raises(NotFound, match="b has no executed notebook in recipe:two@1: blocked"):
+        recipe.get("two@1/b", into="b.ipynb")
+
+
+@pytest.mark.parametrize(
+    ("name", "given"),
+    [("two@1/a", {}), ("two", {}), ("two", {"uri": "data:x", "into": "x"}), ("two@1/a", {"uri": "data:x"})],
+)
+def test_what_get_cannot_do_is_said_with_what_it_can(two, name, given):
+    with pytest.raises(UsageProblem) as problem:
+        recipe.get(name, **given)
+    assert "--into FILE.ipynb`" in problem.value.fix
