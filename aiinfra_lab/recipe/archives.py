@@ -59,9 +59,9 @@ def digest_of(archive: Path) -> str:
 
 
 def close_lost(archive: Path) -> None:
-    """Say in an executed notebook that the cell failed which ran when its run's process vanished.
+    """Say in an executed notebook that its run's process vanished, and that the cell failed which ran then, if one did.
 
-    Nothing happens where it is gone, cannot be written, or says so already.
+    Nothing happens where it is gone, cannot be written, or says how it ended already.
     """
     with contextlib.suppress(OSError, ValueError, KeyError, TypeError, AttributeError, LabError):
         notebook: dict[str, Any] = json.loads(archive.read_text("utf-8"))
@@ -71,7 +71,7 @@ def close_lost(archive: Path) -> None:
             cell["metadata"][_OWN] = {"state": "killed"}
             if cell["cell_type"] == "code":
                 cell["outputs"].append(_ERROR)
-        if running:
+        if running or notebook["metadata"].get(_OWN, {}).get("state") == "running":
             notebook["metadata"]["papermill"]["exception"] = True
             notebook["metadata"][_OWN] = {"state": "killed"}
             write(archive, json.dumps(notebook, indent=1, ensure_ascii=False) + "\n")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from typing import Any
 
 from .. import nouns
@@ -25,16 +25,14 @@ def newest(uri: Uri) -> str | None:
     return record.uri
 
 
-def made_by(uri: Uri, run: str, step: str, *, went_on: bool = False) -> str | None:
-    """The version that a step of a run made, or made once more as it was: the last that it has logged.
+def made_by(uri: Uri, runs: Collection[str], step: str) -> str | None:
+    """The version that a step made in these runs, or made once more as it was: the last that it has logged.
 
-    Of what lives, and of what a noun logs nothing of, the newest. went_on: it went on in the kernel of an earlier run
-    of the recipe, whose versions are its own too.
+    Of what lives, and of what a noun logs nothing of, the newest. runs: its own, and those in whose kernel it went on
     """
     if can_live(str(uri)):
         return newest(uri)
-    runs = rf"{re.escape(str(Uri.parse(run).bare))}@\d+" if went_on else re.escape(run)
-    own = re.compile(rf".* \({runs}/{re.escape(step)}\)")
+    own = re.compile(rf".* \((?:{'|'.join(map(re.escape, runs))})/{re.escape(step)}\)")
     logged = list(open_store().events(naming=str(uri), last=_MOST_EVENTS))
     for one in reversed(logged):
         if own.fullmatch(one.actor):

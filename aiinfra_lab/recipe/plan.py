@@ -6,7 +6,7 @@ Nothing is written here, so that a plan is the same whether a run follows it or 
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Container, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Container, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from types import MappingProxyType
@@ -31,6 +31,8 @@ Runs = Sequence[Record[RunRecord]]
 
 # By so much the time in which a file system counts is behind.
 _CLOCK_TICK_S = 0.05
+# The parts of a key that a process has read once, and does not read again.
+_TAKEN = ("in", "type", "module", "file", "packages", "python", "accelerator")
 _HAD = {"failed": "failed", "timeout": "timed out", "oom": "run out of memory"}
 
 
@@ -54,7 +56,8 @@ class Planner:
 
     pinned: `data:NAME` → the version of this run. runs: those before, newest first. force: run every step. alive:
     whether an output that lives, such as an endpoint, must be living for its step to be skipped. held: the steps that
-    go on in a kernel that was held, each with the folder for that.
+    go on in a kernel that was held, each with the folder for that. given_up: those of them that do not, once they are
+    planned: what that kernel has read is another one now.
     """
 
     def __init__(
@@ -66,7 +69,8 @@ class Planner:
         alive: bool = True,
         held: Mapping[str, Path] = MappingProxyType({}),
     ) -> None:
-        self._runs, self._force, self._alive, self.held = runs, force, alive, held
+        self._runs, self._force, self._alive, self.held = runs, force, alive, dict(held)
+        self.given_up: dict[str, Path] = {}
         self.uris = dict(pinned)
         self._states: dict[str, str] = {}
         self._unknown: set[str] = set()
@@ -77,8 +81,12 @@ class Planner:
         prepared = Prepared.of(step, Sources(self.uris, self._states))
         waits_for = [name for name in step.depends_on if name in self._unknown]
         attempts = list(_attempts(self._runs, step.name))
-        if step.name in self.held:
+        if step.name in self.held and not (stale := _stale(prepared, attempts)):
             return PlannedStep(step.name, "run", ("it goes on in the kernel that was held",), prepared)
+        if step.name in self.held:
+            self.given_up[step.name] = self.held.pop(step.name)
+            because = tuple(f"{each}: the kernel that was held has it as it was" for each in stale)
+            return PlannedStep(step.name, "run", because, prepared)
         if self._force:
             return PlannedStep(step.name, "run", ("it was asked for by --force",), prepared)
         if not waits_for:
@@ -127,11 +135,9 @@ def needs_revival(found: StepRecord) -> bool:
     return not made_things.are_there(found.made.values(), alive=True)
 
 
-def made(step: RecipeStep, run: str, *, went_on: bool = False) -> tuple[Output, ...]:
-    """The step's outputs with the version that it made in that run; see `made_by`. Failed when it made none."""
-    found = {
-        name: made_things.made_by(Uri.parse(uri), run, step.name, went_on=went_on) for name, uri in step.outputs.items()
-    }
+def made(step: RecipeStep, runs: Collection[str]) -> tuple[Output, ...]:
+    """The step's outputs with the version that it made in those runs; see `made_by`. Failed when it made none."""
+    found = {name: made_things.made_by(Uri.parse(uri), runs, step.name) for name, uri in step.outputs.items()}
     if missing := [step.outputs[name] for name, uri in found.items() if uri is None]:
         raise _made_no(step, missing[0])
     return tuple(Output(name, uri) for name, uri in found.items() if uri is not None)
@@ -203,6 +209,21 @@ def _obstacles(attempt: _Attempt, *, is_overtaken: bool, alive: bool) -> Iterato
     yield from (
         f"{uri} is not there any more" for uri in step.made.values() if not made_things.is_there(uri, alive=alive)
     )
+
+
+def _stale(prepared: Prepared, attempts: Sequence[_Attempt]) -> tuple[str, ...]:
+    """What a kernel that was held has taken and that is another one now, but for code and parameters: cells that are
+    edited run again in it."""
+    if not attempts:
+        return ()
+    last = attempts[0].step
+    now = prepared.again(last.parts).parts
+    # What an edited cell imports or names for the first time the kernel has not taken yet.
+    both = [label for label in now if label in last.parts and label.partition(" ")[0] in _TAKEN]
+    old, new = ({label: parts[label] for label in both} for parts in (last.parts, now))
+    inputs = {name: f"{name} changed" for name in prepared.sources}
+    found = changes(old, new, inputs, lambda digest: changed_packages(digest, prepared.environment.packages))
+    return (*found, *_changed_since(last))
 
 
 def _differences(

@@ -12,6 +12,7 @@ from msgspec.structs import replace
 
 from ..config import settings
 from ..errors import LabError
+from ..resolve import resolve
 from ..store import Event
 from . import archives, holding, started
 from .attempts import Attempts, StepExecution, has_room
@@ -20,7 +21,7 @@ from .expectations import unmet
 from .handed import HANDED_OVER, handed_over
 from .plan import PlannedStep, Planner, made, made_files, needs_revival
 from .prepared import Prepared, written_besides
-from .record import MadeFile, Output, StepRecord
+from .record import MadeFile, Output, RunRecord, StepRecord
 from .run_writer import RunWriter
 from .stopping import StopRequests
 from .taken import file_digest, place_of
@@ -117,6 +118,8 @@ class RunSteps:
         except LabError as problem:  # it was there when the run began
             self._writer.set(replace(record, state="failed", error=str(problem)))
             return True
+        if (held := self._planner.given_up.pop(step.name, None)) is not None:
+            holding.end(held)
         if planned.found is not None:
             self._planned[step.name] = planned
             self._skip(planned, planned.found)
@@ -255,6 +258,17 @@ class RunSteps:
         return Event("recipe run", run, used, (run, *ended.made.values()), detail)
 
 
+def _runs_of_kernel(run: str, step: str) -> list[str]:
+    """That run, and those before it whose kernel it went on in."""
+    found = [run]
+    while (resumed := resolve(found[-1], RunRecord).body.resumes) and resumed not in found:
+        found.append(resumed)
+        before = resolve(resumed, RunRecord).body.step(step)
+        if before is None or not before.went_on:
+            break
+    return found
+
+
 def _needs_revival(found: StepRecord) -> bool:
     return found.state == "skipped" and needs_revival(found)
 
@@ -266,7 +280,7 @@ def _made(
     if outcome.state != "done":
         return outcome, (), ()
     try:
-        found = made(step, run, went_on=outcome.went_on)
+        found = made(step, _runs_of_kernel(run, step.name) if outcome.went_on else [run])
         files = made_files(step, began_at, went_on=outcome.went_on)
         problem = unmet(step.expect, {output.name: output.uri for output in found})
         return (Outcome("failed", problem) if problem else outcome), found, files

@@ -88,3 +88,27 @@ def test_one_whose_secrets_cannot_be_taken_out_is_removed(archive, monkeypatch):
     archive.write_text(archive.read_text().replace("1", "swordfish-123"))
     archives.clean(archive)
     assert not archive.exists()
+
+
+def test_one_that_ran_no_cell_just_then_says_how_it_ended(archive):
+    notebook = nbformat.read(archive, as_version=4)
+    notebook.metadata["aiinfra"] = {"state": "running"}
+    for cell in notebook.cells:
+        cell.metadata.papermill["status"] = "completed"
+    nbformat.write(notebook, archive)
+    close_lost(archive)
+    assert nbformat.read(archive, as_version=4).metadata["aiinfra"] == {"state": "killed"}
+    assert states(archive) == ["completed"] * 3
+
+
+def test_what_a_cell_has_put_out_is_there_while_the_next_one_is_silent(notebook, recipe, workspace):
+    notebook("a", "", "print('epoch 1')", "import time; time.sleep(300)")
+    recipe("r", '[steps.a]\nnotebook = "a.ipynb"\n')
+    verbs.run("r", wait=False)
+    until(lambda: verbs.log("r/a").text == "[1]\nepoch 1\n")
+    cells = json.loads(Path(verbs.show("r@1").steps["a"]["archive"]).read_text())["cells"]
+    assert [cell["metadata"]["aiinfra"]["state"] for cell in cells if cell["cell_type"] == "code"] == [
+        "done",
+        "running",
+    ]
+    verbs.stop("r")

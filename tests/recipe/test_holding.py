@@ -280,3 +280,49 @@ def test_a_copy_of_the_project_has_none_of_it(held, workspace, monkeypatch):
 def test_all_of_a_run_is_gone_on_with(held):
     with pytest.raises(UsageProblem, match="--resume goes on with all of a run"):
         verbs.run("r", resume=True, only="b")
+
+
+def test_what_a_run_before_made_is_not_what_the_resumed_step_made(notebook, recipe):
+    recipe("r", '[steps.a]\nnotebook = "a.ipynb"\non_failure = "hold 5m"\nout = { made = "data:made" }')
+    add = "import pandas as pd; from aiinfra_lab import data; data.add('made', pd.DataFrame({'n': [1]}))"
+    notebook("a", "n: int = 1", add)
+    verbs.run("r")
+    notebook("a", "n: int = 1", "1 / 0")
+    verbs.run("r", report=True)
+    notebook("a", "n: int = 1", "1 / 1")
+    run = verbs.run("r", resume=True, report=True)
+    assert run.steps["a"]["error"].startswith("a ran, but made no data:made")
+
+
+def test_a_step_whose_input_changed_runs_whole(notebook, recipe, workspace):
+    (workspace / "raw.csv").write_text("old")
+    recipe("r", '[steps.a]\nnotebook = "a.ipynb"\nin = { raw = "raw.csv" }\non_failure = "hold 5m"\n')
+    read = "text = open(raw).read()"
+    notebook("a", "raw: str = ''", read, "1 / 0")
+    verbs.run("r", report=True)
+    numbers = pids()
+    (workspace / "raw.csv").write_text("new")
+    notebook("a", "raw: str = ''", read, "print(text)")
+    run = verbs.run("r", resume=True)
+    assert run.steps["a"]["because"] == ("raw changed: the kernel that was held has it as it was",)
+    assert code(archived(run))[-1].outputs[0].text == "new\n"
+    assert are_gone(numbers)
+
+
+def test_a_module_that_was_corrected_is_taken_anew(notebook, recipe, workspace):
+    recipe("r", '[steps.a]\nnotebook = "a.ipynb"\non_failure = "hold 5m"\n')
+    notebook("a", "n: int = 1", "import held_helper", "print(held_helper.f())")
+    module = workspace / "notebooks" / "held_helper.py"
+    module.write_text("def f():\n    return 1 / 0\n")
+    verbs.run("r", report=True)
+    module.write_text("def f():\n    return 'corrected now'\n")
+    run = verbs.run("r", resume=True)
+    assert code(archived(run))[-1].outputs[0].text == "corrected now\n"
+    assert run.steps["a"]["because"][0].startswith("notebooks/held_helper.py changed")
+
+
+def test_the_cell_of_a_failure_is_the_notebooks_own_however_often_it_goes_on(held):
+    for _ in range(2):
+        run = verbs.run("r", resume=True, report=True)
+        assert run.steps["a"]["cell"] == held.steps["a"]["cell"]
+        assert f"Cell [{held.steps['a']['cell']}] failed" in archived(run).cells[0].source

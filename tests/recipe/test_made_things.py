@@ -83,22 +83,22 @@ def log(versions, monkeypatch) -> Callable[..., None]:
 
 
 def test_of_what_a_noun_logs_nothing_of_a_step_is_credited_with_the_newest(versions):
-    assert made_things.made_by(R, "recipe:x@2", "a") == "recipe:r@10"
+    assert made_things.made_by(R, ["recipe:x@2"], "a") == "recipe:r@10"
 
 
 def test_what_others_have_logged_is_not_the_steps(log):
     for context in ("", "recipe:x@2/b", "recipe:x@1/a", "recipe:x@22/a", "recipe:xx@2/a"):
         log(context, ("recipe:r@10",))
-    assert made_things.made_by(R, "recipe:x@2", "a") is None
-    assert made_things.made_by(R, "recipe:x@2", "a", went_on=True) == "recipe:r@10"
+    assert made_things.made_by(R, ["recipe:x@2"], "a") is None
+    assert made_things.made_by(R, ["recipe:x@2", "recipe:x@1"], "a") == "recipe:r@10"
 
 
 def test_the_last_that_the_step_has_logged_and_that_is_there_is_its_own(log):
     for name in ("recipe:r@1", "recipe:r@3", "recipe:r@1#0f", "recipe:rr@10", "recipe:r"):
         log("recipe:x@2/a", (name,), ("recipe:r@10",))
-    assert made_things.made_by(R, "recipe:x@2", "a") == "recipe:r@1"
+    assert made_things.made_by(R, ["recipe:x@2"], "a") == "recipe:r@1"
 
 
 def test_what_it_gave_an_alias_to_is_its_own(log):
     log("recipe:x@2/a", ("recipe:r@champion",), ("recipe:r@1",))
-    assert made_things.made_by(R, "recipe:x@2", "a") == "recipe:r@1"
+    assert made_things.made_by(R, ["recipe:x@2"], "a") == "recipe:r@1"

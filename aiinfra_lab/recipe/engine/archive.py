@@ -64,6 +64,7 @@ class Archive:
         self.redactor = redactor()
         self._began = self._cell_began = _now()
         self._saved_at = self._save_took_s = 0.0
+        self._is_due = False
 
     def begin(self, first: int = 0) -> None:
         """Write down that no cell has run, but for those before that one."""
@@ -116,7 +117,7 @@ class Archive:
 
     def point_to(self, at: int, error: str) -> None:
         """Say at the top which cell failed, with a link to it."""
-        count = self.notebook.cells[at].execution_count
+        count = cell_number(self.notebook, at)
         where = f"cell [{count}]" if count else "a cell"
         top = f"**{where.capitalize()} failed:** `{error.splitlines()[0][:200]}`. [Go there](#{_ANCHOR})"
         self.notebook.cells.insert(at, _mark(f'<span id="{_ANCHOR}">**The next cell failed.**</span>'))
@@ -125,6 +126,7 @@ class Archive:
     def save(self) -> None:
         """Bring it where it is kept."""
         began = time.monotonic()
+        self._is_due = False
         self.before_save()
         with self._clean_sources():
             self._save(self.notebook)
@@ -148,12 +150,18 @@ class Archive:
 
         A disk that is full ends no work of hours: only the last save must succeed.
         """
+        self._is_due = True
         if time.monotonic() - self._saved_at >= max(_SAVE_EVERY_S, _SHARE * self._save_took_s):
             try:
                 self.save()
             except LabError as problem:
                 self._saved_at = time.monotonic()
                 _log.warning("the executed notebook is not saved in between: %s", problem)
+
+    def save_when_due(self) -> None:
+        """Bring there what came too early to be saved at once; called now and then, also while a cell is silent."""
+        if self._is_due:
+            self.save_if_cheap()
 
 
 def set_state(notebook: NotebookNode, state: str, why: str = "") -> None:
@@ -165,6 +173,14 @@ def set_state(notebook: NotebookNode, state: str, why: str = "") -> None:
             own["state"] = state
             if why and cell.get("outputs") and cell.outputs[-1].get("ename") == "DeadKernelError":
                 cell.outputs[-1].update(evalue=why, traceback=[why])
+
+
+def cell_number(notebook: NotebookNode, at: int) -> int | None:
+    """Of the cell at that place, among those that are executed; in a kernel that was held it has counted on. None for
+    one that was not executed."""
+    executed = [cell for cell in notebook.cells[: at + 1] if cell.cell_type == "code" and cell.source.strip()]
+    skipped = [cell for cell in executed if "skip-execution" in cell.metadata.get("tags", ())]
+    return len(executed) - len(skipped) if notebook.cells[at].execution_count else None
 
 
 def _now() -> datetime:

@@ -36,6 +36,7 @@ IOPUB_TIMEOUT_S = 60
 _MAX_OUTPUT_CHARS = 8000
 # Between two looks for a stop request: each costs a read of the store.
 _LOOK_S = 0.3
+_SAVE_LOOK_S = 0.25
 # Between two interrupts: a library may swallow the first one.
 _INTERRUPT_AGAIN_S = 2.0
 
@@ -98,6 +99,18 @@ class ArchiveClient(NotebookClient):
                 pool.submit(asyncio.run, work).result()
 
     async def _run(self, stop_requested: Callable[[], int], kernel: Mapping[str, Any]) -> None:
+        saving = asyncio.create_task(self._save_while_silent())
+        try:
+            await self._run_cells(stop_requested, kernel)
+        finally:
+            saving.cancel()
+
+    async def _save_while_silent(self) -> None:
+        while True:
+            await asyncio.sleep(_SAVE_LOOK_S)
+            self.archive.save_when_due()
+
+    async def _run_cells(self, stop_requested: Callable[[], int], kernel: Mapping[str, Any]) -> None:
         # Not `async_setup_kernel`, which takes the signals of this process for itself.
         self.km = self.create_kernel_manager()
         # Both clean up after themselves where they fail.
@@ -136,6 +149,8 @@ class ArchiveClient(NotebookClient):
         if hold is None or not hold.seconds or not isinstance(manager, HostedKernelManager):
             return
         self.set_widgets_metadata()
+        # Before it is let go of: a run that is killed in between leaves a kernel that nobody knows.
+        hold.save_notebook()
         if await manager.hold(hold.seconds):
             hold.keep(cell, manager.session.key)
 

@@ -45,11 +45,14 @@ class KernelHold:
                 self.folder = self.folder.with_name(f"{self.folder.name}.again")
         holding.claim(self.folder)
 
+    def save_notebook(self) -> None:
+        """Write down what has been executed, before the kernel is let go of."""
+        saved_at(self.folder / holding.NOTEBOOK)(self._notebook)
+        (self.folder / holding.NOTEBOOK).chmod(0o600)
+
     def keep(self, cell: NotebookNode, key: bytes) -> None:
         """Write down that the kernel is held, in which that cell has failed."""
         cells = _code_cells(self._notebook)
-        saved_at(self.folder / holding.NOTEBOOK)(self._notebook)
-        (self.folder / holding.NOTEBOOK).chmod(0o600)
         # What has passed between the kernel and us has secrets in it.
         received = Journal(self.folder / "received").last
         forget(self.folder)

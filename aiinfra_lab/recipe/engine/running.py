@@ -20,7 +20,7 @@ from ..base import Failure, NotebookTask, Outcome, OutcomeState
 from ..notebook import read_notebook
 from ..papermill import USUAL_KERNEL
 from ..watching import REPORT
-from .archive import Archive, saved_at
+from .archive import Archive, cell_number, saved_at
 from .client import (
     ENDS,
     ArchiveClient,
@@ -60,8 +60,7 @@ def execute(task: NotebookTask, stop_requested: Callable[[], int]) -> Outcome:
         outcome = Outcome("done")
     except CellRaised as failed:
         error = error_text(failed.name, failed.value)
-        count = content.cells[failed.at].execution_count
-        outcome = Outcome(_state(stop_requested), error, count)
+        outcome = Outcome(_state(stop_requested), error, cell_number(content, failed.at))
         made.point_to(failed.at, error)
     except StopRequested:
         outcome = Outcome("stopped")

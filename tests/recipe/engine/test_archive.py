@@ -65,7 +65,7 @@ def test_what_failed_is_said_at_the_top_with_a_link(notebook):
     notebook.cells[2].execution_count = 5
     archive.point_to(2, "ValueError: x\nand more")
     top, *_, anchor, _failed = notebook.cells
-    assert top.source == "**Cell [5] failed:** `ValueError: x`. [Go there](#failed-cell)"
+    assert top.source == "**Cell [2] failed:** `ValueError: x`. [Go there](#failed-cell)"
     assert 'id="failed-cell"' in anchor.source
 
 
