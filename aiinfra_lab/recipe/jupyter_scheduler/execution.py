@@ -15,7 +15,7 @@ from jupyter_scheduler.models import JobFeature, Status
 from jupyter_scheduler.orm import Job
 from jupyter_scheduler.utils import get_utc_timestamp
 
-from ... import signals
+from ... import logs, signals
 from ...alerts import Alert, AlertKind, deliver_aside
 from ...errors import Failed, LabError, StoppedEarly
 from ...files import write
@@ -32,6 +32,7 @@ FOLDER = "aiinfra_folder"
 
 _FEATURES = ("job_name", "parameters", "output_formats", "job_definition", "idempotency_token", "tags", "stop_job",
              "delete_job")  # fmt: skip
+_AGAIN = "create it once more"
 _LONGEST = 1000  # of what a job's record holds
 
 _log = logging.getLogger(__name__)
@@ -73,6 +74,7 @@ class LabExecutionManager(ExecutionManager):  # type: ignore[misc]  # it ships n
     def process(self) -> None:
         """See `ExecutionManager`; what is pressed in the server's terminal is for the server."""
         os.setsid()
+        logs.configure()
         with signals.taken(self._asked.append, is_final=True):
             super().process()
 
@@ -81,7 +83,7 @@ class LabExecutionManager(ExecutionManager):  # type: ignore[misc]  # it ships n
         with project_of(folder_of(self.model, self.root_dir)) as where:
             name = recipe_of(self.model.input_filename, self.model.tags)
             if self._asked:
-                raise StoppedEarly("stopped before it began", "run it once more")
+                raise StoppedEarly("stopped before it began", _AGAIN)
             if name:
                 self._run_recipe(name)
             else:
@@ -98,7 +100,7 @@ class LabExecutionManager(ExecutionManager):  # type: ignore[misc]  # it ships n
         finally:
             self._write_outputs(archive)
         if outcome.state == "stopped":
-            raise StoppedEarly("stopped while it ran", "run it once more")
+            raise StoppedEarly("stopped while it ran", _AGAIN)
         if outcome.state != "done":
             cell = "the notebook" if outcome.cell is None else f"cell [{outcome.cell}]"
             raise Failed(f"{cell} {FAILED[outcome.state]}: {outcome.error}", "its output shows where")
@@ -106,7 +108,11 @@ class LabExecutionManager(ExecutionManager):  # type: ignore[misc]  # it ships n
     def _run_recipe(self, name: str) -> None:
         from ..engine.archive import saved_at
 
-        done = run_recipe(name, param=recipe_values(self.model.parameters), report=True)
+        try:
+            with signals.taken():  # a request that comes before the run takes them itself
+                done = run_recipe(name, param=recipe_values(self.model.parameters), report=True)
+        except KeyboardInterrupt:
+            raise StoppedEarly("stopped before it began", _AGAIN) from None
         assert isinstance(done, RecipeRun)
         self._is_alerted = True  # by the run, as `[alert]` of its recipe has it
         archive = archive_of(self.staging_paths)
@@ -118,6 +124,8 @@ class LabExecutionManager(ExecutionManager):  # type: ignore[misc]  # it ships n
             if each["state"] in FAILURES:
                 what = f"{done.uri}: the step {step} {FAILED[each['state']]}: {each['error']}"
                 raise Failed(what, f"aiinfra recipe show {done.uri}")
+        if done.state != "done":
+            raise Failed(f"{done.uri}: {done.state}", f"aiinfra recipe show {done.uri}")
 
     def _write_outputs(self, archive: Path) -> None:
         """The other formats of what was executed, and the names of files that it has made beside."""
