@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import platform
 import signal
 import time
 from pathlib import Path
@@ -17,12 +18,14 @@ from traitlets import default
 
 from ...errors import LabError
 from ...host.processes import signal_process
+from ...jobs import process
 from .. import archives
 from .execution import FOLDER, LabExecutionManager, archive_of, send_alert
 from .request import check
 from .times import LabTaskRunner, calendar_of
 
 _OPEN = (Status.CREATED, Status.QUEUED, Status.IN_PROGRESS, Status.STOPPING)
+_PLACE = "aiinfra_place"  # of a job's `runtime_environment_parameters`: where it runs
 _VANISHED = "its process vanished: it was killed, or its machine went away"
 _SPAWNED = "multiprocessing.spawn"  # on the command line of every process that multiprocessing spawns
 _MOST_WAIT_S = 10.0
@@ -43,6 +46,8 @@ class LabScheduler(Scheduler):  # type: ignore[misc]  # it ships no types
         """SchedulerError when it could not run. What a definition has is looked at by its job, which can say so."""
         if not model.job_definition_id:
             self._prepare(model)
+        own = model.runtime_environment_parameters or {}
+        model.runtime_environment_parameters = {**own, _PLACE: _here()}
         made = str(super().create_job(model))
         with self.db_session() as session:
             # Which writes that it was stopped until its process says that it is in progress.
@@ -66,11 +71,14 @@ class LabScheduler(Scheduler):  # type: ignore[misc]  # it ships no types
         super().update_job_definition(job_definition_id, model)
 
     def stop_job(self, job_id: str) -> None:
-        """Ask for its end: the cell that runs is interrupted. Asked once more some seconds later, at once."""
+        """Ask for its end: the cell that runs is interrupted. Asked once more some seconds later, at once.
+
+        SchedulerError where it runs on another machine.
+        """
+        pid = self._pid_of(job_id)
         with self.db_session() as session:
-            job = session.query(Job).filter(Job.job_id == job_id)
-            pid = job.one().pid
-            job.filter(Job.status.in_(_OPEN)).update({"status": Status.STOPPING})
+            job = session.query(Job).filter(Job.job_id == job_id, Job.status.in_(_OPEN))
+            job.update({"status": Status.STOPPING})
             session.commit()
         if _is_at_work(pid):
             signal_process(pid, signal.SIGTERM)
@@ -78,17 +86,16 @@ class LabScheduler(Scheduler):  # type: ignore[misc]  # it ships no types
             self._settle()
 
     def delete_job(self, job_id: str) -> None:
-        """End it at once where it goes on, and remove all of it."""
-        with self.db_session() as session:
-            pid = session.query(Job).filter(Job.job_id == job_id).one().pid
+        """End it at once where it goes on, and remove all of it; see `stop_job`."""
+        pid = self._pid_of(job_id)
         for number in (signal.SIGTERM, signal.SIGINT):  # the second one means at once
             if _is_at_work(pid):
                 signal_process(pid, number)
         until = time.monotonic() + _MOST_WAIT_S
-        while _is_at_work(pid):
-            if time.monotonic() > until:
-                signal_process(pid, signal.SIGKILL)
+        while _is_at_work(pid) and time.monotonic() < until:
             time.sleep(0.05)
+        if _is_at_work(pid):
+            signal_process(pid, signal.SIGKILL)
         super().delete_job(job_id)
 
     def get_job(self, job_id: str, job_files: bool | None = True) -> Any:
@@ -126,8 +133,8 @@ class LabScheduler(Scheduler):  # type: ignore[misc]  # it ships no types
         """Write down the end of jobs whose process is gone without having done so."""
         with self.db_session() as session:
             found = session.query(Job).filter(Job.status.in_(_OPEN), Job.pid.isnot(None))
-            going = [(job.job_id, Status(job.status)) for job in found if not _is_at_work(job.pid)]
-        for job_id, status in going:
+            gone = [(job.job_id, Status(job.status)) for job in found if _is_gone(job)]
+        for job_id, status in gone:
             ends = (Status.STOPPED, None) if status == Status.STOPPING else (Status.FAILED, _VANISHED)
             values = {"status": ends[0], "status_message": ends[1], "end_time": get_utc_timestamp()}
             with self.db_session() as session:
@@ -143,13 +150,39 @@ class LabScheduler(Scheduler):  # type: ignore[misc]  # it ships no types
         if status == Status.FAILED:
             send_alert(job, self.root_dir, "failed", "its process vanished")
 
+    def _pid_of(self, job_id: str) -> int:
+        """Its process; 0 where it has none that could be at work."""
+        with self.db_session() as session:
+            job = session.query(Job).filter(Job.job_id == job_id).one()
+            is_open, place, pid = job.status in _OPEN, _place_of(job), job.pid
+        if is_open and place and (machine := place.partition(" ")[0]) != platform.node():
+            raise SchedulerError(f"it runs on {machine}, and only a Jupyter server there can end it")
+        return pid if is_open and pid and place == _here() else 0
 
-def _is_at_work(pid: int | None) -> bool:
+
+def _here() -> str:
+    """This machine's name, and where a process's number means something."""
+    return f"{platform.node()} {process.table()}"
+
+
+def _place_of(job: Any) -> str:
+    return str((job.runtime_environment_parameters or {}).get(_PLACE, ""))
+
+
+def _is_gone(job: Any) -> bool:
+    """Whether its process has ended; not known, and so False, of one on another machine that has the same database."""
+    place = _place_of(job)
+    if place == _here():
+        return not _is_at_work(job.pid)
+    return place.startswith(f"{platform.node()} ")  # which was started anew
+
+
+def _is_at_work(pid: int) -> bool:
     """Whether the process of a job goes on; the number may be another process's since."""
-    if pid is None:
+    if not pid:
         return False
     try:
-        process = psutil.Process(pid)
-        return process.status() != psutil.STATUS_ZOMBIE and any(_SPAWNED in word for word in process.cmdline())
+        found = psutil.Process(pid)
+        return found.status() != psutil.STATUS_ZOMBIE and any(_SPAWNED in word for word in found.cmdline())
     except psutil.Error:
         return False

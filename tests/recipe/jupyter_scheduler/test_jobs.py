@@ -3,7 +3,9 @@
 import contextlib
 import json
 import os
+import platform
 import signal
+import sqlite3
 import time
 import urllib.error
 from collections.abc import Iterator
@@ -264,6 +266,23 @@ def test_a_job_whose_process_vanishes_is_not_left_as_running(jobs):
     until(lambda: not psutil.pid_exists(child))
     assert states(jobs.output(job)) == ["done", "killed"]
     until(lambda: ("failed", "notebook-job:vanishes", "its process vanished") in alerts(jobs.folder))
+
+
+def test_whether_a_job_of_another_machine_goes_on_is_not_known(jobs):
+    path = jobs.write("far", "x: int = 0")
+    far, before = (jobs.run(path, output_formats=[])["job_id"] for _ in range(2))
+    with contextlib.closing(sqlite3.connect(jobs.folder / "jupyter" / "data" / "scheduler.sqlite")) as database:
+        for job, place in ((far, "another-machine boot pid"), (before, f"{platform.node()} boot-before pid")):
+            kept = json.dumps({"aiinfra_place": place})
+            change = "update jobs set status = 'IN_PROGRESS', runtime_environment_parameters = ? where job_id = ?"
+            database.execute(change, (kept, job))
+        database.commit()
+    assert jobs.show(far)["status"] == "IN_PROGRESS"
+    assert jobs.show(before)["status"] == "FAILED"
+    with pytest.raises(urllib.error.HTTPError) as raised:
+        jobs.stop(far)
+    assert "it runs on another-machine" in json.loads(raised.value.read())["message"]
+    assert jobs.show(far)["status"] == "IN_PROGRESS"
 
 
 def test_a_packaged_folder_comes_along_and_what_is_made_in_it_comes_back(jobs):
