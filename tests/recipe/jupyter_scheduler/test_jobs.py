@@ -32,7 +32,7 @@ TWO = """
 word = "1"
 [steps.make]
 notebook = "make.ipynb"
-parameters = { word = "$word" }
+parameters = { word = "${params.word}" }
 [steps.use]
 notebook = "use.ipynb"
 after = ["make"]
@@ -299,7 +299,7 @@ def test_a_packaged_folder_comes_along_and_what_is_made_in_it_comes_back(jobs):
 def two(jobs) -> str:
     jobs.write("make", 'word: str = "x"', "print('made', word)")
     (jobs.folder / "recipes").mkdir(exist_ok=True)
-    (jobs.folder / "recipes" / "two.toml").write_text(f'{TWO}[alert]\nto = ["file:alerts.jsonl"]\n')
+    (jobs.folder / "recipes" / "two.toml").write_text(TWO + '[alert]\nto = ["file:alerts.jsonl"]\n')
     return jobs.write("use", "x: int = 0", "import pathlib\nassert pathlib.Path('go').exists()", "print('used')")
 
 

@@ -76,7 +76,7 @@ def test_another_languages_values_are_taken_by_its_names(workspace):
 
 def test_a_recipe_is_checked_as_run_checks_it(notebook, recipe, workspace):
     path = notebook("a", "x: int = 0")
-    file = recipe("one", '[parameters]\nx = 1\n[steps.a]\nnotebook = "a.ipynb"\nparameters = { x = "$x" }\n')
+    file = recipe("one", '[parameters]\nx = 1\n[steps.a]\nnotebook = "a.ipynb"\nparameters = { x = "${params.x}" }\n')
     request.check(path, ["recipe:one"], {"x": "2"})
     request.check(file, None, {"x": '"2"'})
     for given, why in (({"x": "many"}, "x must be of type int"), ({"y": "1"}, "no parameter 'y'")):
