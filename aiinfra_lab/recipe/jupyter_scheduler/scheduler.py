@@ -1,0 +1,188 @@
+"""jupyter-scheduler's jobs and definitions: refused before a kernel when they cannot run, and never left as running."""
+
+from __future__ import annotations
+
+import platform
+import signal
+import time
+from pathlib import Path
+from typing import Any
+
+import psutil
+from jupyter_scheduler.exceptions import SchedulerError
+from jupyter_scheduler.models import Status
+from jupyter_scheduler.orm import Job
+from jupyter_scheduler.scheduler import Scheduler
+from jupyter_scheduler.utils import get_utc_timestamp
+from traitlets import default
+
+from ...errors import LabError
+from ...host.processes import signal_process
+from ...jobs import process
+from .. import archives
+from .execution import FOLDER, LabExecutionManager, archive_of, send_alert
+from .request import check
+from .times import LabTaskRunner, calendar_of
+
+_OPEN = (Status.CREATED, Status.QUEUED, Status.IN_PROGRESS, Status.STOPPING)
+_PLACE = "aiinfra_place"  # of a job's `runtime_environment_parameters`: where it runs
+_VANISHED = "its process vanished: it was killed, or its machine went away"
+_SPAWNED = "multiprocessing.spawn"  # on the command line of every process that multiprocessing spawns
+_MOST_WAIT_S = 10.0
+
+
+class LabScheduler(Scheduler):  # type: ignore[misc]  # it ships no types
+    """See `Scheduler` of jupyter-scheduler for the contract, and for its settings."""
+
+    @default("execution_manager_class")
+    def _execution(self) -> type[LabExecutionManager]:
+        return LabExecutionManager
+
+    @default("task_runner_class")
+    def _times(self) -> type[LabTaskRunner]:
+        return LabTaskRunner
+
+    def create_job(self, model: Any) -> str:
+        """SchedulerError when it could not run. What a definition has is looked at by its job, which can say so."""
+        if not model.job_definition_id:
+            self._prepare(model)
+        own = model.runtime_environment_parameters or {}
+        model.runtime_environment_parameters = {**own, _PLACE: _here()}
+        made = str(super().create_job(model))
+        with self.db_session() as session:
+            # Which writes that it was stopped until its process says that it is in progress.
+            begins = session.query(Job).filter(Job.job_id == made, Job.start_time.is_(None))
+            begins.update({"status": Status.CREATED})
+            session.commit()
+        return made
+
+    def create_job_definition(self, model: Any) -> str:
+        """SchedulerError when its jobs could not run."""
+        self._prepare(model)
+        if model.schedule:
+            self._raising(calendar_of, model.schedule, model.timezone)
+        return str(super().create_job_definition(model))
+
+    def update_job_definition(self, job_definition_id: str, model: Any) -> None:
+        """SchedulerError when it would not be known when it is due."""
+        if model.schedule or model.timezone:
+            before = self.get_job_definition(job_definition_id)
+            self._raising(calendar_of, model.schedule or before.schedule, model.timezone or before.timezone)
+        super().update_job_definition(job_definition_id, model)
+
+    def stop_job(self, job_id: str) -> None:
+        """Ask for its end: the cell that runs is interrupted. Asked once more some seconds later, at once.
+
+        SchedulerError where it runs on another machine.
+        """
+        pid = self._pid_of(job_id)
+        with self.db_session() as session:
+            job = session.query(Job).filter(Job.job_id == job_id, Job.status.in_(_OPEN))
+            job.update({"status": Status.STOPPING})
+            session.commit()
+        if _is_at_work(pid):
+            signal_process(pid, signal.SIGTERM)
+        else:
+            self._settle()
+
+    def delete_job(self, job_id: str) -> None:
+        """End it at once where it goes on, and remove all of it; see `stop_job`."""
+        pid = self._pid_of(job_id)
+        for number in (signal.SIGTERM, signal.SIGINT):  # the second one means at once
+            if _is_at_work(pid):
+                signal_process(pid, number)
+        until = time.monotonic() + _MOST_WAIT_S
+        while _is_at_work(pid) and time.monotonic() < until:
+            time.sleep(0.05)
+        if _is_at_work(pid):
+            signal_process(pid, signal.SIGKILL)
+        super().delete_job(job_id)
+
+    def get_job(self, job_id: str, job_files: bool | None = True) -> Any:
+        """See `Scheduler`."""
+        self._settle()
+        return super().get_job(job_id, job_files)
+
+    def list_jobs(self, query: Any) -> Any:
+        """See `Scheduler`."""
+        self._settle()
+        return super().list_jobs(query)
+
+    def count_jobs(self, query: Any) -> int:
+        """See `Scheduler`."""
+        self._settle()
+        return int(super().count_jobs(query))
+
+    def _prepare(self, model: Any) -> None:
+        """Refuse what could not run, and keep where its file lies: what runs is a copy, and knows no project."""
+        if not self.file_exists(model.input_uri):
+            return  # which jupyter-scheduler reports
+        path = Path(self.root_dir, model.input_uri).absolute()
+        self._raising(check, path, model.tags, model.parameters)
+        own = model.runtime_environment_parameters or {}
+        model.runtime_environment_parameters = {**own, FOLDER: str(path.parent)}
+
+    def _raising(self, looks: Any, *of: Any) -> None:
+        """A problem as the package's own error, whose text its form shows."""
+        try:
+            looks(*of)
+        except LabError as problem:
+            raise SchedulerError(str(problem)) from None
+
+    def _settle(self) -> None:
+        """Write down the end of jobs whose process is gone without having done so."""
+        with self.db_session() as session:
+            found = session.query(Job).filter(Job.status.in_(_OPEN), Job.pid.isnot(None))
+            gone = [(job.job_id, Status(job.status)) for job in found if _is_gone(job)]
+        for job_id, status in gone:
+            ends = (Status.STOPPED, None) if status == Status.STOPPING else (Status.FAILED, _VANISHED)
+            values = {"status": ends[0], "status_message": ends[1], "end_time": get_utc_timestamp()}
+            with self.db_session() as session:
+                # Not if it has done so in this moment.
+                changed = session.query(Job).filter(Job.job_id == job_id, Job.status == status).update(values)
+                session.commit()
+            if changed:
+                self._close(job_id, ends[0])
+
+    def _close(self, job_id: str, status: Any) -> None:
+        job = super().get_job(job_id, False)
+        archives.close_lost(archive_of(self.get_staging_paths(job)))
+        if status == Status.FAILED:
+            send_alert(job, self.root_dir, "failed", "its process vanished")
+
+    def _pid_of(self, job_id: str) -> int:
+        """Its process; 0 where it has none that could be at work."""
+        with self.db_session() as session:
+            job = session.query(Job).filter(Job.job_id == job_id).one()
+            is_open, place, pid = job.status in _OPEN, _place_of(job), job.pid
+        if is_open and place and (machine := place.partition(" ")[0]) != platform.node():
+            raise SchedulerError(f"it runs on {machine}, and only a Jupyter server there can end it")
+        return pid if is_open and pid and place == _here() else 0
+
+
+def _here() -> str:
+    """This machine's name, and where a process's number means something."""
+    return f"{platform.node()} {process.table()}"
+
+
+def _place_of(job: Any) -> str:
+    return str((job.runtime_environment_parameters or {}).get(_PLACE, ""))
+
+
+def _is_gone(job: Any) -> bool:
+    """Whether its process has ended; not known, and so False, of one on another machine that has the same database."""
+    place = _place_of(job)
+    if place == _here():
+        return not _is_at_work(job.pid)
+    return place.startswith(f"{platform.node()} ")  # which was started anew
+
+
+def _is_at_work(pid: int) -> bool:
+    """Whether the process of a job goes on; the number may be another process's since."""
+    if not pid:
+        return False
+    try:
+        found = psutil.Process(pid)
+        return found.status() != psutil.STATUS_ZOMBIE and any(_SPAWNED in word for word in found.cmdline())
+    except psutil.Error:
+        return False
