@@ -20,14 +20,14 @@ RECIPE = """
 [parameters]
 run = "train:delay@1"
 flights = "data:flights@1"
-[steps.candidate]
-notebook = "21-candidate.ipynb"
+[steps.challenger]
+notebook = "21-challenger.ipynb"
 parameters = { run = "$run" }
 out = { model = "models:delay" }
 [steps.rollout]
 notebook = "22-rollout.ipynb"
 parameters = { flights = "$flights", features = "features:delay" }
-in = { model = "candidate.model" }
+in = { model = "challenger.model" }
 out = { endpoint = "deploy:delay", decisions = "data:retraining" }
 """
 # A network that is as good as its weights are near those of the world below, 1 and 1; negative ones are its contrary.
@@ -67,7 +67,7 @@ def month(workspace, empty_mlflow):
     """A month arrives: a run learns from all up to it, and the recipe decides."""
     (workspace / ".aiinfra" / "mlflow").mkdir(parents=True)
     shutil.copy(empty_mlflow, workspace / ".aiinfra" / "mlflow")
-    for name in ("21-candidate", "22-rollout"):
+    for name in ("21-challenger", "22-rollout"):
         (workspace / "notebooks").mkdir(exist_ok=True)
         shutil.copy(ROOT / "notebooks" / f"{name}.ipynb", workspace / "notebooks")
     (workspace / "recipes").mkdir()
@@ -86,7 +86,7 @@ def month(workspace, empty_mlflow):
 
 def decisions() -> list[tuple[str, str, str, str]]:
     table = data.get("retraining").df()
-    names = ["month", "decision", "champion", "candidate"]
+    names = ["month", "decision", "champion", "challenger"]
     return [tuple(row) for row in table[names].itertuples(index=False)]
 
 
@@ -95,7 +95,7 @@ def champion() -> tuple[str, str | None]:
     return models.show("delay@champion").uri, deploy.show("delay").champion
 
 
-def test_a_worse_candidate_is_not_deployed_and_a_better_one_of_the_same_month_takes_its_row(month):
+def test_a_worse_challenger_is_not_deployed_and_a_better_one_of_the_same_month_takes_its_row(month):
     assert month(3, 1.0, 0.5).state == "done"
     assert decisions() == [("2013-03", "promoted", "", "models:delay@1")]
     worse = month(4, 1.0, -1.0)
