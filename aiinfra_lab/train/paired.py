@@ -187,7 +187,7 @@ def _held_out(by_age: Sequence[ComparedModel]) -> _Judged:
         )
     stored = owner.run.stored
     other = next(one for one in by_age if one is not owner)
-    rows, notes = heldout.read(stored), ()
+    rows, notes = heldout.read(stored), tuple[str, ...]()
     if not (other.run and other.run.stored and other.run.stored.digest == stored.digest):
         rows, notes = _unlearned(rows, stored.label, other)
     _refuse_few(rows, f"the hold-out of {owner.uri}", other)
@@ -195,7 +195,8 @@ def _held_out(by_age: Sequence[ComparedModel]) -> _Judged:
 
 
 def _of_given(given: GivenRows, models: Sequence[ComparedModel], saved: SavedModel) -> _Judged:
-    rows, notes = heldout.labelled(saved, given.table, given.label), (f"The rows are those of {given.of}.",)
+    rows = heldout.labelled(saved, given.table, given.label)
+    notes: tuple[str, ...] = (f"The rows are those of {given.of}.",)
     for one in models:
         rows, more = _unlearned(rows, given.label, one)
         notes = (*notes, *more)
