@@ -113,6 +113,7 @@ def test_a_worse_challenger_is_not_deployed_and_a_better_one_of_the_same_month_t
     assert row.flights == 1500
 
 
+@pytest.mark.slow  # one month more of the same
 def test_what_chance_explains_is_not_better(month):
     month(3, 1.0, 0.99)
     month(4, 1.0, 1.0)
