@@ -3,6 +3,7 @@
 import shutil
 from pathlib import Path
 
+import nbformat
 import numpy as np
 import pandas as pd
 import pytest
@@ -119,6 +120,22 @@ def test_what_chance_explains_is_not_better(month):
     month(4, 1.0, 1.0)
     assert decisions()[1:] == [("2013-04", "cannot tell", "models:delay@1", "models:delay@2")]
     assert champion() == ("models:delay@1", "models:delay@1")
+
+
+@pytest.mark.parametrize(
+    ("month", "window", "meant"),
+    [
+        ("2013-04", 3, "2013-02..2013-04"),
+        ("2013-05-01", 3, "2013-02..2013-04"),  # as the schedule gives it: the month that is over
+        ("2013-01-01", 1, "2012-12..2012-12"),
+        ("2013-01..03", 0, "2013-01..03"),
+    ],
+)
+def test_a_window_ends_with_the_month_that_has_arrived(month, window, meant):
+    cells = nbformat.read(ROOT / "notebooks" / "02-data.ipynb", 4).cells
+    given = {"months": month, "window": window}
+    exec(next(cell.source for cell in cells if "if window" in cell.source), given)
+    assert given["months"] == meant
 
 
 def test_the_recipe_is_sound_and_its_workflow_has_the_steps_of_a_pipeline(monkeypatch, workspace):
