@@ -112,6 +112,11 @@ def test_a_worse_challenger_is_not_deployed_and_a_better_one_of_the_same_month_t
     assert row.low > 0
     assert row.served_measured == row.baseline_measured
     assert row.flights == 1500
+    # What was decided is not decided anew when an earlier month is run once more.
+    decided = data.get("retraining").uri
+    assert recipe.run("retrain", param={"run": "train:delay@1", "flights": "data:flights@1"}).state == "done"
+    assert data.get("retraining").uri == decided
+    assert champion() == ("models:delay@3", "models:delay@3")
 
 
 @pytest.mark.slow  # one month more of the same
