@@ -333,7 +333,9 @@ def rollback(name: Annotated[Name, Live("models", "names")], *, to: Alias = CHAM
 
 
 @verb("models")
-def diff(model: Annotated[Name, Live("models")], other: Annotated[Name, Live("models")]) -> ModelComparison:
+def diff(
+    model: Annotated[Name, Live("models")], other: Annotated[Name, Live("models")], *, rows: Rows | None = None
+) -> ModelComparison:
     """Compare two versions by meaning: metrics, run, rows, data, columns and files.
 
     Of a classification or regression both predict the newer one's held out rows, and each metric's difference has its
@@ -341,6 +343,7 @@ def diff(model: Annotated[Name, Live("models")], other: Annotated[Name, Live("mo
 
     model: e.g. delay@8
     other: what to compare it with, e.g. delay@champion; when there is none yet, it says so
+    rows: predict these in place of held out ones, e.g. data:new@1; what one of the two learned from is left out
 
     Example:
         %models diff delay@2 delay@champion
@@ -351,7 +354,7 @@ def diff(model: Annotated[Name, Live("models")], other: Annotated[Name, Live("mo
     if theirs is None:
         # A pipeline compares with the champion each time, also before there is one: that is an answer, no error.
         return ModelComparison(ours.uri, against, (), note=f"nothing to compare with: no version is {against} yet")
-    return compare(ours, theirs)
+    return compare(ours, theirs, rows)
 
 
 @verb("models")

@@ -20,7 +20,7 @@ from .results import Model, model_of
 
 if TYPE_CHECKING:
     from ..features.contract import Columns
-    from ..train.paired import Incomparable, PairedComparison
+    from ..train.paired import GivenRows, Incomparable, PairedComparison
 
 _METRIC, _FILE = "metric ", "file "
 _MOST_IN_A_SENTENCE = 3
@@ -97,14 +97,14 @@ def _measured(name: str, theirs: float | None, ours: float | None) -> tuple[Cell
     return name, *texts, show_difference(ours, theirs), judged
 
 
-def compare(ours: Record[ModelVersion], theirs: Record[ModelVersion]) -> ModelComparison:
-    """How two versions differ."""
+def compare(ours: Record[ModelVersion], theirs: Record[ModelVersion], rows: object = None) -> ModelComparison:
+    """How two versions differ. rows: those to measure both on, in place of held out ones."""
     new, old = ours.body.metrics, theirs.body.metrics
     pairs = ((name, old.get(name), new.get(name)) for name in {**old, **new})
     metrics = tuple((name, before, after) for name, before, after in pairs if before != after)
     from ..train.paired import PairedComparison
 
-    pair = on_same_rows(ours, theirs)
+    pair = on_same_rows(ours, theirs, rows)
     return ModelComparison(
         ours.uri,
         theirs.uri,
@@ -115,14 +115,33 @@ def compare(ours: Record[ModelVersion], theirs: Record[ModelVersion]) -> ModelCo
     )
 
 
-def on_same_rows(ours: Record[ModelVersion], theirs: Record[ModelVersion]) -> PairedComparison | Incomparable:
-    """Both versions on the newer's held out rows, or why that cannot be."""
+def on_same_rows(
+    ours: Record[ModelVersion], theirs: Record[ModelVersion], rows: object = None
+) -> PairedComparison | Incomparable:
+    """Both versions on the newer's held out rows, or on those that are given; or why that cannot be."""
     from ..train import paired
 
     first, second = (
         paired.ComparedModel(one.uri, folder(one.name), one.body.created_at, _run_of(one)) for one in (ours, theirs)
     )
-    return paired.attempt(first, second)
+    try:
+        return paired.attempt(first, second, None if rows is None else _given(ours, rows))
+    except paired.Incomparable as problem:
+        return problem
+
+
+def _given(ours: Record[ModelVersion], rows: object) -> GivenRows:
+    """Rows with what the model takes, and its label. Incomparable for a model of no table."""
+    from .. import features
+    from ..features.opening import rows_of
+    from ..features.record import names_of
+    from ..train.paired import GivenRows, Incomparable
+
+    saved = model_of(ours)
+    if not saved.has_columns or not saved.columns.label:
+        raise Incomparable(f"{ours.uri} has no column as its label", "leave out --rows")
+    source = features.rows_for(rows, saved.columns, rows_of(ours.base))
+    return GivenRows(str(source.uri), source.df(), names_of(saved.columns.label))
 
 
 def _run_of(version: Record[ModelVersion]) -> TrainingRun | None:

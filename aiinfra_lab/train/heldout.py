@@ -89,6 +89,18 @@ def scored(saved: SavedModel, rows: pd.DataFrame, label: tuple[str, ...], group:
     return score(saved.signature, saved.run(saved.inputs(rows)), rows[[*label]], groups)
 
 
+def labelled(saved: SavedModel, rows: pd.DataFrame, label: tuple[str, ...]) -> pd.DataFrame:
+    """Rows as they came, with labels as those of a hold-out are. Unscored where one is missing."""
+    for name in label:
+        if name not in rows.columns or rows[name].isna().any():
+            raise Unscored(f"not all of these rows have {name}", "give rows whose outcome is known")
+    task = saved.signature.task
+    if task.name != "classification":
+        return rows.reset_index(drop=True)
+    named = {name: task.labels if len(label) == 1 else labels_of(saved.signature, name) for name in label}
+    return rows.assign(**{name: class_names(rows[name], named[name]) for name in label}).reset_index(drop=True)
+
+
 def _refuse_unmeasurable(saved: SavedModel, held: pd.DataFrame | None) -> None:
     task = saved.signature.task
     if task.name not in SCORED:

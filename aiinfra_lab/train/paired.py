@@ -16,7 +16,7 @@ from ..units import counted
 from . import heldout
 from .heldout import PREFIX
 from .metrics import is_lower_better
-from .record import StoredHoldout, TrainingRun
+from .record import TrainingRun
 from .row_keys import keys
 from .saved_model import ONNX, SavedModel
 from .scoring import LEAST_ROWS, SCORED, Metric, Unscored
@@ -112,27 +112,38 @@ class PairedComparison:
         )
 
 
+class GivenRows(NamedTuple):
+    """Rows that came after both models, with their labels. of: what they are called."""
+
+    of: str
+    table: pd.DataFrame
+    label: tuple[str, ...]
+
+
 class Incomparable(Unscored):
     """The two models cannot be compared on the same rows; what says why. other_tasks: since their tasks differ."""
 
     other_tasks: bool = False
 
 
-def attempt(ours: ComparedModel, theirs: ComparedModel) -> PairedComparison | Incomparable:
+def attempt(
+    ours: ComparedModel, theirs: ComparedModel, given: GivenRows | None = None
+) -> PairedComparison | Incomparable:
     """The same, or why they cannot be compared."""
     try:
-        return compare(ours, theirs)
+        return compare(ours, theirs, given)
     except Incomparable as problem:
         return problem
     except LabError as problem:  # a file of one of the models is damaged, or gone
         return Incomparable(problem.what, problem.fix)
 
 
-def compare(ours: ComparedModel, theirs: ComparedModel) -> PairedComparison:
-    """Predict the newer model's hold-out with both, or the older's where the newer has none. Incomparable if they
-    cannot.
+def compare(ours: ComparedModel, theirs: ComparedModel, given: GivenRows | None = None) -> PairedComparison:
+    """Predict the newer model's hold-out with both, or the older's where the newer has none, or what is given.
 
-    Rows that the other one learned from are left out.
+    Incomparable if they cannot.
+
+    Rows that one of them learned from are left out.
     """
     for one in (ours, theirs):
         if not (one.folder / ONNX).is_file():
@@ -141,31 +152,64 @@ def compare(ours: ComparedModel, theirs: ComparedModel) -> PairedComparison:
     # First: of models that do not predict the same nothing else is to be said.
     _refuse_other_tasks(pair)
     by_age = sorted((ours, theirs), key=lambda one: one.made_at, reverse=True)
-    held = next(((one, one.run.stored) for one in by_age if one.run and one.run.stored), None)
-    if held is None:
-        raise Incomparable(
-            "neither run kept a hold-out", "train with run.split() and save with task='classification' or 'regression'"
-        )
-    owner, stored = held
-    other = theirs if owner is ours else ours
     try:
-        rows = heldout.read(stored)
-        rows, notes = _unlearned(rows, stored, other)
-        if len(rows) < LEAST_ROWS:
-            raise Incomparable(
-                f"{other.uri} learned from all but {counted(len(rows), 'row')} of the hold-out of {owner.uri}",
-                "hold out the same rows, by a time or the same --seed; or give rows that neither has seen",
-            )
-        mine, other_ones = (heldout.scored(one, rows, stored.label, stored.group).metrics for one in pair)
+        judged = _held_out(by_age) if given is None else _of_given(given, by_age, pair[0])
+        rows, groups = judged.rows, None
+        mine, other_ones = (heldout.scored(one, rows, judged.label, judged.group).metrics for one in pair)
     except Incomparable:
         raise
     except LabError as problem:
         raise Incomparable(problem.what, problem.fix) from problem
-    groups = rows[stored.group] if stored.group in rows.columns else None
-    if groups is not None and (count := groups.nunique(dropna=False)) < LEAST_ROWS:
-        notes = (*notes, f"{counted(count, 'value')} of {stored.group} are too few for an interval.")
+    notes = judged.notes
+    if judged.group in rows.columns:
+        groups = rows[judged.group]
+        if (count := groups.nunique(dropna=False)) < LEAST_ROWS:
+            notes = (*notes, f"{counted(count, 'value')} of {judged.group} are too few for an interval.")
     found = tuple(_differences(mine, other_ones, len(rows), groups))
-    return PairedComparison(found, len(rows), stored.rows, notes, _outputs(mine))
+    return PairedComparison(found, len(rows), judged.of, notes, _outputs(mine))
+
+
+class _Judged(NamedTuple):
+    """Rows that neither model learned from. of: of how many; notes: what limits them."""
+
+    rows: pd.DataFrame
+    label: tuple[str, ...]
+    group: str
+    of: int
+    notes: tuple[str, ...]
+
+
+def _held_out(by_age: Sequence[ComparedModel]) -> _Judged:
+    owner = next((one for one in by_age if one.run and one.run.stored), None)
+    if owner is None or owner.run is None or owner.run.stored is None:
+        raise Incomparable(
+            "neither run kept a hold-out", "train with run.split() and save with task='classification' or 'regression'"
+        )
+    stored = owner.run.stored
+    other = next(one for one in by_age if one is not owner)
+    rows, notes = heldout.read(stored), tuple[str, ...]()
+    if not (other.run and other.run.stored and other.run.stored.digest == stored.digest):
+        rows, notes = _unlearned(rows, stored.label, other)
+    _refuse_few(rows, f"the hold-out of {owner.uri}", other)
+    return _Judged(rows, stored.label, stored.group, stored.rows, notes)
+
+
+def _of_given(given: GivenRows, models: Sequence[ComparedModel], saved: SavedModel) -> _Judged:
+    rows = heldout.labelled(saved, given.table, given.label)
+    notes: tuple[str, ...] = (f"The rows are those of {given.of}.",)
+    for one in models:
+        rows, more = _unlearned(rows, given.label, one)
+        notes = (*notes, *more)
+        _refuse_few(rows, given.of, one)
+    return _Judged(rows, given.label, "", len(given.table), notes)
+
+
+def _refuse_few(rows: pd.DataFrame, of: str, other: ComparedModel) -> None:
+    if len(rows) < LEAST_ROWS:
+        raise Incomparable(
+            f"{other.uri} learned from all but {counted(len(rows), 'row')} of {of}",
+            "hold out the same rows, by a time or the same --seed; or give rows that neither has seen",
+        )
 
 
 def _refuse_other_tasks(pair: Sequence[SavedModel]) -> None:
@@ -200,10 +244,10 @@ def _shown(task: Task) -> str:
     return f"{task.name} of {'; '.join(of)}" if of else task.name
 
 
-def _unlearned(rows: pd.DataFrame, stored: StoredHoldout, other: ComparedModel) -> tuple[pd.DataFrame, tuple[str, ...]]:
+def _unlearned(
+    rows: pd.DataFrame, label: tuple[str, ...], other: ComparedModel
+) -> tuple[pd.DataFrame, tuple[str, ...]]:
     """The rows that the other model did not learn from, and what is to be known of that."""
-    if other.run is not None and other.run.stored and other.run.stored.digest == stored.digest:
-        return rows, ()
     unknown = f"What {other.uri} learned from cannot be read: it may know some of these rows, which favours it."
     if other.run is None or not other.run.rows:
         return rows, (unknown,)
@@ -212,7 +256,7 @@ def _unlearned(rows: pd.DataFrame, stored: StoredHoldout, other: ComparedModel) 
     except LabError:
         return rows, (unknown,)
     # Not the row's id, which may be its place: the same row has another one in another version of the data.
-    names = [name for name in learned.columns if name in rows.columns and name not in (*stored.label, ROW_ID)]
+    names = [name for name in learned.columns if name in rows.columns and name not in (*label, ROW_ID)]
     if not names:
         return rows, (unknown,)
     import numpy as np

@@ -49,6 +49,17 @@ def test_diff_shows_each_metric_with_its_interval(rows):
     assert models.diff("m@1", better).paired.metrics[0].verdict == "worse"
 
 
+def test_diff_of_given_rows_measures_both_on_them(rows):
+    version(rows, 0.5)
+    better = version(rows, 1.0)
+    later = data.add("later", table(300, seed=9))
+    found = models.diff(better, "m@1", rows=later)
+    assert (found.paired.rows, found.paired.metrics[0].verdict) == (300, "better")
+    assert "The rows are those of data:later@1." in found.card().notes[-1]
+    unlabelled = data.add("unlabelled", table(300, seed=9).drop(columns="y"))
+    assert models.diff(better, "m@1", rows=unlabelled).unpaired == "not all of these rows have y"
+
+
 def test_what_was_compared_on_the_same_rows_is_in_the_json(rows, champion):
     better = version(rows, 1.0)
     found = json.loads(json.dumps(models.diff(better, "m@1").as_json()))["paired"]

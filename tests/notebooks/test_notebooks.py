@@ -9,7 +9,7 @@ from pathlib import Path
 import nbformat
 import pytest
 
-from aiinfra_lab import audit, lab, models
+from aiinfra_lab import audit, data, jobs, lab, models
 from aiinfra_lab.store import open_store
 from tests.benchmarks._doors import open_to_others
 from tests.conftest import PATIENCE_S
@@ -17,6 +17,8 @@ from tests.conftest import PATIENCE_S
 FIRST = "07-drift"
 STEPS = ("02-data", "03-features", "04-train", "05-models", "06-deploy")
 COST = "08-cost"
+RECIPE = "09-recipe"
+RETRAINING = (RECIPE, "21-challenger", "22-rollout")
 YOUR_MODEL = "10-your-model"
 OTHER_MODELS = ("11-digits-as-images", "12-text-classifier")
 # What a result may hold, so that it stays readable in a file that is reopened or converted (and no widget does).
@@ -85,6 +87,27 @@ def test_a_step_passes_alone(example, name):
     passes_alone(example, name)
 
 
+@pytest.mark.slow  # three months of retraining; two are run under papermill below
+@pytest.mark.parametrize("name", RETRAINING)
+def test_a_notebook_of_retraining_passes_alone(example, name):
+    passes_alone(example, name)
+
+
+def test_months_of_retraining_run_under_papermill_and_leave_nothing_running(example, tmp_path):
+    cells = executed(RECIPE, tmp_path, "-p", "months", "2013-03..04")
+    texts = [output["data"]["text/plain"] for cell in cells for output in cell.get("outputs", ()) if "data" in output]
+    heads = [text.partition("\n")[0] for text in texts]
+    table = data.get("retraining").df()
+    assert {"2013-03", "2013-04"} <= {*table["month"]}
+    assert {*table["decision"]} <= {"promoted", "no better", "rolled back", "cannot tell"}
+    assert [head for head in heads if re.match(r"Recipe run recipe:held@\d+  ✕ failed", head)]
+    assert [text for text in texts if "ran: it goes on in the kernel that was held" in " ".join(text.split())]
+    assert heads[-1].startswith("Endpoint deploy:delay  ■ stopped")
+    assert not (example / "recipes" / "held.toml").exists()
+    # The keeper of schedules looks once more, sees that none is open, and ends.
+    assert {job.subject for job in jobs.ls(live=True)} <= {"lab:schedules"}
+
+
 @pytest.mark.slow  # a budget of a minute and a half that is waited for
 def test_sessions_are_rented_cut_taken_and_ended_under_papermill(example, tmp_path):
     cells = executed("01-gpu", tmp_path)
@@ -135,11 +158,11 @@ def test_the_tour_runs_under_papermill_and_its_results_are_static(example, tmp_p
     assert_proved()
 
 
-def executed(name: str, folder: Path) -> list[nbformat.NotebookNode]:
+def executed(name: str, folder: Path, *more: str) -> list[nbformat.NotebookNode]:
     """The cells of a notebook that papermill ran in the workspace, none of which raised; their outputs are static."""
     out = folder / f"{name}.ipynb"
     command = [sys.executable, "-m", "papermill", f"notebooks/{name}.ipynb", str(out), "--cwd", "notebooks"]
-    done = subprocess.run([*command, "--no-progress-bar"], capture_output=True, text=True, check=False)
+    done = subprocess.run([*command, *more, "--no-progress-bar"], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr[-4000:]
     cells: list[nbformat.NotebookNode] = nbformat.read(out, 4).cells
     outputs = [output for cell in cells for output in cell.get("outputs", ())]
@@ -158,8 +181,6 @@ def without_pictures(html: str) -> int:
 
 
 def stop_endpoint() -> None:
-    from aiinfra_lab import jobs
-
     for job in jobs.ls(live=True):
         if job.supervised:
             jobs.cancel(job.id)

@@ -10,7 +10,7 @@ from scipy import stats
 
 from aiinfra_lab import data, train
 from aiinfra_lab.train import heldout, paired, record
-from aiinfra_lab.train.paired import ComparedModel, Incomparable, PairedMetric, attempt, compare
+from aiinfra_lab.train.paired import ComparedModel, GivenRows, Incomparable, PairedMetric, attempt, compare
 from aiinfra_lab.train.saved_model import SavedModel
 from aiinfra_lab.train.scoring import score
 from aiinfra_lab.train.signature import Signature, Task, Tensor
@@ -273,3 +273,39 @@ def test_runs_are_compared_on_the_same_rows(rows):
     learned(rows, 1.0, code=BINARY, label="yes")
     text = " ".join(train.diff("m@3", "m@1").card().text().split())
     assert "not compared on the same held out rows: their tasks differ" in text
+
+
+def test_rows_that_came_after_both_are_judged_in_the_place_of_a_holdout(rows):
+    worse, better = learned(rows, 0.5), learned(rows, 1.0)
+    later = table(300, seed=9)
+    found = compare(better, worse, GivenRows("data:later@1", later, ("y",)))
+    assert (found.rows, found.of, found.notes) == (300, 300, ("The rows are those of data:later@1.",))
+    mean, std = scale_of(better)
+    assert by_name(found)["mae"].ours == pytest.approx(abs(later["y"] - (later["x"] - mean) / std).mean(), rel=1e-5)
+    assert by_name(found)["mae"].verdict == "better"
+
+
+def test_of_given_rows_those_that_either_learned_from_are_left_out(rows):
+    first, second = learned(rows, 0.5), learned(data.add("u", table(seed=1)), 1.0)
+    given = pd.concat([table(), table(seed=1), table(50, seed=9)], ignore_index=True)
+    found = compare(second, first, GivenRows("data:all@1", given, ("y",)))
+    assert (found.rows, found.of) == (250, 850)  # a quarter of each table was held out
+    assert [note.partition(" that ")[0] for note in found.notes[1:]] == ["300 rows", "300 rows"]
+    with pytest.raises(Incomparable, match="learned from all but 0 rows of data:known@1"):
+        compare(second, first, GivenRows("data:known@1", _learned_rows(first), ("y",)))
+
+
+def _learned_rows(one: ComparedModel) -> pd.DataFrame:
+    held = heldout.read(one.run.stored)
+    both = table()
+    return both[~both["x"].isin(held["x"])]
+
+
+def test_classes_of_given_rows_may_be_numbers_and_no_label_may_be_missing(rows):
+    one = learned(rows, 1.0, code=BINARY, label="yes")
+    other = learned(rows, -1.0, code=BINARY, label="yes")
+    later = table(300, seed=9)
+    assert by_name(compare(one, other, GivenRows("data:later@1", later, ("yes",))))["roc_auc"].verdict == "better"
+    gaps = later.assign(yes=later["yes"].where(later.index > 0))
+    found = attempt(one, other, GivenRows("data:later@1", gaps, ("yes",)))
+    assert (str(found.what), found.fix) == ("not all of these rows have yes", "give rows whose outcome is known")
