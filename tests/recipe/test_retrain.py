@@ -23,11 +23,11 @@ run = "train:delay@1"
 flights = "data:flights@1"
 [steps.challenger]
 notebook = "21-challenger.ipynb"
-parameters = { run = "$run" }
+parameters = { run = "${params.run}" }
 out = { model = "models:delay" }
 [steps.rollout]
 notebook = "22-rollout.ipynb"
-parameters = { flights = "$flights", features = "features:delay" }
+parameters = { flights = "${params.flights}", features = "features:delay" }
 in = { model = "challenger.model" }
 out = { endpoint = "deploy:delay", decisions = "data:retraining" }
 """
