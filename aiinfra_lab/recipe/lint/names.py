@@ -94,9 +94,9 @@ class _NotebookNames:
         if cell.tree is None:
             reader.is_open = True  # whatever it is, it may bind
             return
-        if head := _timed(cell):
+        if timed := _timed(cell):
             with contextlib.suppress(SyntaxError, ValueError):  # of what is run before, on the magic's line
-                setup = ast.increment_lineno(ast.parse(_OPTIONS.sub("", head.text, count=1)), head.line - 1)
+                setup = ast.increment_lineno(ast.parse(_OPTIONS.sub("", timed.text, count=1)), timed.line - 1)
                 reader.read_aside(ast.Module([*setup.body, *cell.tree.body], []))
             return
         reader.read(cell.tree)

@@ -16,7 +16,7 @@ from .subject import LintCell, LintSubject, text_of
 
 
 class UnreadableCell:
-    """A cell is neither Python nor what IPython makes Python of.
+    """A cell is neither Python that compiles nor what IPython makes Python of.
 
     The code below `%%train` and `%%features` is plain Python: a line with `%` or `!` is not understood there.
     """
