@@ -27,12 +27,12 @@ def render(recipe: Recipe, facts: ExportFacts) -> RecipeFiles:
     stages = {slug(step.name): _stage(recipe, step, facts, folder) for step in recipe.steps}
     main = f"{folder}/dvc.yaml"
     clock = [_CLOCK_NOTE] if any(_is_dated(recipe, facts, step) for step in recipe.steps) else []
-    keep_going = "" if is_chain(recipe.steps) else "--keep-going "
+    option = "" if is_chain(recipe.steps) else "-k "
     ignored = sealed(recipe, facts, "What git is not to keep of", "/made\n")
     return RecipeFiles(
         {main: sealed(recipe, facts, "For DVC", yaml_text({"stages": stages})), f"{folder}/.gitignore": ignored},
         main,
-        f"`dvc repro {keep_going}{main}`, in the project's folder; `dvc init` first where there is no DVC yet",
+        f"`dvc repro {option}{main}`, in the project's folder; `dvc init` first where there is no DVC yet",
         ("what an endpoint does is not in a file: `dvc repro --force` starts one again that was stopped", *clock),
     )
 

@@ -209,6 +209,8 @@ def notes(form, recipe):
 
 def test_a_note_says_that_a_stage_waits_for_all_of_the_one_before():
     wide = recipe_of("r", "R", step_of("a"), step_of("b", "a", outputs={"m": "models:m"}), step_of("c"))
+    assert "dvc repro -k " in FORMS["dvc"].render(wide, facts_of()).use
+    assert "-k" not in FORMS["dvc"].render(PLAIN, facts_of()).use
     for form in ("github", "gitlab"):
         assert any("a stage begins where all" in note for note in notes(form, wide))
         assert not any("a stage begins where all" in note for note in notes(form, PLAIN))
