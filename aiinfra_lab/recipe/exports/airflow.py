@@ -6,6 +6,7 @@ import re
 
 from ..base import Recipe, RecipeStep
 from .base import ExportFacts, RecipeFiles, seconds_of
+from .stages import starts
 from .written import one_line, sealed, slug
 
 _BODY = """\
@@ -21,7 +22,7 @@ except ImportError:  # Airflow 2
 {operator}
 
 RUN = {there}
-
+{moment}
 with DAG(
     dag_id={dag_id},
     description={title},
@@ -32,8 +33,8 @@ with DAG(
     max_active_runs=1,
     max_active_tasks=1,
     # A step is repeated by the recipe, as its `retries` says.
-    default_args={{"retries": 0}},
-    tags=["aiinfra"],
+    default_args={{"retries": 0{env}}},
+    tags=["aiinfra"],{macros}
 ):
 {tasks}
 {edges}"""
@@ -45,7 +46,18 @@ except ImportError:  # Airflow 2
     from airflow.operators.bash import BashOperator
 """
 # By the shell of the task: the file is read by others, too, who need not know the folder.
-_THERE = 'cd "${AIINFRA_PROJECT:?}" && PATH="$AIINFRA_PROJECT/.venv/bin:$PATH" '
+_THERE = 'cd "${AIINFRA_PROJECT:?}" && export PATH="$AIINFRA_PROJECT/.venv/bin:$PATH" && '
+_IS_DUE = "dag_run.run_type in ('scheduled', 'backfill')"
+# By hand there may be no interval.
+_MOMENT = f"""
+ENV = {{
+    "RUN_TIME": (
+        "{{{{ (data_interval_end if {_IS_DUE}"
+        " else dag_run.start_date).astimezone(zone).isoformat() }}}}"
+    ),
+    "IS_DUE": "{{{{ 'yes' if {_IS_DUE} else '' }}}}",
+}}
+"""
 
 
 def render(recipe: Recipe, facts: ExportFacts) -> RecipeFiles:
@@ -53,11 +65,15 @@ def render(recipe: Recipe, facts: ExportFacts) -> RecipeFiles:
     name = slug(recipe.name)
     main = f"dags/{name.replace('-', '_')}.py"
     ids = {step.name: f"step_{at}" for at, step in enumerate(recipe.steps, 1)}
-    line = facts.schedule
+    line, begins = facts.schedule, starts(recipe.steps)
+    asks = bool(facts.due) or facts.reads_clock
     body = (
         _BODY.format(
             times="datetime, timedelta" if any(map(seconds_of, recipe.steps)) else "datetime",
             there=_text(_THERE),
+            moment=_MOMENT if asks else "",
+            env=', "env": ENV, "append_env": True' if asks else "",
+            macros=f'\n    user_defined_macros={{"zone": ZoneInfo({_text(facts.zone)})}},' if asks else "",
             operator=_BASH.rstrip(),
             dag_id=_text(name),
             title=_text(one_line(recipe.title)),
@@ -65,7 +81,9 @@ def render(recipe: Recipe, facts: ExportFacts) -> RecipeFiles:
             tz=_text(line.tz if line else "UTC"),
             tasks="\n".join(f"    {ids[step.name]} = {_task(recipe, step, facts)}" for step in recipe.steps),
             edges="".join(
-                f"    {ids[before]} >> {ids[step.name]}\n" for step in recipe.steps for before in step.depends_on
+                f"    {ids[before]} >> {ids[name]}\n"
+                for name, it in begins.items()
+                for before in (*it.needs, *it.stops)
             ),
         ).rstrip()
         + "\n"
@@ -79,17 +97,26 @@ def render(recipe: Recipe, facts: ExportFacts) -> RecipeFiles:
         {main: sealed(recipe, facts, "A DAG of Airflow", body, comments)},
         main,
         f"put it into Airflow's folder of DAGs; `airflow dags test {name}` runs it at once",
-        ("AIINFRA_PROJECT has to be set where its tasks run, to the project's folder",),
+        ("AIINFRA_PROJECT has to be set where its tasks run, to the project's folder", *_notes(recipe)),
     )
 
 
+def _notes(recipe: Recipe) -> list[str]:
+    stops = {name for start in starts(recipe.steps).values() for name in start.stops}
+    names = ", ".join(one_line(step.name) for step in recipe.steps if step.name in stops and step.depends_on)
+    note = (
+        f"where what {names} needs fails, Airflow leaves out all that is behind {names}, as if that had failed itself"
+    )
+    return [note] if names else []
+
+
 def _task(recipe: Recipe, step: RecipeStep, facts: ExportFacts) -> str:
-    seconds = seconds_of(step)
+    seconds, command = seconds_of(step), facts.shell(recipe, step, '[ -n "$IS_DUE" ]')
     limit = f"        execution_timeout=timedelta(seconds={seconds:.0f}),\n" if seconds else ""
     return (
         "BashOperator(\n"
         f"        task_id={_text(slug(step.name))},\n"
-        f"        bash_command=RUN + {_text(_literal(facts.shell(recipe, step)))},\n"
+        f"        bash_command=RUN + {_text(_literal(command))},\n"
         f"{limit}"
         "    )"
     )

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 from ...errors import UsageProblem
 from ..base import Recipe, RecipeStep
-from .base import ExportFacts, RecipeFiles, seconds_of
+from .base import BY_HAND, ExportFacts, RecipeFiles, seconds_of
+from .stages import StepStart, starts
 from .written import one_line, sealed, slug, yaml_text
 
 _CLAIM, _SECRET = "aiinfra-workspace", "aiinfra"
@@ -33,7 +35,7 @@ def render(recipe: Recipe, facts: ExportFacts) -> RecipeFiles:
                 "timezone": line.tz,
                 "concurrencyPolicy": "Forbid",
                 # What a controller that was down has missed is begun once, if it is no older than an hour.
-                "startingDeadlineSeconds": 3600,
+                **({} if facts.catch_up == "none" else {"startingDeadlineSeconds": 3600}),
                 "workflowSpec": spec,
             },
         }
@@ -48,18 +50,15 @@ def render(recipe: Recipe, facts: ExportFacts) -> RecipeFiles:
         f"`{_SECRET}` whose keys become variables, e.g. AIINFRA_STORE_URL. The image has the project in it.",
     ]
     text = sealed(recipe, facts, "For Argo Workflows", yaml_text(manifest), comments)
-    return RecipeFiles({main: text}, main, use, (f"it needs a claim `{_CLAIM}` with the workspace", _NOTE))
+    notes = [f"it needs a claim `{_CLAIM}` with the workspace", _NOTE, *([BY_HAND] if facts.due else [])]
+    return RecipeFiles({main: text}, main, use, tuple(notes))
 
 
 def _spec(recipe: Recipe, facts: ExportFacts) -> dict[str, Any]:
     names = {step.name: slug(step.name) for step in recipe.steps}
     tasks = [
-        {
-            "name": names[step.name],
-            "template": f"step-{names[step.name]}",
-            **({"dependencies": [names[each] for each in step.depends_on]} if step.depends_on else {}),
-        }
-        for step in recipe.steps
+        {"name": names[name], "template": f"step-{names[name]}", **_dependencies(begin, names)}
+        for name, begin in starts(recipe.steps).items()
     ]
     return {
         "entrypoint": "recipe",
@@ -70,15 +69,23 @@ def _spec(recipe: Recipe, facts: ExportFacts) -> dict[str, Any]:
         "ttlStrategy": {"secondsAfterCompletion": 7 * 24 * 3600},
         "volumes": [{"name": "workspace", "persistentVolumeClaim": {"claimName": _CLAIM}}],
         "templates": [
-            {"name": "recipe", "dag": {"tasks": tasks}},
+            {"name": "recipe", "dag": {"failFast": False, "tasks": tasks}},
             *(_template(recipe, step, facts, names[step.name]) for step in recipe.steps),
         ],
     }
 
 
+def _dependencies(begin: StepStart, names: Mapping[str, str]) -> dict[str, str]:
+    """What it waits for: of a step that stops all only that it did not fail itself."""
+    needs = [f"{names[each]}.Succeeded" for each in begin.needs]
+    stops = [f"({names[each]}.Succeeded || {names[each]}.Omitted)" for each in begin.stops]
+    return {"depends": " && ".join([*needs, *stops])} if needs or stops else {}
+
+
 def _template(recipe: Recipe, step: RecipeStep, facts: ExportFacts, name: str) -> dict[str, Any]:
     seconds = seconds_of(step)
-    command, *words = map(_literal, facts.command(recipe, step))
+    command, *words = map(_literal, facts.command(recipe, step, '"@$RUN_AT"'))
+    moment = [{"name": "RUN_AT", "value": "{{workflow.creationTimestamp.s}}"}] if facts.reads_clock else []
     return {
         "name": f"step-{name}",
         **({"activeDeadlineSeconds": round(seconds)} if seconds else {}),
@@ -87,7 +94,7 @@ def _template(recipe: Recipe, step: RecipeStep, facts: ExportFacts, name: str) -
             "image": facts.image,
             "command": [command],
             "args": words,
-            "env": [{"name": "AIINFRA_WORKSPACE", "value": "/workspace"}],
+            "env": [{"name": "AIINFRA_WORKSPACE", "value": "/workspace"}, *moment],
             "envFrom": [{"secretRef": {"name": _SECRET, "optional": True}}],
             "volumeMounts": [{"name": "workspace", "mountPath": "/workspace"}],
             "securityContext": {"allowPrivilegeEscalation": False, "capabilities": {"drop": ["ALL"]}},

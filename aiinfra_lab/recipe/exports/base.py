@@ -7,16 +7,19 @@ from __future__ import annotations
 
 import re
 import shlex
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol
 
 from ...errors import UsageProblem
 from ..base import Recipe, RecipeStep
+from ..schedule.deciding import CatchUp
 from .cron import CronLine
 
-_CLOCK = {"${run.date}": "date +%F", "${run.time}": "date -Iseconds"}
+_CLOCK = {"${run.date}": '"${RUN_TIME%T*}"', "${run.time}": '"$RUN_TIME"'}
+
+BY_HAND = "a run that is begun by hand is given the schedule's parameters, too"
 
 
 @dataclass(frozen=True)
@@ -26,8 +29,9 @@ class ExportFacts:
     refresh: the command that writes it anew, without `--into`. project: the folder of the recipe's files. install: the
     shell commands that install the project, with uv there and an environment active. given: parameters of the recipe.
     image: of a container with the project. modules: step → files of the project that its notebook imports. uses: step →
-    the parameters of the recipe that it refers to. due: the parameters of the schedule, where `${run.date}` and
-    `${run.time}` stand for when it runs.
+    the parameters of the recipe that it refers to. dated: those of the recipe whose default says when it runs, by
+    `${run.date}` and `${run.time}`. due: the parameters of the schedule, which may hold these, too, for the runs that
+    it begins. zone: the time zone of both. catch_up: of the recipe's own schedule.
     """
 
     refresh: str
@@ -38,36 +42,68 @@ class ExportFacts:
     image: str = ""
     modules: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     uses: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    dated: Mapping[str, str] = field(default_factory=dict)
     due: Mapping[str, str] = field(default_factory=dict)
+    zone: str = "UTC"
+    catch_up: CatchUp | None = None
 
     @property
     def reads_clock(self) -> bool:
         """Whether a parameter is known only when it runs."""
-        return any(moment in text for text in self.due.values() for moment in _CLOCK)
+        return _read_clock([*self.dated.values(), *self.due.values()])
 
-    def command(self, recipe: Recipe, step: RecipeStep | None = None) -> list[str]:
-        """The words that run the recipe, or one of its steps; by a shell, where that has to ask the clock."""
-        if self.reads_clock:
-            return ["sh", "-c", self.shell(recipe, step)]
-        return [*self._words(recipe, step), *_parameters(self.due)]
+    def clock(self, at: str = "") -> str:
+        """A shell command that sets RUN_TIME to when the run begins, for all that is run behind it. at: a word for the
+        moment, where another keeps it."""
+        return f'RUN_TIME="$(TZ={shlex.quote(self.zone)} date -Iseconds{f" -d {at}" if at else ""})"'
 
-    def shell(self, recipe: Recipe, step: RecipeStep | None = None) -> str:
-        """The same for a shell, every word quoted that needs it."""
-        due = [self._asks_clock(word) for word in _parameters(self.due)]
-        return " ".join([shlex.join(self._words(recipe, step)), *due])
+    def command(self, recipe: Recipe, step: RecipeStep | None = None, at: str = "") -> list[str]:
+        """The words that run the recipe, or one of its steps; by a shell, where that has to ask the clock. at: see
+        `clock`"""
+        values = {**self._dated(step), **self.due}
+        if _read_clock(values.values()):
+            return ["sh", "-c", f"{self.clock(at)} && {self.shell(recipe, step)}"]
+        return [*self._words(recipe, step), *map(_plain, _parameters(values))]
+
+    def shell(self, recipe: Recipe, step: RecipeStep | None = None, is_due: str = "") -> str:
+        """The same for a shell that has RUN_TIME, every word quoted that needs it. is_due: a command by which it knows
+        that the schedule began the run; without one the parameters of the schedule are given to each."""
+        words = shlex.join(self._words(recipe, step))
+        always, due = (_quoted(values) for values in (self._dated(step), {**self._dated(step), **self.due}))
+        if is_due and self.due:
+            return f'if {is_due}; then set --{due}; else set --{always}; fi && {words} "$@"'
+        return f"{words}{due}"
+
+    def _dated(self, step: RecipeStep | None) -> Mapping[str, str]:
+        # A run of the whole recipe fills them itself, once.
+        return self.dated if step else {}
 
     def _words(self, recipe: Recipe, step: RecipeStep | None) -> list[str]:
         only = ["--only", step.name] if step else []
         return ["aiinfra", "recipe", "run", recipe.name, *only, *_parameters(self.given)]
 
-    def _asks_clock(self, word: str) -> str:
-        zone = shlex.quote(self.schedule.tz if self.schedule else "UTC")
-        parts = filter(None, re.split(r"(\$\{run\.\w+\})", word))
-        return "".join(f'"$(TZ={zone} {_CLOCK[part]})"' if part in _CLOCK else shlex.quote(part) for part in parts)
-
     def in_project(self, path: Path) -> str:
         """A file's path from the project's folder."""
         return path.relative_to(self.project).as_posix()
+
+
+def _read_clock(texts: Iterable[str]) -> bool:
+    return any(part in _CLOCK for text in texts for part in _parts(text))
+
+
+def _quoted(values: Mapping[str, str]) -> str:
+    """Parameters for a shell that has RUN_TIME, a blank before each word."""
+    words = [[_CLOCK.get(part) or shlex.quote(_plain(part)) for part in _parts(word)] for word in _parameters(values)]
+    return "".join(f" {''.join(word)}" for word in words)
+
+
+def _plain(text: str) -> str:
+    return text.replace("$${", "${")
+
+
+def _parts(text: str) -> list[str]:
+    """A text, parted at what stands for a moment."""
+    return [part for part in re.split(r"((?<!\$)\$\{run\.(?:date|time)\})", text) if part]
 
 
 def _parameters(values: Mapping[str, str]) -> list[str]:

@@ -83,16 +83,16 @@ class CronLine:
         return cls(" ".join(fields), tz)
 
     def calendars(self) -> list[str]:
-        """As values of systemd's OnCalendar. Cron takes either day where both are restricted: that makes two."""
+        """As values of systemd's OnCalendar. Cron takes either day where both are restricted: that makes two; where one
+        of both begins with `*`, as `*/2`, a day has to be of both."""
         minute, hour, day, month, weekday = self.text.split()
         clock = f"{_listed(_FIELDS[1], hour)}:{_listed(_FIELDS[0], minute)}:00 {self.tz}"
-        days = [f"*-{_listed(_FIELDS[3], month)}-{_listed(_FIELDS[2], day)} {clock}"]
-        if _is_any(weekday):
-            return days
-        numbers = sorted({value % 7 for value in _FIELDS[4].values(weekday)})
-        names = ",".join(_DAYS[value].title() for value in numbers)
-        on_weekdays = f"{names} *-{_listed(_FIELDS[3], month)}-* {clock}"
-        return [on_weekdays] if _is_any(day) else [*days, on_weekdays]
+        numbers = {value % 7 for value in _FIELDS[4].values(weekday)}
+        names = "" if len(numbers) == len(_DAYS) else ",".join(_DAYS[value].title() for value in sorted(numbers)) + " "
+        dates = f"*-{_listed(_FIELDS[3], month)}-{_listed(_FIELDS[2], day)} {clock}"
+        if day.startswith("*") or weekday.startswith("*"):
+            return [f"{names}{dates}"]
+        return [dates, f"{names}*-{_listed(_FIELDS[3], month)}-* {clock}"]
 
 
 def schedule_of(own: RecipeSchedule | None, cron: str | None, tz: str) -> CronLine | None:
@@ -100,10 +100,6 @@ def schedule_of(own: RecipeSchedule | None, cron: str | None, tz: str) -> CronLi
     if cron is not None:
         return CronLine.parse(cron, tz)
     return CronLine.parse(own.calendar.line, own.calendar.tz) if own is not None else None
-
-
-def _is_any(text: str) -> bool:
-    return text.startswith("*")
 
 
 def _listed(field: _Field, text: str) -> str:

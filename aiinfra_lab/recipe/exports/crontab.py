@@ -11,7 +11,7 @@ from .written import sealed, slug
 def render(recipe: Recipe, facts: ExportFacts) -> RecipeFiles:
     """The lines. UsageProblem without a schedule, and for a value with a line break, which no crontab can hold."""
     line, name = needs_schedule(facts, "cron"), slug(recipe.name)
-    command = facts.shell(recipe)
+    command = f"{facts.clock()} && {facts.shell(recipe)}" if facts.reads_clock else facts.shell(recipe)
     if "\n" in command or "\r" in command:
         raise UsageProblem("a line of a crontab cannot hold a line break", "export to systemd, or give no such value")
     # To cron an unescaped % is a line break.

@@ -11,10 +11,13 @@ from typing import Any
 
 from ..base import Recipe, RecipeStep
 from ..made_things import can_live
+from ..references import words
 from .base import ExportFacts, RecipeFiles
+from .stages import is_chain
 from .written import sealed, slug, yaml_text
 
 _WILD = ("*", "?", "[", "${")
+_CLOCK_NOTE = "${run.date} and ${run.time} are those of when each of its stages begins"
 
 
 def render(recipe: Recipe, facts: ExportFacts) -> RecipeFiles:
@@ -23,12 +26,14 @@ def render(recipe: Recipe, facts: ExportFacts) -> RecipeFiles:
     folder = f"dvc/{name}"
     stages = {slug(step.name): _stage(recipe, step, facts, folder) for step in recipe.steps}
     main = f"{folder}/dvc.yaml"
+    clock = [_CLOCK_NOTE] if any(_is_dated(recipe, facts, step) for step in recipe.steps) else []
+    option = "" if is_chain(recipe.steps) else "-k "
     ignored = sealed(recipe, facts, "What git is not to keep of", "/made\n")
     return RecipeFiles(
         {main: sealed(recipe, facts, "For DVC", yaml_text({"stages": stages})), f"{folder}/.gitignore": ignored},
         main,
-        f"`dvc repro {main}`, in the project's folder; `dvc init` first where there is no DVC yet",
-        ("what an endpoint does is not in a file: `dvc repro --force` starts one again that was stopped",),
+        f"`dvc repro {option}{main}`, in the project's folder; `dvc init` first where there is no DVC yet",
+        ("what an endpoint does is not in a file: `dvc repro --force` starts one again that was stopped", *clock),
     )
 
 
@@ -54,9 +59,15 @@ def _stage(recipe: Recipe, step: RecipeStep, facts: ExportFacts, folder: str) ->
         ],
         # Small and of no use to others: neither DVC's cache nor git has to keep them.
         "outs": [{path: {"cache": False}} for _, path in made],
-        # Data of the workspace is in no file that DVC could look at; the recipe itself skips what did not change.
-        **({"always_changed": True} if step.data else {}),
+        # Data of the workspace is in no file that DVC could look at, nor is the day; the recipe itself skips what did
+        # not change.
+        **({"always_changed": True} if step.data or _is_dated(recipe, facts, step) else {}),
     }
+
+
+def _is_dated(recipe: Recipe, facts: ExportFacts, step: RecipeStep) -> bool:
+    names = [name for name in facts.uses.get(step.name, ()) if name not in facts.given]
+    return any(any(words(recipe.parameters[name])) for name in names)
 
 
 def _made(step: RecipeStep, folder: str) -> Iterator[tuple[str, str]]:

@@ -20,8 +20,9 @@ from ..exported import ExportedRecipe
 from ..history import KIND
 from ..notebook import read_notebook
 from ..parameters import as_text, stored
-from ..references import parameters_in
-from . import FORMS, TAKE_IMAGE, TAKE_SCHEDULE
+from ..references import parameters_in, words
+from ..schedule.deciding import CatchUp
+from . import FORMS, IN_STEPS, TAKE_IMAGE, TAKE_SCHEDULE
 from .base import ExportFacts, RecipeFiles
 from .cron import schedule_of
 from .written import is_untouched
@@ -33,7 +34,21 @@ _INSTALLS = {
     "pyproject.toml": "uv pip install -e .",
     "constraints.txt": "uv pip install -r constraints.txt",
 }
-_CLOCK_NOTE = "${run.date} and ${run.time} are there when the command begins, however late that is"
+_CLOCK_NOTE = "${run.date} and ${run.time} are those of when its run begins, however late that is, for all of its steps"
+# Who begins a run later than it was due, and knows for when it was.
+_KNOW_WHEN = ("airflow",)
+# What becomes of the times that were missed, and as which catch_up has it.
+_MISSED: Mapping[str, tuple[tuple[CatchUp, ...], str]] = {
+    "airflow": (
+        ("last",),
+        "Airflow makes up for the last time that it missed; `airflow backfill create` makes more runs",
+    ),
+    "argo": (("last", "none"), "Argo makes up for what it missed once, if that is no older than an hour"),
+    "cron": (("none",), "cron makes up for no time that it missed"),
+    "github": (("last", "none"), "GitHub makes up for no time that it missed; a job waits for its runner for a day"),
+    "gitlab": (("last", "none"), "GitLab makes up for no time that it missed; a job waits for its runner"),
+    "systemd": (("last", "none"), "systemd makes up for all times that it missed by one run"),
+}
 
 
 @dataclass(frozen=True)
@@ -52,7 +67,7 @@ class ExportRequest:
         if self.to not in FORMS:
             raise UsageProblem(f"nothing is exported to {self.to!r}", did_you_mean(self.to, FORMS))
         self._refuse_unused()
-        project = settings().project
+        project, own = settings().project, self.recipe.schedule
         facts = ExportFacts(
             refresh=self.command(),
             project=project,
@@ -62,11 +77,27 @@ class ExportRequest:
             image=self.image,
             modules={step.name: _modules(step.notebook) for step in self.recipe.steps},
             uses={step.name: tuple(sorted({*parameters_in(step.texts)})) for step in self.recipe.steps},
+            dated=self._dated(),
             due=self._due(),
+            zone=self.tz if self.tz != "UTC" or not own else own.calendar.tz,
+            catch_up=own.catch_up if own else None,
         )
         declared = filled_with(self.recipe, {**self.recipe.parameters, **self.given})
         done = FORMS[self.to].render(declared, facts)
-        return replace(done, notes=(*done.notes, _CLOCK_NOTE)) if facts.reads_clock else done
+        return replace(done, notes=(*done.notes, *self._notes(facts)))
+
+    def _notes(self, facts: ExportFacts) -> list[str]:
+        """Where any form may differ from a run of the recipe."""
+        kept, missed = _MISSED.get(self.to, ((), ""))
+        notes = [f'catch_up = "{facts.catch_up}": {missed}'] if missed and facts.catch_up not in (None, *kept) else []
+        return [*notes, *([_CLOCK_NOTE] if facts.reads_clock and self.to not in _KNOW_WHEN else [])]
+
+    def _dated(self) -> dict[str, str]:
+        """What differs from run to run without being given, where a run is of several commands."""
+        if self.to not in IN_STEPS:
+            return {}
+        values = {name: value for name, value in self.recipe.parameters.items() if any(words(value))}
+        return {name: as_text(stored(value)) for name, value in values.items() if name not in self.given}
 
     def _due(self) -> dict[str, str]:
         """What the recipe's own schedule gives its runs, also at the times of --cron."""

@@ -14,9 +14,12 @@ from .stages import (
     Stage,
     endpoints,
     has_outside_data,
+    is_chain,
     newest_served,
     rollback_lines,
+    stage_notes,
     stages,
+    starts,
     variable,
 )
 from .written import one_line, sealed, slug, yaml_text
@@ -27,6 +30,7 @@ _ACTIONS = {
     "astral-sh/setup-uv@c771a70e6277c0a99b617c7a806ffedaca235ff9": "v9.0.0",
 }
 _CHECKOUT, _SETUP_UV = _ACTIONS
+_READY = "install"
 _PYTHON = "3.11"
 _HOSTED = "ubuntu-latest"
 _RUNNER = "${{ vars.AIINFRA_RUNNER || 'aiinfra' }}"
@@ -56,7 +60,10 @@ def render(recipe: Recipe, facts: ExportFacts) -> RecipeFiles:
         {main: sealed(recipe, facts, "A workflow of GitHub Actions", text, _comments(recipe, name))},
         main,
         f"commit it with the recipe; `gh workflow run {name}.yml` runs it at once",
-        ("its jobs need a runner of your own that keeps the workspace: the file's head says what is to be set",),
+        (
+            "its jobs need a runner of your own that keeps the workspace: the file's head says what is to be set",
+            *stage_notes(recipe),
+        ),
     )
 
 
@@ -96,6 +103,11 @@ def _jobs(recipe: Recipe, facts: ExportFacts, name: str) -> dict[str, Any]:
     jobs: dict[str, Any] = {
         "check": _job("Code commit", facts, check, environment="" if is_hosted else name, is_hosted=is_hosted),
     }
+    if facts.reads_clock:
+        # Once for all jobs, which may wait for approval.
+        note = f'{facts.clock()}\necho "run_time=$RUN_TIME" >> "$GITHUB_OUTPUT"'
+        jobs["check"]["steps"].insert(0, {"id": "begin", **_step("When the run begins", note)})
+        jobs["check"]["outputs"] = {"run_time": "${{ steps.begin.outputs.run_time }}"}
     before = "check"
     for stage in stages(recipe):
         jobs[stage.name] = _stage_job(stage, recipe, facts, name, before)
@@ -109,9 +121,11 @@ def _jobs(recipe: Recipe, facts: ExportFacts, name: str) -> dict[str, Any]:
 
 
 def _stage_job(stage: Stage, recipe: Recipe, facts: ExportFacts, name: str, before: str) -> dict[str, Any]:
-    steps = [_step(f"Step {step.name}", facts.shell(recipe, step)) for step in stage.steps]
+    needs = list(dict.fromkeys(["check", before])) if facts.reads_clock else [before]
+    steps = _recipe_steps(stage, recipe, facts)
     if stage.name != "canary":
-        return _job(stage.title, facts, steps, minutes=stage.minutes, needs=[before], environment=name)
+        job = _job(stage.title, facts, steps, minutes=stage.minutes, needs=needs, environment=name)
+        return _with_moment(job, facts)
     names = list(enumerate(endpoints(recipe)))
     outputs = {variable(moment, at): f"${{{{ steps.{moment}.outputs.{variable(moment, at)} }}}}"
                for at, _ in names for moment in ("before", "served")}  # fmt: skip
@@ -122,8 +136,28 @@ def _stage_job(stage: Stage, recipe: Recipe, facts: ExportFacts, name: str, befo
         *steps,
         {"id": "served", **_step("What serves then", "\n".join(noted["served"]))},
     ]
-    job = _job(stage.title, facts, steps, minutes=stage.minutes, needs=[before], environment=f"{name}-canary")
-    return {**job, "outputs": outputs}
+    job = _job(stage.title, facts, steps, minutes=stage.minutes, needs=needs, environment=f"{name}-canary")
+    return {**_with_moment(job, facts), "outputs": outputs}
+
+
+def _with_moment(job: dict[str, Any], facts: ExportFacts) -> dict[str, Any]:
+    moment = {"RUN_TIME": "${{ needs.check.outputs.run_time }}"} if facts.reads_clock else {}
+    return {**job, "env": {**job["env"], **moment}}
+
+
+def _recipe_steps(stage: Stage, recipe: Recipe, facts: ExportFacts) -> list[dict[str, Any]]:
+    """Those of a stage, each with the condition by which the recipe would run it."""
+    ids = {step.name: f"step_{at}" for at, step in enumerate(stage.steps, 1)}
+    first = "before" if stage.name == "canary" else _READY
+    steps = []
+    for step, start in zip(stage.steps, starts(stage.steps).values(), strict=True):
+        needs = [f"steps.{ids[each]}.outcome == 'success'" for each in start.needs]
+        stops = [f"steps.{ids[each]}.outcome != 'failure'" for each in start.stops]
+        conditions = ["!cancelled()", *(needs or [f"steps.{first}.outcome == 'success'"]), *stops]
+        condition = {} if start.is_plain else {"if": f"${{{{ {' && '.join(conditions)} }}}}"}
+        run = _step(f"Step {step.name}", facts.shell(recipe, step, '[ "$GITHUB_EVENT_NAME" = schedule ]'))
+        steps.append({**({} if is_chain(stage.steps) else {"id": ids[step.name]}), **condition, **run})
+    return steps
 
 
 def _rollback(recipe: Recipe, facts: ExportFacts, name: str, watched: str) -> dict[str, Any]:
@@ -177,7 +211,7 @@ def _setup(facts: ExportFacts, *, is_hosted: bool) -> list[dict[str, Any]]:
             "with": {"python-version": _PYTHON, "activate-environment": True, "enable-cache": is_hosted},
         },
         *([] if is_hosted else [_step("See that the workspace is kept", _KEPT)]),
-        _step("Install the project", "\n".join(facts.install)),
+        {"id": _READY, **_step("Install the project", "\n".join(facts.install))},
     ]
 
 

@@ -9,7 +9,18 @@ from typing import Any
 from ..base import Recipe
 from .base import ExportFacts, RecipeFiles
 from .container import IMAGE, UV
-from .stages import Stage, endpoints, has_outside_data, newest_served, rollback_lines, stages, variable
+from .stages import (
+    Stage,
+    endpoints,
+    has_outside_data,
+    is_chain,
+    newest_served,
+    rollback_lines,
+    stage_notes,
+    stages,
+    starts,
+    variable,
+)
 from .written import sealed, slug, yaml_text
 
 _ON_PUSH = {"if": '$CI_PIPELINE_SOURCE == "push" && $CI_COMMIT_BRANCH == $CI_DEFAULT_BRANCH'}
@@ -49,7 +60,11 @@ def render(recipe: Recipe, facts: ExportFacts) -> RecipeFiles:
         {main: sealed(recipe, facts, "A pipeline of GitLab CI", yaml_text(document), comments)},
         main,
         f"`include` it in .gitlab-ci.yml: `include: [{{local: {main}}}]`",
-        (when, "its jobs need a runner of your own that keeps the workspace: the file's head says what is to be set"),
+        (
+            when,
+            "its jobs need a runner of your own that keeps the workspace: the file's head says what is to be set",
+            *stage_notes(recipe),
+        ),
     )
 
 
@@ -62,6 +77,7 @@ def _base(facts: ExportFacts) -> dict[str, Any]:
             ': "${AIINFRA_WORKSPACE:?set the variable AIINFRA_WORKSPACE to a folder that your runners keep}"',
             *_ACTIVATE,
             *facts.install,
+            *([facts.clock('"$CI_PIPELINE_CREATED_AT"')] if facts.reads_clock else []),
         ],
     }
 
@@ -98,7 +114,7 @@ def _jobs(recipe: Recipe, facts: ExportFacts, name: str) -> dict[str, Any]:
 
 
 def _stage_job(stage: Stage, recipe: Recipe, facts: ExportFacts, name: str) -> dict[str, Any]:
-    script = [facts.shell(recipe, step) for step in stage.steps]
+    script = _script(stage, recipe, facts)
     if stage.name != "canary":
         return _job(name, stage.name, script, minutes=stage.minutes)
     names = list(enumerate(endpoints(recipe)))
@@ -110,6 +126,22 @@ def _stage_job(stage: Stage, recipe: Recipe, facts: ExportFacts, name: str) -> d
         "environment": {"name": f"{name}/canary"},
         "artifacts": {"reports": {"dotenv": _NOTED}, "expire_in": "1 week"},
     }
+
+
+def _script(stage: Stage, recipe: Recipe, facts: ExportFacts) -> list[str]:
+    """A line for each step, of one shell that ends where one fails. Where the recipe goes on behind a failure its line
+    keeps that, and the last ends the job with it."""
+    lines = [facts.shell(recipe, step, '[ "$CI_PIPELINE_SOURCE" = schedule ]') for step in stage.steps]
+    if is_chain(stage.steps):
+        return lines
+    ids = {step.name: f"done_{at}" for at, step in enumerate(stage.steps, 1)}
+    script = [" ".join(f"{each}=" for each in (*ids.values(), "failed"))]
+    for line, step, start in zip(lines, stage.steps, starts(stage.steps).values(), strict=True):
+        done = f"{ids[step.name]}=yes"
+        run = f"{line}; {done}" if step.on_failure == "stop" else f'{{ {line}; }} && {done} || failed="${{failed:-$?}}"'
+        needs = " && ".join(f'[ -n "${ids[each]}" ]' for each in start.needs)
+        script.append(f"if {needs}; then {run}; fi" if needs else run)
+    return [*script, '(exit "${failed:-0}")']
 
 
 def _job(name: str, stage: str, script: Sequence[str], *, minutes: int = 30, is_manual: bool = False) -> dict[str, Any]:

@@ -7,6 +7,7 @@ canary deployment (`deploy:`), monitoring (all that comes after), and rollback w
 from __future__ import annotations
 
 import shlex
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from ...uris import Uri
@@ -47,6 +48,40 @@ def stages(recipe: Recipe) -> list[Stage]:
         ("monitor", "Monitoring", after_deploy, len(nouns)),
     )
     return [Stage(name, title, recipe.steps[low:high]) for name, title, low, high in bounds if low < high]
+
+
+@dataclass(frozen=True)
+class StepStart:
+    """What a step waits for among those before it. needs: they succeeded. stops: they did not fail, since nothing runs
+    behind their failure. is_plain: all of them succeeded comes to the same."""
+
+    needs: tuple[str, ...]
+    stops: tuple[str, ...]
+    is_plain: bool
+
+
+def starts(steps: Sequence[RecipeStep]) -> dict[str, StepStart]:
+    """That of each of some steps, which are in the order in which they run."""
+    behind: dict[str, set[str]] = {}
+    found: dict[str, StepStart] = {}
+    for at, step in enumerate(steps):
+        needs = tuple(name for name in step.depends_on if name in behind)
+        behind[step.name] = set(needs).union(*(behind[name] for name in needs))
+        stops = [each.name for each in steps[:at] if each.on_failure == "stop" and each.name not in behind[step.name]]
+        is_plain = behind[step.name].issuperset(each.name for each in steps[:at] if each.name not in stops)
+        found[step.name] = StepStart(needs, tuple(stops), is_plain)
+    return found
+
+
+def is_chain(steps: Sequence[RecipeStep]) -> bool:
+    """Whether nothing runs behind a failure."""
+    return all(start.is_plain for start in starts(steps).values())
+
+
+def stage_notes(recipe: Recipe) -> list[str]:
+    """Where jobs differ from a run of the recipe."""
+    note = "a stage begins where all of the one before succeeded, also for steps that need nothing of what failed there"
+    return [] if len(stages(recipe)) == 1 or is_chain(recipe.steps) else [note]
 
 
 def endpoints(recipe: Recipe) -> list[str]:

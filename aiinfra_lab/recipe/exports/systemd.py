@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 
 from ..base import Recipe
-from .base import ExportFacts, RecipeFiles, seconds_of
+from .base import BY_HAND, ExportFacts, RecipeFiles, seconds_of
 from .written import one_line, sealed, slug
 
 _SERVICE = """\
@@ -31,8 +31,7 @@ Description=aiinfra-lab, when the recipe {title} of %f runs
 [Timer]
 {calendars}
 AccuracySec=1s
-# What was missed while the machine was off is made up for once.
-Persistent=true
+# What was missed while the machine was off is {missed}
 
 [Install]
 WantedBy=timers.target
@@ -55,12 +54,15 @@ def render(recipe: Recipe, facts: ExportFacts) -> RecipeFiles:
     use = f"copy it to ~/.config/systemd/user; in the project's folder `systemctl --user start {started}` runs it"
     if facts.schedule:
         calendars = "\n".join(f"OnCalendar={each}" for each in facts.schedule.calendars())
-        timer = _TIMER.format(title=_escaped(one_line(recipe.name)), calendars=calendars)
+        missed = (
+            "not made up for.\nPersistent=false" if facts.catch_up == "none" else "made up for once.\nPersistent=true"
+        )
+        timer = _TIMER.format(title=_escaped(one_line(recipe.name)), calendars=calendars, missed=missed)
         files[f"systemd/{unit}.timer"] = sealed(recipe, facts, "A timer of systemd", timer)
         use = use.replace("copy it", "copy both").replace("systemctl --user start", "systemctl --user enable --now")
         use = use.replace(".service` runs it", ".timer` has it run")
     note = "its environment is expected in the project's .venv; more for it goes into ~/.config/environment.d/"
-    return RecipeFiles(files, main, use, (note,))
+    return RecipeFiles(files, main, use, (note, *([BY_HAND] if facts.due else [])))
 
 
 def _escaped(text: str) -> str:

@@ -35,6 +35,7 @@ _VARIABLE = re.compile(r"\$\$|\$([A-Za-z_]\w*)")
 _FIRST_WORD = re.compile(r"\s*(\w+)\b(?!\s*[=(.\[,:])")
 _TAKEN_ALONG = re.compile(r"(?:^|\s)-i\s+([\w,]+)")
 _OF_A_SCRIPT = re.compile(r"--(?:out|err|proc)[ =](\w+)")
+_OPTIONS = re.compile(r"(?:\s*-\w+(?:\s+\d+)?)*\s*")
 # Names that the code of our cell magics finds.
 _GIVEN = {"train": ("run", "display", "get_ipython"), "features": ("view", "display", "get_ipython")}
 
@@ -70,7 +71,7 @@ class _NotebookNames:
         """What is missing."""
         cells = [cell for cell in self.subject.cells if "skip-execution" not in cell.code.tags]
         for cell in cells:
-            if cell.place == "kernel" and cell.tree:
+            if cell.place == "kernel" and cell.tree and not _timed(cell):
                 for name in bound_in(cell.tree.body):
                     self.defined_in.setdefault(name, cell.number)
         for cell in cells:
@@ -92,6 +93,11 @@ class _NotebookNames:
         reader.piece = cell.number
         if cell.tree is None:
             reader.is_open = True  # whatever it is, it may bind
+            return
+        if timed := _timed(cell):
+            with contextlib.suppress(SyntaxError, ValueError):  # of what is run before, on the magic's line
+                setup = ast.increment_lineno(ast.parse(_OPTIONS.sub("", timed.text, count=1)), timed.line - 1)
+                reader.read_aside(ast.Module([*setup.body, *cell.tree.body], []))
             return
         reader.read(cell.tree)
         if cell.place == "alone":
@@ -164,6 +170,11 @@ class _NotebookNames:
         near = nearest(name, self.kernel.bound - BUILTINS - _OF_IPYTHON - {name})
         fix = f"did you mean {near}?" if near else f"assign or import {name} in a cell above"
         return f"nothing above defines {name}", fix
+
+
+def _timed(cell: LintCell) -> MagicLine | None:
+    """`%%timeit`, whose code is that of a function."""
+    return next((head for head in cell.heads if head.name == "timeit"), None)
 
 
 def _our_magic(magic: MagicLine, reader: NameReader) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import re
+import warnings
 from collections.abc import Iterator
 from pathlib import PurePath
 from typing import Any
@@ -15,7 +16,7 @@ from .subject import LintCell, LintSubject, text_of
 
 
 class UnreadableCell:
-    """A cell is neither Python nor what IPython makes Python of.
+    """A cell is neither Python that compiles nor what IPython makes Python of.
 
     The code below `%%train` and `%%features` is plain Python: a line with `%` or `!` is not understood there.
     """
@@ -28,12 +29,27 @@ class UnreadableCell:
         for cell in subject.cells:
             if "raises-exception" in cell.code.tags:
                 continue
-            if cell.is_python and cell.tree is None and (problem := _syntax_error(cell)):
+            if cell.is_python and (problem := _compile_error(cell) if cell.tree else _syntax_error(cell)):
                 yield subject.found(self, cell, problem[0], f"this is no Python: {problem[1]}", "correct that line")
             if cell.place == "alone":
                 for magic in cell.magics[len(cell.heads) :]:
                     what = f"code below the magic {cell.heads[0].name} is plain Python, and this line is none"
                     yield subject.found(self, cell, magic.line, what, "put it into a cell of its own")
+
+
+def _compile_error(cell: LintCell) -> tuple[int, str] | None:
+    """(line, what Python says) of what it can read and not compile, as a `return` outside of a function."""
+    if any(head.name == "timeit" for head in cell.heads):  # its code is that of a function
+        return None
+    flags = 0 if cell.place == "alone" else ast.PyCF_ALLOW_TOP_LEVEL_AWAIT
+    try:
+        with warnings.catch_warnings(action="ignore"):
+            compile(cell.tree or "", "<cell>", "exec", flags, dont_inherit=True)
+    except SyntaxError as problem:
+        return problem.lineno or 1, problem.msg
+    except (ValueError, RecursionError, MemoryError) as problem:
+        return 1, str(problem) or "it is nested too deeply"
+    return None
 
 
 def _syntax_error(cell: LintCell) -> tuple[int, str] | None:

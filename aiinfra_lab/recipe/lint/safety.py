@@ -9,7 +9,7 @@ from collections.abc import Iterator
 
 from ...secrets.names import ENV_NAME, LITERAL_NAME, PLACEHOLDER, URL_PASSWORD, is_secret_variable
 from .base import Diagnostic, Severity
-from .subject import LintCell, LintSubject, text_of
+from .subject import LintCell, LintSubject, magic_of, text_of
 
 # What services give out, by the beginnings that they chose so that it can be found.
 _TOKENS = {
@@ -20,11 +20,15 @@ _TOKENS = {
     "an API key": r"\bsk-(?=[A-Za-z0-9_-]*\d)[A-Za-z0-9_-]{20,}",
     "a Slack token": r"\bxox[abeoprs]-[A-Za-z0-9-]{10,}",
     "a Google API key": r"\bAIza[A-Za-z0-9_-]{35}",
+    "a JSON web token": r"\beyJ[A-Za-z0-9_-]{10,}\.eyJ[A-Za-z0-9_-]{10,}\.[A-Za-z0-9_-]{10,}",
     "a private key": r"-----BEGIN (?:[A-Z]+ )*PRIVATE KEY-----",
 }
 _TOKEN = re.compile("|".join(f"({pattern})" for pattern in _TOKENS.values()))
 _KINDS = list(_TOKENS)
 _ENV = re.compile(r"(\w+)[\s=]+(\S+)")
+# `NAME=value` and `--name=value`; what a shell fills in is no value.
+_IN_SHELL = re.compile(r"""(?:^|[\s;&|("'])(?:--)?([A-Za-z_][\w-]*)=(?:"([^"`]+)"|'([^'`]+)'|([^\s;&|"'`]+))""")
+_BEARER = re.compile(r"""(?i)\bauthorization['"]?\s*[:=]\s*['"]?(?:bearer|basic|token)\s+([\w.~+/-]{12,200})""")
 
 _SHORTEST, _SHORTEST_TOKEN = 4, 8
 
@@ -33,8 +37,8 @@ class LiteralSecret:
     """A secret stands in the notebook.
 
     Whoever gets the file has it, and so does each copy of it: the history of the repository, the archive of every run.
-    Known are the tokens of well-known services by how they begin, private keys, passwords in URLs, and texts that are
-    given to a name such as `password` or `api_key`.
+    Known are the tokens of well-known services by how they begin, private keys, passwords in URLs, what stands behind
+    `Authorization: Bearer`, and texts that are given to a name such as `password` or `api_key`, also in a shell.
     """
 
     code = "LAB201"
@@ -55,16 +59,28 @@ class LiteralSecret:
                 yield line, _KINDS[(found.lastindex or 1) - 1]
             elif (url := URL_PASSWORD.search(text)) and _is_secret(url[1], is_token=False):
                 yield line, "a password in a URL"
+            elif (sent := _BEARER.search(text)) and _is_secret(sent[1].replace("/", ""), is_token=True):
+                yield line, "an authorization"
 
     def _by_name(self, cell: LintCell) -> Iterator[tuple[int, str]]:
         for node in cell.nodes:
             for name, value in _named(node):
-                if problem := _secret_name(name, text_of(value)):
+                if problem := _secret_name(name, _text_or_bytes(value)):
                     yield value.lineno, problem
         for magic in cell.magics:
             match = _ENV.match(magic.text) if magic.name in ("env", "set_env") else None
             if match and (problem := _secret_name(match[1], match[2])):
                 yield magic.line, problem
+        for shell in cell.shell_lines:
+            for match in _IN_SHELL.finditer(shell.text):
+                if problem := _secret_name(match[1], match[2] or match[3] or match[4]):
+                    yield shell.line, problem
+
+
+def _text_or_bytes(node: ast.expr) -> str | None:
+    if isinstance(node, ast.Constant) and isinstance(node.value, bytes):
+        return node.value.decode("latin-1")
+    return text_of(node)
 
 
 def _named(node: ast.AST) -> Iterator[tuple[str, ast.expr]]:
@@ -105,13 +121,15 @@ def _is_secret(text: str, *, is_token: bool) -> bool:
 
 _READING = ("os.getenv", "os.environ.get", "os.environ.pop")
 _PRINTING = frozenset({"print", "display", "IPython.display.display", "pprint.pprint", "rich.print"})
-_ECHO = re.compile(r"(?:^|[;&|]\s*)(?:echo|printf)\b.*?\$\{?(\w+)")
+_ECHO = re.compile(r"(?:^|[;&|]\s*)(?:(?:echo|printf)\b.*?\$\{?|printenv\s+)(\w+)")
+_ALL_OF_IT = re.compile(r"(?:^|[;&]\s*)(?:env|printenv)\s*(?:\|\s*sort\s*)?(?:[;&]|$)")
 
 
 class PrintedSecret:
     """A secret is printed, and stays in the notebook's outputs.
 
-    That is a variable of the environment whose name ends in KEY, TOKEN, SECRET or PASSWORD, or all of the environment.
+    That is a variable of the environment whose name ends in KEY, TOKEN, SECRET or PASSWORD, or all of the environment,
+    as `print`, a cell's last value, `!env` or `%env` show it.
     """
 
     code = "LAB202"
@@ -127,9 +145,8 @@ class PrintedSecret:
                     if name:
                         yield self._found(subject, cell, node.lineno, name)
                         break
-            for line in cell.shell_lines:
-                if (found := _ECHO.search(line.text)) and is_secret_variable(found[1]):
-                    yield self._found(subject, cell, line.line, found[1])
+            for line, name in _printed(cell):
+                yield self._found(subject, cell, line, name)
 
     def _found(self, subject: LintSubject, cell: LintCell, line: int, name: str) -> Diagnostic:
         return subject.found(self, cell, line, f"the secret {name} is shown", "print only whether it is there")
@@ -152,6 +169,20 @@ class PrintedSecret:
         ends = cell.code.source.rstrip().endswith(";")
         if isinstance(last, ast.Expr) and not ends:
             yield last.value, last.value
+
+
+def _printed(cell: LintCell) -> Iterator[tuple[int, str]]:
+    """(line, secret) of what a shell or `%env` puts out, where no name is given that."""
+    assigned = [magic_of(node.value) for node in cell.nodes if isinstance(node, ast.Assign)]
+    kept = {magic.line for magic in assigned if magic}
+    for line in (line for line in cell.shell_lines if line.line not in kept):
+        if _ALL_OF_IT.search(line.text):
+            yield line.line, "os.environ"
+        elif (found := _ECHO.search(line.text)) and is_secret_variable(found[1]):
+            yield line.line, found[1]
+    for magic in cell.magics:
+        if magic.name == "env" and magic.line not in kept and (not magic.text or is_secret_variable(magic.text)):
+            yield magic.line, magic.text or "os.environ"
 
 
 def _values(node: ast.expr) -> Iterator[ast.expr]:

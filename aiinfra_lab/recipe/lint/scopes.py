@@ -61,6 +61,12 @@ class NameReader:
         for self._statement in tree.body:
             self._node(self._statement)
 
+    def read_aside(self, tree: ast.Module) -> None:
+        """The next piece of code, whose names nothing behind it sees."""
+        self._scopes.append(Scope())
+        self.read(tree)
+        self._scopes.pop()
+
     def finish(self) -> None:
         """What may run at any time: the bodies of functions."""
         self._is_later = True

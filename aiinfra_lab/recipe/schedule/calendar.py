@@ -6,7 +6,7 @@ import itertools
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, datetime
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from cronsim import CronSim, CronSimError
@@ -86,7 +86,8 @@ class Calendar:
 
 
 class _HalfHours(CronSim):
-    """CronSim, which jumps by hours, also where a clock is changed by a part of one, as on Lord Howe Island."""
+    """CronSim, which jumps by hours, also where a clock is changed by a part of one, as on Lord Howe Island; and to
+    midnight, also where the clocks leave that out, as in Beirut."""
 
     def tick(self, seconds: int = 1) -> None:
         begin = self.dt
@@ -99,6 +100,20 @@ class _HalfHours(CronSim):
             self.dt = begin
             while _offset_s(self.dt) == _offset_s(begin):
                 super().tick(60 - self.dt.second)
+
+    def advance_month(self) -> None:
+        super().advance_month()
+        self._show()
+
+    def advance_day(self) -> bool:
+        is_moved = super().advance_day()
+        self._show()
+        return is_moved
+
+    def _show(self) -> None:
+        """To what the clocks show in place of a time that they leave out."""
+        if self.dt.tzinfo is not None:
+            self.dt = self.dt.astimezone(UTC).astimezone(self.dt.tzinfo)
 
 
 def _offset_s(at: datetime) -> float:

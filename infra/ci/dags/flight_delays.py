@@ -4,7 +4,7 @@
 #
 # Where its tasks run, the variable AIINFRA_PROJECT is the project's folder, with its environment in .venv. The
 # workspace is kept there, or where AIINFRA_WORKSPACE says.
-# sha256 of the lines without this one: e4c971f5611be997c42acb032873f36ea0b70ee234f86b84410f48beb665e4c7
+# sha256 of the lines without this one: 194bf9da6916b9e17d670a4957c4f271e87a1d5de877481dcf9c568a5c08a2ac
 from __future__ import annotations
 
 from datetime import datetime
@@ -20,7 +20,7 @@ try:
 except ImportError:  # Airflow 2
     from airflow.operators.bash import BashOperator
 
-RUN = 'cd "${AIINFRA_PROJECT:?}" && PATH="$AIINFRA_PROJECT/.venv/bin:$PATH" '
+RUN = 'cd "${AIINFRA_PROJECT:?}" && export PATH="$AIINFRA_PROJECT/.venv/bin:$PATH" && '
 
 with DAG(
     dag_id="flight-delays",

@@ -56,6 +56,24 @@ EVIL = 'it\'s "x" ${{ secrets.A }} {{ b }} {% c %} ${d} $(id) `id` %e \\ ü #f: 
 BROKEN = EVIL + "\n- run: id\n\"\"\"\n'''\n"
 EVIL_RECIPE = recipe_of(EVIL, BROKEN, step_of(EVIL, outputs={"made": "data:made"}), step_of("b", EVIL))
 
+# What has conditions: steps that do not need each other, one that stops all, and moments of the run.
+WIDE = recipe_of(
+    "wide",
+    "Wide",
+    step_of("a", on_failure="stop"),
+    step_of("b"),
+    step_of("c", "b"),
+    step_of("d", "b", outputs={"model": "models:m"}),
+    step_of("e", outputs={"one": "deploy:one"}),
+    step_of("f", "d", outputs={"other": "deploy:other"}),
+    step_of("g", "f"),
+)
+
+
+def facts_of_moments() -> ExportFacts:
+    due = {"day": f"{EVIL} ${{run.date}}", "n": "7"}
+    return replace(facts_of(), dated={"day": "${run.date}", "at": "${run.time}"}, due=due, zone="Europe/Berlin")
+
 
 def of_github(files: Files) -> Words:
     jobs = yaml.safe_load(next(iter(files.values())))["jobs"].values()

@@ -18,6 +18,10 @@ from aiinfra_lab.recipe.exports.cron import CronLine
         ("0 0 * * 0,7", ["Sun *-*-* 00:00:00 UTC"]),
         # Either day, as cron takes it.
         ("0 0 13 * fri", ["*-*-13 00:00:00 UTC", "Fri *-*-* 00:00:00 UTC"]),
+        # A day of both, as it takes it where one begins with a star.
+        ("0 0 */10 * 1", ["Mon *-*-01,11,21,31 00:00:00 UTC"]),
+        ("0 0 1 * */2", ["Sun,Tue,Thu,Sat *-*-01 00:00:00 UTC"]),
+        ("0 0 */16 * *", ["*-*-01,17 00:00:00 UTC"]),
         ("* * * * *", ["*-*-* *:*:00 UTC"]),
         ("10/20 4 * * *", ["*-*-* 04:10,30,50:00 UTC"]),
     ],

@@ -4,7 +4,9 @@ import os
 import shlex
 import subprocess
 import sys
+from datetime import datetime
 from pathlib import Path
+from zoneinfo import ZoneInfo
 
 import pytest
 
@@ -98,6 +100,40 @@ def test_airflow_runs_a_task_for_each_step(two, tmp_path):
     ok(airflow, "dags", "test", "two", cwd=two, env=env)
     assert ran() == [("make", "done"), ("use", "done")]
     assert recipes.show(f"two@{len(ran()) - 1}").steps["make"]["values"]["word"] == word
+
+
+DAILY = """
+[parameters]
+day = "${run.date}"
+[steps.bad]
+notebook = "bad.ipynb"
+parameters = { day = "${params.day}" }
+[steps.good]
+notebook = "good.ipynb"
+parameters = { day = "${params.day}" }
+[schedule]
+cron = "0 3 * * *"
+tz = "Pacific/Kiritimati"
+parameters = { day = "scheduled" }
+"""
+
+
+def test_airflow_goes_on_behind_a_failure_with_the_day_of_its_run(notebook, recipe, workspace, tmp_path):
+    notebook("bad", 'day: str = "x"', "1 / 0")
+    notebook("good", 'day: str = "x"')
+    recipe("daily", DAILY)
+    recipes.export("daily", to="airflow", into=".")
+    airflow = str(Path(python_of("airflow")).with_name("airflow"))
+    home = {"AIRFLOW_HOME": str(tmp_path / "airflow"), "AIRFLOW__CORE__DAGS_FOLDER": str(workspace / "dags")}
+    env = environment(workspace, AIRFLOW__CORE__LOAD_EXAMPLES="False", **home)
+    ok(airflow, "db", "migrate", cwd=workspace, env=env)
+    zone = ZoneInfo("Pacific/Kiritimati")
+    days = {datetime.now(zone).date().isoformat()}
+    subprocess.run([airflow, "dags", "test", "daily"], cwd=workspace, env=env, check=False, capture_output=True)
+    days.add(datetime.now(zone).date().isoformat())
+    assert sorted(ran("daily")) == [("bad", "failed"), ("good", "done")]
+    for run in recipes.log("daily"):
+        assert all(step["values"]["day"] in days for step in recipes.show(run.uri).steps.values())
 
 
 @pytest.mark.parametrize("shell", ["sh", "bash"])

@@ -3,6 +3,7 @@
 import dataclasses
 import json
 import os
+import re
 import subprocess
 
 import pytest
@@ -10,7 +11,7 @@ import yaml
 
 from aiinfra_lab.deploy import Endpoint
 from aiinfra_lab.recipe.exports import FORMS
-from aiinfra_lab.recipe.exports.stages import endpoints, newest_served, rollback_lines, stages
+from aiinfra_lab.recipe.exports.stages import endpoints, newest_served, rollback_lines, stages, starts
 
 from .test_contract import PLAIN, facts_of, recipe_of, step_of
 
@@ -113,3 +114,108 @@ OLD, NEW = "models:delay@7", "models:delay@8"
 def test_only_what_the_canary_stage_brought_is_rolled_back(shell, before, served, now, is_asked):
     [line] = rollback_lines(PLAIN)
     assert shell(line, now, BEFORE_0=before, SERVED_0=served) == ("deploy rollback delay\n" if is_asked else "")
+
+
+# What each step needs, and which of them stops all that comes after it.
+CASES = {
+    "independent": ({"a": (), "b": ()}, ""),
+    "one of two": ({"a": (), "b": (), "c": ("a",), "d": ("b", "c"), "e": ("b",)}, ""),
+    "stop": ({"a": (), "b": (), "c": ("a",)}, "b"),
+    "stop that is left out": ({"a": (), "b": ("a",), "c": ()}, "b"),
+    "chain": ({"a": (), "b": ("a",), "c": ("b",)}, ""),
+}
+
+
+def as_the_recipe_has_it(needs, stop, bad):
+    """The steps that succeed."""
+    done: list[str] = []
+    for name, before in needs.items():
+        if name != bad and set(before) <= set(done):
+            done.append(name)
+        elif name == bad == stop and set(before) <= set(done):
+            break
+    return done
+
+
+def of_gitlab(recipe, bad, tmp_path):
+    (script,) = [job["script"] for name, job in document_of("gitlab", recipe).items() if name.endswith("-train")]
+    stub = f'aiinfra() {{ case "$5" in "{bad}") return 3 ;; *) echo "$5" >> done ;; esac; }}\n'
+    (tmp_path / "done").write_text("")
+    lines = stub + "\n".join(script)
+    code = subprocess.run(["bash", "-eo", "pipefail", "-c", lines], cwd=tmp_path, check=False).returncode
+    assert code == (3 if bad else 0)
+    return (tmp_path / "done").read_text().split()
+
+
+def of_github(recipe, bad, _):
+    outcomes: dict[str, str] = {}
+    done = []
+    steps = document_of("github", recipe)["jobs"]["train"]["steps"]
+    for step in steps:
+        name = step.get("name", "").removeprefix("Step ")
+        condition = step.get("if", "${{ all_well }}")[3:-2].replace("&&", "and").replace("!cancelled()", "True")
+        condition = re.sub(r"steps\.(\w+)\.outcome", r"outcomes['\1']", condition)
+        runs = eval(condition, {"outcomes": outcomes, "all_well": "failure" not in outcomes.values()})
+        outcomes[step.get("id", name)] = "skipped" if not runs else "failure" if name == bad else "success"
+        if step.get("name", "").startswith("Step ") and runs and name != bad:
+            done.append(name)
+    return done
+
+
+def of_argo(recipe, bad, _):
+    (dag,) = [each["dag"] for each in document_of("argo", recipe)["spec"]["workflowSpec"]["templates"] if "dag" in each]
+    assert dag["failFast"] is False
+    states: dict[str, str] = {}
+    for task in dag["tasks"]:
+        condition = task.get("depends", "True").replace("&&", "and").replace("||", "or")
+        runs = eval(re.sub(r"(\w+)\.(\w+)", r"(states['\1'] == '\2')", condition), {"states": states})
+        states[task["name"]] = "Omitted" if not runs else "Failed" if task["name"] == bad else "Succeeded"
+    return [name for name, state in states.items() if state == "Succeeded"]
+
+
+def of_airflow(recipe, bad, _):
+    text = next(iter(FORMS["airflow"].render(recipe, facts_of()).files.values()))
+    names = {f"step_{at}": step.name for at, step in enumerate(recipe.steps, 1)}
+    before = [(names[one], names[other]) for one, other in re.findall(r"(step_\d+) >> (step_\d+)", text)]
+    done: list[str] = []
+    for name in names.values():
+        if name != bad and all(one in done for one, other in before if other == name):
+            done.append(name)
+    return done
+
+
+def document_of(form, recipe):
+    return yaml.safe_load(next(iter(FORMS[form].render(recipe, facts_of()).files.values())))
+
+
+@pytest.mark.parametrize("run", [of_airflow, of_argo, of_github, of_gitlab])
+@pytest.mark.parametrize("case", CASES)
+def test_the_same_steps_run_behind_a_failure_as_in_a_run_of_the_recipe(run, case, tmp_path):
+    needs, stop = CASES[case]
+    steps = [step_of(name, *before, on_failure="stop" if name == stop else "skip") for name, before in needs.items()]
+    recipe = recipe_of("r", "R", *steps)
+    for bad in ("", *needs):
+        wanted = as_the_recipe_has_it(needs, stop, bad)
+        if (run, case, bad) == (of_airflow, "stop that is left out", "a"):
+            # Airflow cannot tell a task that failed from one that was left out: a note says so.
+            assert any("leaves out all that is behind b" in note for note in notes("airflow", recipe))
+            wanted = []
+        assert run(recipe, bad, tmp_path) == wanted
+
+
+def notes(form, recipe):
+    return FORMS[form].render(recipe, facts_of()).notes
+
+
+def test_a_note_says_that_a_stage_waits_for_all_of_the_one_before():
+    wide = recipe_of("r", "R", step_of("a"), step_of("b", "a", outputs={"m": "models:m"}), step_of("c"))
+    assert "dvc repro -k " in FORMS["dvc"].render(wide, facts_of()).use
+    assert "-k" not in FORMS["dvc"].render(PLAIN, facts_of()).use
+    for form in ("github", "gitlab"):
+        assert any("a stage begins where all" in note for note in notes(form, wide))
+        assert not any("a stage begins where all" in note for note in notes(form, PLAIN))
+
+
+def test_what_all_before_it_must_succeed_for_has_no_condition():
+    begins = starts([step_of("a"), step_of("b", "a"), step_of("c", "a"), step_of("d", "b", "c")])
+    assert {name: begin.is_plain for name, begin in begins.items()} == {"a": True, "b": True, "c": False, "d": True}

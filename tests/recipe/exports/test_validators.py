@@ -14,7 +14,7 @@ import yaml
 from aiinfra_lab.recipe.exports import FORMS
 from tests.slow.environments import ROOT, python_of, run
 
-from .test_contract import BROKEN, EVIL, EVIL_RECIPE, PLAIN, facts_of
+from .test_contract import BROKEN, EVIL, EVIL_RECIPE, PLAIN, WIDE, facts_of, facts_of_moments
 
 pytestmark = pytest.mark.slow
 
@@ -45,11 +45,12 @@ def actionlint(text: str) -> list[str]:
 def exported(form: str, folder: Path) -> list[Path]:
     """The files of an export: the example, a plain recipe, and hostile ones."""
     value = EVIL if form == "cron" else BROKEN
-    given = [(PLAIN, {}), (PLAIN, {"months": value}), (EVIL_RECIPE, {"x": value})]
+    given = [(PLAIN, facts_of()), (PLAIN, facts_of(months=value)), (EVIL_RECIPE, facts_of(x=value))]
+    given += [(WIDE, facts_of_moments())]
     example = next(name for name in FORMS[form].render(PLAIN, facts_of()).files).split("/")[0]
     found = [path for path in sorted((CI / example).rglob("*")) if path.is_file()]
-    for at, (recipe, parameters) in enumerate(given):
-        for name, text in FORMS[form].render(recipe, facts_of(**parameters)).files.items():
+    for at, (recipe, facts) in enumerate(given):
+        for name, text in FORMS[form].render(recipe, facts).files.items():
             path = folder / str(at) / name
             path.parent.mkdir(parents=True, exist_ok=True)
             path.write_text(text)

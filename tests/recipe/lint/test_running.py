@@ -29,6 +29,12 @@ def parameters(source: str) -> dict[str, object]:
         (["%%time\nx ="], (1, 2)),
         (["%%train run delay --rows a\nx = 1\n%pip list"], (1, 3)),
         (["%%features add delay --data a\n!ls"], (1, 2)),
+        (["x = 1\nreturn x"], (1, 2)),
+        (["if x:\n    break"], (1, 2)),
+        (["%%time\ndef f(a, a): pass"], (1, 2)),
+        (["x = 1\ndef f():\n    nonlocal x"], (1, 3)),
+        (["!ls\nyield 1"], (1, 2)),
+        (["%%train run delay --rows a\nawait f()"], (1, 2)),
     ],
 )
 def test_what_is_no_python_is_found(places, cells, where):
@@ -40,6 +46,13 @@ def test_what_is_no_python_is_found(places, cells, where):
     [
         *("await f()", "x = !ls\n%time y", "?len", "len?", "cd data", "ls -la", "f??", "/f 1", ",f a b", "%%html\n<b>"),
         *("", "# nothing", "%time \\\n f()", "if x:\n    %time y", "x = %sql select \\\n  1", "%%bash\nif [ x ]; then"),
+        *(
+            "async with a as b: pass",
+            "[x async for x in y]",
+            "%%timeit\nreturn",
+            "1 is 1",
+            "%%capture\nawait f()",
+        ),
     ],
 )
 def test_what_ipython_understands_is_not(found, cell):

@@ -10,6 +10,7 @@ GITHUB = "ghp_" + "a1B2" * 9
 OPENAI = "sk-" + "proj-a1B2c3D4e5F6g7H8i9J0"
 SLACK = "xoxb-" + "123456789012-abcdef"
 HUGGING_FACE = "hf_" + "aBcD" * 9
+JWT = ".".join(["eyJ" + "hbGciOiJIUzI1NiJ9", "eyJ" + "zdWIiOiIxMjM0NTY3ODkwIn0", "dozjgNryP4J3jVmNHl0w5N"])
 KEY = "-----BEGIN RSA " + "PRIVATE KEY-----"
 
 
@@ -30,6 +31,17 @@ KEY = "-----BEGIN RSA " + "PRIVATE KEY-----"
         ("os.environ['AWS_SECRET_ACCESS_KEY'] = 'wJalrXUtnFEMIK7MDENG'", 1),
         ("self.token = 'a1b2c3d4e5'", 1),
         ("engine = create('postgresql://ann:hunter2@db/flights')", 1),
+        ("secret_key = b'abcd1234efgh5678'", 1),
+        ("%%bash\nset -e\nexport API_KEY=abcd1234efgh5678ijkl", 3),
+        ("!export API_KEY=abcd1234efgh5678ijkl; run", 1),
+        ("x = 1\n!DB_PASSWORD='hunter2' psql", 2),
+        ('!docker run -e "DB_PASSWORD=hunter2" db', 1),
+        ("!mysql --password=hunter2 flights", 1),
+        ("out = !run --api-key=abcd1234", 1),
+        ("!curl -H 'Authorization: Bearer abcdef1234567890abcdef' http://host", 1),
+        ("headers = {'Authorization': 'Bearer abcdef1234567890abcdef'}", 1),
+        ("!curl -H 'authorization: Basic dXNlcjpodW50ZXIyeA==' host", 1),
+        (f"jwt = '{JWT}'", 1),
     ],
 )
 def test_a_literal_secret_is_found(places, cell, line):
@@ -66,6 +78,25 @@ def test_a_literal_secret_is_found(places, cell, line):
         "sort_key = 'name1234'",
         "password_file = '/run/x1'",
         "prompt = {'password': 'Password'}",
+        "password = b''",
+        "token = b'hello'",
+        "secret = b'\\x00'",
+        "!export API_KEY=$KEY",
+        "!export API_KEY=",
+        "!export API_KEY={key}",
+        '!export API_KEY="$(cat key)"',
+        "!export API_KEY=`cat key`",
+        "!export API_KEY=YOUR_API_KEY",
+        "!export TOKENIZERS_PARALLELISM=false",
+        "!run --token=hello --max-tokens=12345678 --key=flight_id1",
+        "!run --password-file=/run/secrets/x1",
+        "%%bash\n# PASSWORD=... is asked for\nexport PASSWORD=${PASSWORD:?}",
+        "!curl -H 'Authorization: Bearer $TOKEN_1234567890' host",
+        '!curl -H "Authorization: Bearer {token}" host',
+        "headers = {'Authorization': f'Bearer {token}'}",
+        "headers = {'Authorization': 'Bearer YOUR_TOKEN_1234'}",
+        "'Authorization: Bearer authentication'",
+        "x = 'eyJhbGciOiJIUzI1NiJ9'",
     ],
 )
 def test_what_is_no_secret_is_not(found, cell):
@@ -92,6 +123,12 @@ def test_what_is_found_does_not_hold_the_secret(found):
         (["import os\nprint('a' + os.environ['X_TOKEN'])"], (1, 2)),
         (["!echo $API_KEY"], (1, 1)),
         (['%%bash\nset -e\necho "${API_KEY}"'], (1, 3)),
+        (["!env"], (1, 1)),
+        (["!cd x; env | sort"], (1, 1)),
+        (["%%bash\ncd x\nprintenv"], (1, 3)),
+        (["!printenv API_KEY"], (1, 1)),
+        (["x = 1\n%env"], (1, 2)),
+        (["%env API_KEY"], (1, 1)),
     ],
 )
 def test_a_printed_secret_is_found(places, cells, where):
@@ -112,6 +149,15 @@ def test_a_printed_secret_is_found(places, cells, where):
         "import os\nos.environ['X_TOKEN'];",
         "!echo $HOME",
         "!curl -H $API_KEY host",
+        "x = !env",
+        "x = %env",
+        "x = !echo $API_KEY",
+        "!env | grep HOME",
+        "!env A=1 run",
+        "!printenv HOME",
+        "%env HOME",
+        "%env HOME=x",
+        "!python -m venv env",
     ],
 )
 def test_what_prints_none_is_not(found, cell):

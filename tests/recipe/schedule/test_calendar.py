@@ -109,3 +109,21 @@ def test_lines_with_a_star_go_by_what_the_clock_shows(tz, day, line, minutes, ho
     for minute in range(0, 2 * 1440 - 180, 7):
         now = begin + 60 * minute
         assert calendar.next(now) == next((due for due in wanted if due > now), calendar.next(now))
+
+
+@pytest.mark.parametrize(
+    ("line", "tz", "day", "of_that_day"),
+    [
+        ("* 0 29 * *", "Asia/Beirut", "2026-03-29", 0),
+        ("*/15 0 24 * *", "Africa/Cairo", "2026-04-24", 0),
+        ("*/30 0 * * 0", "America/Santiago", "2026-09-06", 0),
+        ("*/30 0-1 * * 0", "America/Santiago", "2026-09-06", 2),
+        ("*/30 0 1 4 *", "Europe/Berlin", "2026-04-01", 2),
+        ("30 * 29 * *", "Asia/Beirut", "2026-03-29", 23),
+    ],
+)
+def test_a_midnight_that_the_clocks_leave_out_is_no_time_of_a_line_with_a_star(line, tz, day, of_that_day):
+    calendar, begin = Calendar(line, tz), at(f"{day}T12:00", ZoneInfo(tz)) - 86400
+    due = [calendar.local(each) for each in calendar.between(begin, begin + 1.5 * 86400)]
+    assert len([each for each in due if each.date().isoformat() == day]) == of_that_day
+    assert all(each.hour in (0, 1) for each in due if "0" in line.split()[1])
