@@ -9,7 +9,6 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Annotated
 
-from .. import jobs
 from ..config import settings
 from ..errors import Failed, LabError, NotFound, StoppedEarly, Unavailable, UsageProblem
 from ..providers import make
@@ -278,7 +277,7 @@ def stop(name: RunName) -> RecipeRun | RecipeInfo:
     uri = Uri.parse(name, KIND)
     is_paused = not uri.tag and keeping.pause(uri.name)
     # The recipe's name alone means the run that goes on, which need not be the newest by the time it is shown.
-    if going := jobs.ls(str(uri), live=True):
+    if going := history.going(str(uri)):
         NOUN.stop(going[0].subject)
         uri = Uri.parse(going[0].subject)
     else:

@@ -48,7 +48,7 @@ def begin_run(recipe: Recipe, given: Mapping[str, Value], due: float | None, cau
 
 
 def _is_busy(name: str) -> bool:
-    return bool(jobs.ls(str(Uri("recipe", name)), live=True))
+    return bool(history.going(str(Uri("recipe", name))))
 
 
 def launch() -> None:
