@@ -84,7 +84,9 @@ def ls() -> Listing:
         %recipe ls
     """
     count = Counter(record.base for record in open_store().list(RunRecord, skip_unreadable=True))
-    items = tuple(_as_it_is(name, count[name]) for name in declaration.names())
+    # A schedule is kept, and says its trouble, also while its recipe's file is away.
+    names = dict.fromkeys([*declaration.names(), *keeping.kept_names()])
+    items = tuple(_as_it_is(name, count[name]) for name in names)
     empty = f"put a NAME.toml into {declaration.folder()}"
     return Listing("recipe:recipes", items, columns(items), empty, title="Recipes")
 
@@ -450,7 +452,8 @@ def _as_it_is(name: str, runs: int | None = None) -> RecipeInfo:
         recipe = declaration.read(name)
     except LabError as problem:
         count = history.count(name) if runs is None else runs
-        return RecipeInfo(str(Uri(KIND, name)), name, UNREADABLE, {}, (), count, problem=problem.what, fix=problem.fix)
+        uri, kept = str(Uri(KIND, name)), keeping.kept(name)
+        return RecipeInfo(uri, name, UNREADABLE, {}, (), count, schedule=kept, problem=problem.what, fix=problem.fix)
     return _info(recipe, runs)
 
 

@@ -147,7 +147,7 @@ class RecipeInfo(Result):
                 lead=f"{self.problem}.",  # no sentence: it begins with a file's name
                 advice=self.fix,
                 parts=findings_table(self.findings),
-                next=[f"Next: `%recipe log {name}`"] if self.runs else [],
+                next=[*([f"Next: `%recipe log {name}`"] if self.runs else []), *_starts(name, self.schedule)],
             )
         broken = self.run.card() if self.run and self.state in (*FAILURES, *ENDED_EARLY, "lost") else None
         shows = [f"`%recipe show {Uri.parse(self.newest).label}`"] if broken else []
