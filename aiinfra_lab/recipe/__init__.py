@@ -34,7 +34,7 @@ from .plan_result import RecipePlan, recipe_plan
 from .progress import shown_while
 from .record import RunRecord
 from .results import UNREADABLE, Made, RecipeInfo, RecipeRun, columns, recipe_run
-from .run_card import again, resume_command
+from .run_card import again, held_until, resume_command
 from .runner import RecipeRunner
 from .schedule import keeping
 from .schedule.record import ScheduleRecord
@@ -432,6 +432,7 @@ def _info(recipe: Recipe, runs: int | None = None) -> RecipeInfo:
     run = recipe_run(newest, recipe.title, recipe) if newest and runs is None else None
     steps = tuple(f"{step.name} ({step.notebook.name})" for step in recipe.steps)
     count = history.count(name) if runs is None else runs
+    to_hold = {step.name: step.held_until for step in newest.record.body.steps} if newest else {}
     return RecipeInfo(
         uri=str(Uri(KIND, name)),
         title=recipe.title,
@@ -443,6 +444,7 @@ def _info(recipe: Recipe, runs: int | None = None) -> RecipeInfo:
         newest=newest.record.uri if newest else "",
         run=run,
         schedule=keeping.facts(recipe),
+        held_until_at=held_until(newest.record.uri, to_hold) or None if newest else None,
     )
 
 
