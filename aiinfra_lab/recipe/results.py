@@ -186,7 +186,8 @@ def columns(recipes: Sequence[RecipeInfo]) -> tuple[str, ...]:
     """What a list of them shows: of schedules, kernels that are held and trouble only what some of them have."""
     found = ["uri", "title", "state", "runs"]
     found += ["runs_by_itself", "next_at", "last_due_at"] if any(each.schedule for each in recipes) else []
-    return (*found, *(name for name in ("held_until_at", "missed", "trouble") if any(getattr(each, name) for each in recipes)))
+    more = ("held_until_at", "missed", "trouble")
+    return (*found, *(name for name in more if any(getattr(each, name) for each in recipes)))
 
 
 @dataclass(frozen=True)

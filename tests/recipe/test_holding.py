@@ -98,7 +98,7 @@ def test_a_recipe_says_what_goes_on_and_not_what_ends_it(held):
     assert listed.held_until_at == held.steps["a"]["held_until"]
     assert "held until" in verbs.ls().card().text()
     (first, *more) = verbs.show("r").card().next
-    assert first.startswith("Next: correct the notebook; `%recipe run r@1 --resume` goes on there, in its kernel, until")
+    assert first.startswith("Next: correct the notebook; `%recipe run r@1 --resume` goes on there, in its kernel, ")
     assert more == ["`%recipe show r@1`", "`%recipe log r`"]
     verbs.stop("r")
     assert verbs.show("r").card().next[0] == "Next: `%recipe run r`"
