@@ -128,7 +128,11 @@ class _Call:
         if str(destination) in self._away:
             problem: LabError | None = Unavailable(f"{destination} is away", "it is sent with the next alert")
         elif lease := record.lease(store, unsent):
-            problem = self._send(unsent.alert, destination)
+            try:
+                problem = self._send(unsent.alert, destination)
+            except KeyboardInterrupt:
+                record.settle(store, unsent, lease, Unavailable("it was interrupted", "it is sent with the next alert"))
+                raise
             if record.settle(store, unsent, lease, problem):
                 _log.error("alert %s is given up for %s", unsent.alert.id, destination)
         else:

@@ -7,10 +7,11 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import socket
 import sys
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -23,25 +24,30 @@ SOCKET, LOG, PROBLEM, HOLD = "s", "log", "problem", "lock"
 
 
 class Forked:
-    """A process that the pool has forked for this one, which ends with it."""
+    """A process that the pool has forked for this one, which ends with it.
+
+    connection: to the pool, which knows how it has ended. own: to the process, which says that itself, and is asked
+    where the pool was killed.
+    """
 
     returncode: int | None = None
 
-    def __init__(self, connection: socket.socket, pid: int, rest: bytes) -> None:
+    def __init__(self, connection: socket.socket, own: socket.socket, pid: int, rest: bytes) -> None:
         self.pid = pid
-        self._connection, self._rest = connection, rest
+        self._connection, self._own, self._rest = connection, own, rest
 
     def leave(self) -> None:
         """Hear no more of it."""
         self._connection.close()
+        self._own.close()
 
     def poll(self) -> int | None:
         """Its exit code once it has ended, as of `subprocess`; None before."""
         return self.wait(0.0)
 
-    def wait(self, timeout: float | None = None) -> int | None:
-        """The same, waiting for it; None when it takes longer."""
-        if self.returncode is None:
+    def wait(self, timeout: float | None = None, *, alone: Callable[[], object] = lambda: None) -> int | None:
+        """The same, waiting for it; None when it takes longer. alone: called when it goes on without its pool."""
+        while self.returncode is None:
             self._connection.settimeout(timeout)
             try:
                 answer, self._rest = read_line(self._connection, self._rest)
@@ -49,9 +55,14 @@ class Forked:
                 return None
             except OSError:
                 answer = {}
-            # Without an answer the pool was killed, and it ends as it likes: how is not known.
-            self.returncode = int(answer.get("code", 1))
-            self._connection.close()
+            if not answer and self._connection is not self._own:  # the pool was killed
+                self._connection.close()
+                self._connection = self._own
+                alone()
+                continue
+            # Who says nothing at its end was killed, too.
+            self.returncode = int(answer.get("code", -signal.SIGKILL))
+            self.leave()
         return self.returncode
 
 
@@ -82,17 +93,21 @@ def fork(
     }
     connection = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
     connection.settimeout(_WITHIN_S)
+    own, theirs = socket.socketpair()
     try:
         connection.connect(str(place / SOCKET))
         data = json.dumps(request).encode()
-        socket.send_fds(connection, [len(data).to_bytes(8, "big")], list(descriptors))
+        socket.send_fds(connection, [len(data).to_bytes(8, "big")], [*descriptors, theirs.fileno()])
         connection.sendall(data)
         answer, rest = read_line(connection, b"")
         if "pid" in answer:
-            return Forked(connection, int(answer["pid"]), rest)
+            return Forked(connection, own, int(answer["pid"]), rest)
     except (OSError, ValueError):
         pass
+    finally:
+        theirs.close()  # its end is seen where nobody else has it
     connection.close()
+    own.close()
     return None
 
 

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import atexit
+import contextlib
 import importlib
 import io
+import json
 import os
 import random
 import signal
@@ -77,9 +79,12 @@ def _reopen() -> None:
         setattr(sys, f"__{name}__", stream)
 
 
-def run(work: Callable[[], object]) -> NoReturn:
+def run(work: Callable[[], object], report: int = -1) -> NoReturn:
     """Do the work, and end as Python ends: non-daemon threads, exit handlers, what is still to be written. Modules are
-    not taken apart one by one, which with torch and mlflow takes a second."""
+    not taken apart one by one, which with torch and mlflow takes a second.
+
+    report: a descriptor that takes the exit code, for whoever cannot ask the pool
+    """
     code = 0
     try:
         found = work()
@@ -99,4 +104,6 @@ def run(work: Callable[[], object]) -> NoReturn:
                 stream.flush()
     except BaseException:  # noqa: BLE001
         code = code or 120  # as Python has it where its output cannot be written
+    with contextlib.suppress(OSError):  # nobody listens any more
+        os.write(report, json.dumps({"code": code & 0xFF}).encode() + b"\n")
     os._exit(code & 0xFF)

@@ -51,10 +51,14 @@ def _by_pool(argv: Sequence[str]) -> int | None:
         signal.pthread_sigmask(signal.SIG_SETMASK, before)
     if child is None:
         return None
-    code = child.wait() or 0
+    code = child.wait(alone=_warn) or 0
     if code < 0:  # it was ended by a signal, and so is this process
         _end_by(-code)
     return code
+
+
+def _warn() -> None:
+    sys.stderr.write("the warm pool was killed: this command goes on without it\n")
 
 
 def _end_by(number: int) -> None:

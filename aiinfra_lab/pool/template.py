@@ -69,6 +69,7 @@ class Template:
         self._write = write
         self._is_ending = False
         self._used_at, self._count = time.monotonic(), 0
+        self.report = -1  # of a fork: what takes its exit code
         self._selector.register(listener, selectors.EVENT_READ)
         self._selector.register(self._wake, selectors.EVENT_READ)
 
@@ -153,7 +154,8 @@ class Template:
         self._leave()
         try:
             work = _work(request)
-            becoming.become(request, descriptors)
+            *streams, self.report = descriptors
+            becoming.become(request, streams)
             if request["kind"] == "cli" and not wanted.is_on():
                 raise ValueError("the workspace wants no pool")
         except BaseException as problem:  # noqa: BLE001  # nothing of the template may go on here
@@ -203,7 +205,7 @@ class Template:
 
 
 def _received(connection: socket.socket) -> tuple[dict[str, Any], list[int]]:
-    head, descriptors, _, _ = socket.recv_fds(connection, 8, 3)
+    head, descriptors, _, _ = socket.recv_fds(connection, 8, 4, socket.MSG_CMSG_CLOEXEC)
     try:
         peer = struct.unpack("3i", connection.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, 12))
         size = int.from_bytes(head, "big")
@@ -346,10 +348,11 @@ def main(preload: str = "") -> None:
     with files_owner_only():
         listener.bind(str(path))
     listener.listen(128)
-    work = Template(listener, preload, installed).serve()
+    template = Template(listener, preload, installed)
+    work = template.serve()
     held.close()
     if work is not None:
-        becoming.run(work)
+        becoming.run(work, template.report)
 
 
 @contextlib.contextmanager

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 
+from .. import files
 from ..config import settings
 from ..errors import LabError
 from . import asking, match
@@ -14,7 +15,8 @@ def pool() -> bool:
     setting, preload = _set()
     if not asking.may_be(setting):
         return False
-    if not (match.folder() / asking.SOCKET).exists():
+    place = match.folder()
+    if not (match.is_private(place) and files.is_locked(place / asking.HOLD)):  # one that was killed leaves its socket
         asking.start(preload)
     return True
 

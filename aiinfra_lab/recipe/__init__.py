@@ -9,7 +9,6 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Annotated
 
-from .. import jobs
 from ..config import settings
 from ..errors import Failed, LabError, NotFound, StoppedEarly, Unavailable, UsageProblem
 from ..providers import make
@@ -35,7 +34,7 @@ from .plan_result import RecipePlan, recipe_plan
 from .progress import shown_while
 from .record import RunRecord
 from .results import UNREADABLE, Made, RecipeInfo, RecipeRun, columns, recipe_run
-from .run_card import again, resume_command
+from .run_card import again, held_until, resume_command
 from .runner import RecipeRunner
 from .schedule import keeping
 from .schedule.record import ScheduleRecord
@@ -85,7 +84,9 @@ def ls() -> Listing:
         %recipe ls
     """
     count = Counter(record.base for record in open_store().list(RunRecord, skip_unreadable=True))
-    items = tuple(_as_it_is(name, count[name]) for name in declaration.names())
+    # A schedule is kept, and says its trouble, also while its recipe's file is away.
+    names = dict.fromkeys([*declaration.names(), *keeping.kept_names()])
+    items = tuple(_as_it_is(name, count[name]) for name in names)
     empty = f"put a NAME.toml into {declaration.folder()}"
     return Listing("recipe:recipes", items, columns(items), empty, title="Recipes")
 
@@ -278,7 +279,7 @@ def stop(name: RunName) -> RecipeRun | RecipeInfo:
     uri = Uri.parse(name, KIND)
     is_paused = not uri.tag and keeping.pause(uri.name)
     # The recipe's name alone means the run that goes on, which need not be the newest by the time it is shown.
-    if going := jobs.ls(str(uri), live=True):
+    if going := history.going(str(uri)):
         NOUN.stop(going[0].subject)
         uri = Uri.parse(going[0].subject)
     else:
@@ -405,7 +406,7 @@ def _failure(done: RecipeRun, again: str, at_the_cell: str = "") -> Failed:
     # One without a key is refused for what it has made before.
     refused = step["archive"] and not step["key"]
     way = "correct `expect`, or the notebook, which did not run" if refused else "correct the notebook"
-    do = "; ".join(filter(None, (fix, f"see {archive}" if archive else "", way if archive else "")))
+    do = fix or (f"see {archive}; {way}" if archive else "")
     if at_the_cell:
         return Failed(what, f"{do}, then {at_the_cell}")
     return Failed(what, f"{do}, then {again}: what succeeded is skipped")
@@ -431,6 +432,7 @@ def _info(recipe: Recipe, runs: int | None = None) -> RecipeInfo:
     run = recipe_run(newest, recipe.title, recipe) if newest and runs is None else None
     steps = tuple(f"{step.name} ({step.notebook.name})" for step in recipe.steps)
     count = history.count(name) if runs is None else runs
+    to_hold = {step.name: step.held_until for step in newest.record.body.steps} if newest else {}
     return RecipeInfo(
         uri=str(Uri(KIND, name)),
         title=recipe.title,
@@ -442,6 +444,7 @@ def _info(recipe: Recipe, runs: int | None = None) -> RecipeInfo:
         newest=newest.record.uri if newest else "",
         run=run,
         schedule=keeping.facts(recipe),
+        held_until_at=held_until(newest.record.uri, to_hold) or None if newest else None,
     )
 
 
@@ -451,7 +454,8 @@ def _as_it_is(name: str, runs: int | None = None) -> RecipeInfo:
         recipe = declaration.read(name)
     except LabError as problem:
         count = history.count(name) if runs is None else runs
-        return RecipeInfo(str(Uri(KIND, name)), name, UNREADABLE, {}, (), count, problem=problem.what, fix=problem.fix)
+        uri, kept = str(Uri(KIND, name)), keeping.kept(name)
+        return RecipeInfo(uri, name, UNREADABLE, {}, (), count, schedule=kept, problem=problem.what, fix=problem.fix)
     return _info(recipe, runs)
 
 

@@ -20,7 +20,8 @@ from .record import RunRecord
 
 
 def report_end(recipe: Recipe, run: Record[RunRecord]) -> None:
-    """Send what the recipe's `[alert]` asks for; never raises, and takes a minute where a sink does not answer."""
+    """Send what the recipe's `[alert]` asks for; never raises, and takes a minute where a sink does not answer. After
+    an interrupt what is unsent goes with the next alert."""
     alert = None if recipe.alert is None else _of(recipe, run)
     if recipe.alert is not None and alert is not None and alert.kind in recipe.alert.on:
         deliver(alert, recipe.alert.to)

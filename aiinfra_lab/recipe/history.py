@@ -93,6 +93,14 @@ def to_resume(uri: Uri) -> str:
     return asked.uri
 
 
+def going(uri: str) -> list[jobs.Job]:
+    """The jobs of a recipe's runs that go on, or of that run. One whose end is written is over, though its process may
+    still send alerts."""
+    store = open_store()
+    found = [(job, store.get(RunRecord, Uri.parse(job.subject).label)) for job in jobs.ls(uri, live=True)]
+    return [job for job, run in found if run is None or run.body.is_open]
+
+
 def state_of(run: ObservedRun | None) -> str:
     """A recipe's state: that of its newest run."""
     return run.state if run else NEVER_RAN

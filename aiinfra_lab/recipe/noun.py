@@ -89,7 +89,7 @@ class RecipeNoun(Noun[RunRecord]):
 
     def stop(self, uri: str) -> Sequence[str]:
         """See `Noun.stop`: the cell that runs is interrupted, and no further step begins."""
-        going = jobs.ls(str(Uri.parse(uri, self.name)), live=True)
+        going = history.going(str(Uri.parse(uri, self.name)))
         if not going:
             run = resolve(uri, RunRecord)
             raise NotFound(f"{run.uri} is over", f"`%recipe show {run.name}` says how it ended")

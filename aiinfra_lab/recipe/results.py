@@ -16,7 +16,7 @@ from .base import ENDED_EARLY, FAILURES, Recipe
 from .findings import Finding, findings_table
 from .history import KIND, ObservedRun, usual_s
 from .record import StepRecord, StepState
-from .run_card import RunContext, archived, run_card
+from .run_card import RunContext, archived, resume_until, run_card
 from .schedule.keeping import ScheduleFacts
 
 
@@ -91,7 +91,8 @@ class RecipeInfo(Result):
 
     newest: that run's URI; empty when it never ran. findings: what a check found in its notebooks. fixed: how many more
     it took away. notes: what it says besides, a sentence each. problem, fix: why its file cannot be read, and how to
-    correct that; then nothing else is known of it.
+    correct that; then nothing else is known of it. held_until_at: to when a kernel is held in which the newest run has
+    failed, in epoch seconds.
     """
 
     kind = "Recipe"
@@ -111,6 +112,7 @@ class RecipeInfo(Result):
     problem: str = ""
     fix: str = ""
     notes: tuple[str, ...] = ()
+    held_until_at: float | None = None
 
     @property
     def runs_by_itself(self) -> str:
@@ -147,7 +149,7 @@ class RecipeInfo(Result):
                 lead=f"{self.problem}.",  # no sentence: it begins with a file's name
                 advice=self.fix,
                 parts=findings_table(self.findings),
-                next=[f"Next: `%recipe log {name}`"] if self.runs else [],
+                next=[*([f"Next: `%recipe log {name}`"] if self.runs else []), *_starts(name, self.schedule)],
             )
         broken = self.run.card() if self.run and self.state in (*FAILURES, *ENDED_EARLY, "lost") else None
         shows = [f"`%recipe show {Uri.parse(self.newest).label}`"] if broken else []
@@ -166,15 +168,26 @@ class RecipeInfo(Result):
             ],
             parts=[*(_declared(self.declared) if self.declared else ()), *findings_table(self.findings)],
             notes=[*([f"{counted(self.fixed, 'finding')} fixed in its notebooks."] if self.fixed else []), *self.notes],
-            next=[f"Next: `%recipe run {name}`", *_starts(name, self.schedule), *shows, *log],
+            next=[*self._next(name), *_starts(name, self.schedule), *shows, *log],
         )
+
+    def _next(self, name: str) -> list[str]:
+        """What may be done by the state of its newest run: the next one ends a kernel that is held."""
+        if self.state in ("running", "stopping"):
+            label = Uri.parse(self.newest).label
+            stop = [f"`%recipe stop {label}` stops it"] if self.state == "running" else []
+            return [f"Next: `%recipe show {label}` says how far it is", *stop]
+        if self.held_until_at:
+            return [f"Next: correct the notebook; {resume_until(self.newest, self.held_until_at)}"]
+        return [f"Next: `%recipe run {name}`"]
 
 
 def columns(recipes: Sequence[RecipeInfo]) -> tuple[str, ...]:
-    """What a list of them shows: of schedules and of trouble only what some of them have."""
+    """What a list of them shows: of schedules, kernels that are held and trouble only what some of them have."""
     found = ["uri", "title", "state", "runs"]
     found += ["runs_by_itself", "next_at", "last_due_at"] if any(each.schedule for each in recipes) else []
-    return (*found, *(name for name in ("missed", "trouble") if any(getattr(each, name) for each in recipes)))
+    more = ("held_until_at", "missed", "trouble")
+    return (*found, *(name for name in more if any(getattr(each, name) for each in recipes)))
 
 
 @dataclass(frozen=True)

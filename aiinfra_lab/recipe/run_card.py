@@ -309,12 +309,21 @@ def again(uri: str, parameters: Mapping[str, Any]) -> str:
 
 def resume_command(uri: str, steps: Mapping[str, RunStep]) -> str:
     """What goes on at the cell that failed, and until when; empty where no kernel is held."""
-    was_held = any(step["held_until"] for step in steps.values())
-    held = holding.until(Uri.parse(uri).name) if was_held else {}
-    # A kernel may have ended before its time, or be a later run's by now.
-    until = max((step["held_until"] for name, step in steps.items() if held.get(name) == step["held_until"]), default=0)
+    return resume_until(uri, held_until(uri, {name: step["held_until"] for name, step in steps.items()}))
+
+
+def resume_until(uri: str, until: float) -> str:
+    """The same, where that is known."""
     command = f"`%recipe run {Uri.parse(uri).label} --resume`"
-    return f"{command} goes on there, in its kernel, until {moment(until)}" if until > time.time() else ""
+    return f"{command} goes on there, in its kernel, until {moment(until)}" if until else ""
+
+
+def held_until(uri: str, wanted: Mapping[str, float]) -> float:
+    """To when a run's kernel is held now; 0 where none is. wanted: step → to when it was to be."""
+    held = holding.until(Uri.parse(uri).name) if any(wanted.values()) else {}
+    # A kernel may have ended before its time, or be a later run's by now.
+    left = (until for name, until in wanted.items() if held.get(name) == until and until > time.time())
+    return max(left, default=0.0)
 
 
 def _next(uri: str, state: str, steps: Mapping[str, RunStep], context: RunContext) -> list[str]:

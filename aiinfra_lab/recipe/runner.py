@@ -6,13 +6,13 @@ import contextlib
 import logging
 import sys
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
 from msgspec.structs import replace
 
-from .. import jobs
+from .. import jobs, signals
 from ..config import settings
 from ..errors import Conflict, LabError, UsageProblem
 from ..jobs.record import State
@@ -23,7 +23,7 @@ from . import holding, started
 from .alerting import report_end
 from .base import ENDED_EARLY, FAILURES, Executor, Recipe, Value
 from .declaration import filled_recipe
-from .history import KIND, RECENT, observe, runs
+from .history import KIND, RECENT, going, observe, runs
 from .plan import Planner
 from .record import EndState, RunRecord, StepRecord
 from .run_writer import RunWriter, Show
@@ -76,6 +76,7 @@ class RecipeRunner:
         self._due_at: float | None = None
         self._cause = ""
         self._also: Callable[[Run], Record[Any]] | None = None
+        self._ended: Run | None = None
 
     def go(self, show: Show) -> Run:
         """Run every step that must; returns the run's record, and shows it whenever a step's state changes.
@@ -86,7 +87,7 @@ class RecipeRunner:
         """
         taken = pinned(self._recipe)
         self._end_leftovers()
-        with contextlib.ExitStack() as stack:
+        with self._reported(), contextlib.ExitStack() as stack:
             run, job = self._claim(lambda run, event: stack.enter_context(jobs.here(run.uri, run, event=event)))
             return self._carry_out(run, job, taken, show)
 
@@ -116,7 +117,19 @@ class RecipeRunner:
         taken = pinned(self._recipe)
         self._end_leftovers()
         # The recipe's file may have been edited since.
-        return self._carry_out(run.with_(steps=self._body().steps), job, taken, show)
+        with self._reported():
+            return self._carry_out(run.with_(steps=self._body().steps), job, taken, show)
+
+    @contextlib.contextmanager
+    def _reported(self) -> Iterator[None]:
+        """Have people hear of its end when that is over: a sink that does not answer keeps no run going, and who does
+        not want to wait for it leaves the alert for the next time."""
+        try:
+            yield
+        finally:
+            if self._ended is not None:
+                with contextlib.suppress(KeyboardInterrupt), signals.taken():
+                    report_end(self._recipe, self._ended)
 
     def _carry_out(self, run: Run, job: jobs.Here, taken: Mapping[str, str], show: Show) -> Run:
         self._writer = RunWriter(self._store, run, show)
@@ -189,8 +202,8 @@ class RecipeRunner:
     def _refuse_second(self) -> None:
         mine = str(Uri(KIND, self._recipe.name))
         jobs.close_silent(mine)
-        if going := jobs.ls(mine, live=True):
-            run = Uri.parse(going[0].subject)
+        if others := going(mine):
+            run = Uri.parse(others[0].subject)
             fix = f"look at it with `%recipe show {run.label}`, or end it with `%recipe stop {run.label}`"
             raise Conflict(f"{run} is running", fix)
 
@@ -223,7 +236,7 @@ class RecipeRunner:
             _warn_of(still_live)
         event = Event("recipe end", run.uri, outputs=(run.uri, *made_now), detail=detail)
         self._writer.end(replace(self._writer.body, state=state, ended_at=time.time()), event)
-        report_end(self._recipe, self._writer.run)
+        self._ended = self._writer.run
 
 
 def _warn_of(still_live: Sequence[str]) -> None:

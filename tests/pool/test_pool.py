@@ -101,6 +101,7 @@ def test_a_kernel_outlives_the_pool(workspace: Path, pool: int) -> None:
     cell = f"import os, signal, time; os.kill({pool}, signal.SIGKILL); time.sleep(0.2); print('on')"
     assert run(workspace, cell) == ("done", "on\n")
     assert run(workspace, IS_WARM) == ("done", "False\n")  # its socket is there, and nobody answers
+    until(lambda: run(workspace, IS_WARM)[1] == "True\n", "none has taken its place")
 
 
 def test_exit_handlers_and_debugger(workspace: Path, pool: int) -> None:
@@ -262,6 +263,36 @@ def test_a_killed_command_leaves_nothing(workspace: Path, pool: int) -> None:
     until(lambda: asking.order("show")["alive"] == 0, "a fork is left")
 
 
+@pytest.mark.parametrize(("end", "code"), [("", 0), ("1 / 0", 1)])
+def test_a_command_outlives_the_pool_and_ends_as_it_ends(workspace: Path, pool: int, end: str, code: int) -> None:
+    recipe(workspace, f"import os, time; os.kill({pool}, 9); time.sleep(1)\n{end}")
+    found = subprocess.run(command("recipe", "run", "one"), capture_output=True, text=True, check=False)
+    assert found.returncode == code
+    assert found.stderr.count("the warm pool was killed: this command goes on without it\n") == 1
+    assert "recipe:one@1" in found.stdout + found.stderr
+
+
+def test_a_command_without_its_pool_heeds_ctrl_c(workspace: Path, pool: int, foreground: None) -> None:
+    process, started = begun(workspace)
+    os.kill(pool, signal.SIGKILL)
+    time.sleep(0.2)
+    assert process.poll() is None
+    process.send_signal(signal.SIGINT)
+    process.communicate(timeout=60)
+    assert process.returncode == 130
+    until(lambda: not is_alive(started), "what its notebook has started is left")
+
+
+def test_one_that_was_killed_with_its_pool_is_killed(workspace: Path, pool: int) -> None:
+    recipe(workspace, "import time; time.sleep(600)")
+    child = asking.fork("cli", ["aiinfra", "recipe", "run", "one"], env=os.environ, cwd=str(workspace), umask=0o077)
+    assert child is not None
+    os.kill(pool, signal.SIGKILL)
+    assert child.wait(0.5) is None
+    os.kill(child.pid, signal.SIGKILL)
+    assert child.wait(10) == -signal.SIGKILL
+
+
 def test_jupyter_gets_a_kernel_of_the_pool(workspace: Path, pool: int) -> None:
     from jupyter_client.kernelspec import KernelSpec
     from jupyter_client.manager import KernelManager
@@ -284,6 +315,9 @@ def test_jupyter_gets_a_kernel_of_the_pool(workspace: Path, pool: int) -> None:
         assert is_warm == "True"
         assert psutil.Process(int(pid)).ppid() == pool
         manager.interrupt_kernel()
+        os.kill(pool, signal.SIGKILL)
+        time.sleep(0.2)
+        assert manager.is_alive()
     finally:
         client.stop_channels()
         manager.shutdown_kernel()

@@ -1,17 +1,22 @@
 """People hear that a recipe failed, and that it runs again; nothing else, and nothing twice."""
 
 import json
+import signal
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 
 from aiinfra_lab import recipe as verbs
 from aiinfra_lab.errors import UsageProblem
-from aiinfra_lab.recipe import declaration
+from aiinfra_lab.recipe import declaration, history
 from aiinfra_lab.recipe.base import Outcome, RecipeAlert
 from aiinfra_lab.recipe.noun import NOUN
 from aiinfra_lab.recipe.runner import RecipeRunner
+from tests.conftest import until
 from tests.fakes.in_process import InProcess
+from tests.fakes.web_receiver import SILENT, Answer, WebReceiver
 
 STEP = '[steps.a]\nnotebook = "a.ipynb"\n'
 
@@ -82,6 +87,35 @@ def test_a_sink_that_is_away_fails_no_run(notebook, recipe):
     notebook("a", "")
     recipe("one", f'{STEP}[alert]\non = ["failed", "recovered"]\nto = ["webhook:NO_SUCH_VARIABLE"]\n')
     assert verbs.run("one").state == "done"
+
+
+@pytest.fixture
+def silent(monkeypatch):
+    """The environment names a sink that takes what it is sent, and does not answer."""
+    with WebReceiver().running() as there:
+        there.by_path["/slow"] = Answer(SILENT)
+        monkeypatch.setenv("SLOW_URL", f"http://127.0.0.1:{there.port}/slow")
+        yield there
+
+
+@pytest.mark.parametrize("wait", [True, False])
+def test_a_sink_that_does_not_answer_keeps_no_run_going(notebook, recipe, silent, wait):
+    notebook("a", "", "1 / 0")
+    recipe("one", f'{STEP}[alert]\nto = ["webhook:SLOW_URL"]\n')
+    command = [sys.executable, "-m", "aiinfra_lab.cli", "recipe", "run", "one", *([] if wait else ["--no-wait"])]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT) as first:
+        until(lambda: silent.refused, "nothing is sent")
+        assert verbs.show("one@1").state == "failed"
+        assert history.going("recipe:one") == []
+        recipe("one", STEP)
+        notebook("a", "")
+        assert verbs.run("one").state == "done"
+        assert (first.poll() is None) == wait
+        first.send_signal(signal.SIGTERM)
+        first.communicate(timeout=5)
+    if wait:
+        (notice,) = NOUN.notices()
+        assert notice.text == "webhook:SLOW_URL has not got an alert (failed): it was interrupted"
 
 
 @pytest.mark.parametrize(

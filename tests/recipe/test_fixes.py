@@ -8,7 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from aiinfra_lab import jobs
+from aiinfra_lab import files, jobs
+from aiinfra_lab.config import settings
 from aiinfra_lab.errors import Conflict, Failed, LabError, NotFound, UsageProblem
 from aiinfra_lab.recipe import taken
 from aiinfra_lab.recipe.noun import NOUN
@@ -146,6 +147,19 @@ def test_a_run_that_failed_goes_on_once_the_notebook_was_corrected(notebook, rec
         run("recipe run one -p x=2")
     assert Path(re.search(r"see (\S+);", problem.value.fix)[1]).exists()
     notebook("a", "x: int = 1", "assert x == 2")
+    follow(problem.value.fix)
+
+
+def test_an_error_that_has_a_fix_of_its_own_gives_no_other(notebook, recipe, workspace):
+    notebook("a", "x: int = 1")
+    recipe("one", STEP)
+    place = settings().home / "recipe"
+    files.make_folder(place.parent)
+    place.symlink_to("/sys")  # where not even root can make a folder
+    with pytest.raises(Failed, match=r"one@1 may not be written") as problem:
+        run("recipe run one")
+    place.unlink()
+    assert problem.value.fix.startswith("make it writable, or choose another place, then `%recipe run one`")
     follow(problem.value.fix)
 
 

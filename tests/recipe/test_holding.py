@@ -93,6 +93,18 @@ def test_it_goes_on_at_the_cell_that_failed(held, notebook, workspace):
     assert are_gone([kernel])
 
 
+def test_a_recipe_says_what_goes_on_and_not_what_ends_it(held):
+    (listed,) = verbs.ls()
+    assert listed.held_until_at == held.steps["a"]["held_until"]
+    assert "held until" in verbs.ls().card().text()
+    (first, *more) = verbs.show("r").card().next
+    assert first.startswith("Next: correct the notebook; `%recipe run r@1 --resume` goes on there, in its kernel, ")
+    assert more == ["`%recipe show r@1`", "`%recipe log r`"]
+    verbs.stop("r")
+    assert verbs.show("r").card().next[0] == "Next: `%recipe run r`"
+    assert "held until" not in verbs.ls().card().text()
+
+
 def test_what_went_on_runs_whole_the_next_time(held, notebook):
     notebook("a", "n: int = 1", CELLS[0], "y = x / 2", CELLS[2])
     verbs.run("r", resume=True)

@@ -1,6 +1,7 @@
 """How a run is handed over and shown, without running anything."""
 
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -128,6 +129,13 @@ def test_a_run_that_goes_on_shows_how_far_it_is_and_how_to_stop_it(workspace):
     assert (card.progress.value, card.progress.most, card.progress.text) == (1, 3, "**1** of 3 steps")
     assert [row[1:3] for row in rows(card)] == [("✓ done", ""), ("◐ running", ""), ("○ waits", "for b")]
     assert "`%recipe stop r@1`" in card.next[0]
+
+
+def test_a_recipe_of_which_a_run_goes_on_says_how_to_stop_it():
+    info = RecipeInfo("recipe:r", "T", "running", {}, ("a (a.ipynb)",), 2, newest="recipe:r@2")
+    assert info.card().next[:2] == ["Next: `%recipe show r@2` says how far it is", "`%recipe stop r@2` stops it"]
+    assert replace(info, state="stopping").card().next[1] == "`%recipe log r`"
+    assert replace(info, state="done").card().next[0] == "Next: `%recipe run r`"
 
 
 def declared() -> Recipe:

@@ -87,7 +87,7 @@ def test_no_other_module_signals_a_process(path: Path) -> None:
 # `jobs/process.py`: the traceback of a fork of the user's own code, for the cell that forked.
 PRINTING = {
     "cli.py", "host/__main__.py", "jobs/process.py", "kernels/client.py", "kernels/values/namespace.py", "logs.py",
-    "recipe/engine/client.py", "recipe/progress.py",
+    "pool/entry.py", "recipe/engine/client.py", "recipe/progress.py",
     "show/live.py",
 }  # fmt: skip
 

@@ -35,7 +35,9 @@ _VARYING: tuple[tuple[re.Pattern[str], str], ...] = tuple(
         (r"(?<![\d:T-])(?:-?\d+ days?,? \+?\d{1,2}|\d):\d\d:\d\d\.\d+", "(duration)"),
         (r"0x[0-9a-fA-F]{6,}", "0x…"),
         (r"\bipykernel_\d+[/\\]\d+\.py", "ipykernel.py"),
-        (r"(?i)\b(pid|process)(\W{1,3})\d+", r"\1\2(pid)"),
+        # `process 12 rows` is a count, and so may `process: 12` be.
+        (r"(?i)(\bpid\W{1,3}|\bprocess ?#)\d+", r"\1(pid)"),
+        (r"(?i)(\bprocess ?[\[(]|[\[(]process[ :]{1,2})\d+(?=[\])])", r"\1(pid)"),
         (r"(?<=/)tmp/[\w.-]+", "tmp/…"),
         # Styler of pandas names its table by chance.
         (r"\bT_[0-9a-f]{5}(?=[_\" ])", "T_…"),

@@ -48,7 +48,7 @@ def begin_run(recipe: Recipe, given: Mapping[str, Value], due: float | None, cau
 
 
 def _is_busy(name: str) -> bool:
-    return bool(jobs.ls(str(Uri("recipe", name)), live=True))
+    return bool(history.going(str(Uri("recipe", name))))
 
 
 def launch() -> None:
@@ -83,8 +83,10 @@ class ScheduleKeeper:
                 what = f"{recipe.path.name} has no [schedule] and no [trigger] any more"
                 raise NotFound(what, f"`%recipe stop {record.name}`")
         except LabError as problem:
-            self._note(record, problem)
+            self._note(record, problem, is_unread=True)
             return
+        if record.body.is_unread:
+            (record,) = self._store.commit([record.of(record.body.with_problem())])
         if (record.body.cron, record.body.tz) != kept_by(recipe):
             self._follow(recipe, record)
             return
@@ -166,7 +168,7 @@ class ScheduleKeeper:
         """Begin a run, and write the record with it."""
 
         def also(run: Record[RunRecord]) -> Record[ScheduleRecord]:
-            return record.with_(run=run.uri, problem="", fix="")
+            return record.of(record.body.with_problem()).with_(run=run.uri)
 
         try:
             self._begin_run(recipe, declaration.given_values(recipe, wanted, at=due), due, cause, also)
@@ -178,13 +180,13 @@ class ScheduleKeeper:
         return record
 
     def _note(
-        self, record: Record[ScheduleRecord], problem: LabError, *, is_missed: bool = False
+        self, record: Record[ScheduleRecord], problem: LabError, *, is_missed: bool = False, is_unread: bool = False
     ) -> Record[ScheduleRecord]:
         """Write down why a schedule cannot be kept now, once."""
         if not is_missed and record.body.problem == problem.what:
             return record
         _log.warning("%s: %s", record.name, problem)
-        noted = record.with_(problem=problem.what, fix=problem.fix)
+        noted = record.of(record.body.with_problem(problem.what, problem.fix, is_unread=is_unread))
         return self._store.commit([noted], Event("recipe missed", record.uri, detail={"why": problem.what}))[0]
 
 

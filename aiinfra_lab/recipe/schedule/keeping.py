@@ -13,6 +13,7 @@ from ...units import show_duration
 from ...uris import Uri
 from ..base import Recipe
 from . import daemon
+from .calendar import Calendar
 from .deciding import RecipeTrigger
 from .declared import kept_by
 from .record import ScheduleRecord
@@ -47,12 +48,29 @@ def facts(recipe: Recipe) -> ScheduleFacts | None:
     record = open_store().get(ScheduleRecord, recipe.name)
     if record is None:
         return ScheduleFacts(words, "not started", None)
-    body = record.body
-    is_timed = body.is_open and recipe.schedule is not None
+    until, is_timed = record.body.decided_until, record.body.is_open and recipe.schedule is not None
+    return _facts(record.body, words, recipe.schedule.calendar.next(until) if is_timed and recipe.schedule else None)
+
+
+def kept(name: str) -> ScheduleFacts | None:
+    """What is known of a schedule without the recipe's file; None of one that is not kept."""
+    record = open_store().get(ScheduleRecord, name)
+    if record is None or not record.body.is_open:
+        return None
+    cron, tz = record.body.cron, record.body.tz
+    return _facts(record.body, Calendar(cron, tz).words if cron else "")
+
+
+def kept_names() -> list[str]:
+    """The recipes whose schedules are kept; the file of one may be gone."""
+    return [record.name for record in open_store().list(ScheduleRecord, is_open=True, skip_unreadable=True)]
+
+
+def _facts(body: ScheduleRecord, words: str, next_at: float | None = None) -> ScheduleFacts:
     return ScheduleFacts(
         words,
         "scheduled" if body.is_open else "paused",
-        recipe.schedule.calendar.next(body.decided_until) if is_timed and recipe.schedule else None,
+        next_at,
         body.last_due,
         body.run,
         body.missed,
@@ -91,7 +109,9 @@ def start(recipe: Recipe, since: str | None = None) -> None:
     elif not before.body.is_open or since is not None:
         # What was due while it was paused was not wanted.
         fresh = {"paused_at": None, "started_at": now, "decided_until": until, "seen": seen, "cron": cron, "tz": tz}
-        store.commit([before.with_(**fresh, problem="", fix="")], event)
+        store.commit([before.of(before.body.with_problem()).with_(**fresh)], event)
+    elif before.body.is_unread:  # it was read just now
+        store.commit([before.of(before.body.with_problem())])
     daemon.launch()
 
 

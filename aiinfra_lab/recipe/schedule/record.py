@@ -17,10 +17,10 @@ class ScheduleRecord(Body, frozen=True, kw_only=True):
     started_at, paused_at: when it was started, and paused since, in epoch seconds. decided_until: for each time until
     then a run was begun, or it is missed; it is changed in the commit that begins the run, so that of two daemons one
     does. missed: the last times without a run; missed_count: how many in all. problem, fix: why the last time could not
-    be kept. last_due: the time for which a run was begun last, and run its URI. seen: what its trigger looks at → as
-    that was when it was looked at last. triggered_at: when that last began a run. reported: the run whose process
-    vanished, of which people have heard. cron, tz: the times that it is kept by, as the five fields; empty where the
-    file has none, None where that was not written.
+    be kept; is_unread: since its file cannot be read. last_due: the time for which a run was begun last, and run its
+    URI. seen: what its trigger looks at → as that was when it was looked at last. triggered_at: when that last began a
+    run. reported: the run whose process vanished, of which people have heard. cron, tz: the times that it is kept by,
+    as the five fields; empty where the file has none, None where that was not written.
     """
 
     kind: ClassVar[str] = "recipe.schedule"
@@ -33,6 +33,7 @@ class ScheduleRecord(Body, frozen=True, kw_only=True):
     missed_count: int = 0
     problem: str = ""
     fix: str = ""
+    is_unread: bool = False
     last_due: float | None = None
     run: str = ""
     seen: dict[str, str] = msgspec.field(default_factory=dict)
@@ -54,6 +55,10 @@ class ScheduleRecord(Body, frozen=True, kw_only=True):
     def paused(self, at: float) -> ScheduleRecord:
         """The same, kept no more since then."""
         return msgspec.structs.replace(self, paused_at=at)
+
+    def with_problem(self, problem: str = "", fix: str = "", *, is_unread: bool = False) -> ScheduleRecord:
+        """The same with why it could not be kept, or without that."""
+        return msgspec.structs.replace(self, problem=problem, fix=fix, is_unread=is_unread)
 
     def with_missed(self, times: tuple[float, ...], until: float) -> ScheduleRecord:
         """The same with times that are missed, all being decided until then."""

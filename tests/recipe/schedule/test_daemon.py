@@ -208,6 +208,36 @@ def test_a_file_that_is_broken_is_said_once_and_what_was_due_runs_when_it_is_men
     assert (len(begun.due), schedule_of().problem) == (1, "")
 
 
+@pytest.mark.parametrize("again", [lambda keeper: keeper.look(), lambda _keeper: recipe.start("nightly")])
+def test_a_file_that_was_away_for_a_moment_leaves_no_trouble(nightly, no_daemon, workspace, again):
+    recipe.start("nightly")
+    keeper, path = ScheduleKeeper(Clock(), Begun()), workspace / "recipes" / "nightly.toml"
+    good, before = path.read_text(), schedule_of()
+    path.unlink()
+    keeper.look()
+    (found,) = recipe.ls()
+    assert (found.uri, found.state, found.runs_by_itself) == ("recipe:nightly", "cannot be read", "scheduled")
+    assert (found.trouble, bool(schedule_of().problem)) == (found.problem, True)
+    assert found.card().next == ["`%recipe stop nightly` pauses its schedule"]
+    path.write_text(good)
+    again(keeper)
+    assert (schedule_of(), recipe.show("nightly").trouble) == (before, "")
+
+
+def test_why_a_run_could_not_begin_stays_until_one_begins(nightly, no_daemon, workspace):
+    recipe.start("nightly")
+
+    def refuse(*_: object) -> None:
+        raise NotFound("there is no data:flights", "`%data add flights PATH`")
+
+    clock = Clock()
+    clock.now += DAY
+    ScheduleKeeper(clock, refuse).look()
+    recipe.start("nightly")
+    ScheduleKeeper(clock, refuse).look()
+    assert recipe.show("nightly").trouble == "there is no data:flights"
+
+
 @pytest.mark.parametrize("catch_up", ["last", "all", "none"])
 @pytest.mark.parametrize("line", ["0 * * * *", "@hourly", "* * * * *"])
 def test_times_that_are_changed_count_from_then_on(nightly, no_daemon, workspace, catch_up, line):
