@@ -15,7 +15,7 @@ from ..uris import Uri
 from .base import is_file
 from .taken import place_of
 
-# That are looked at: what a step has just made is among the newest; that a version was made is the first that names it.
+# That are looked at: what a step has just made is among the newest, and who made a version is the first that names it.
 _MOST_EVENTS = 1000
 
 
