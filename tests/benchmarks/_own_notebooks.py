@@ -17,12 +17,18 @@ from pathlib import Path
 
 TIMEOUT_S = 30
 PIP = ("pip", "download", "--quiet", "--no-deps", "--no-binary", "nbclient")
-# The kernel that a notebook names, as Jupyter finds it; each in a process of its own, for some end it.
+# The kernel that a notebook names, as Jupyter finds it; each in a process of its own, for some end it. `sys.exit(0)` is
+# a good end, as it is to papermill, whose notebooks test that.
 ALONE = f"""
 import sys, nbformat
 from nbclient import NotebookClient
+from nbclient.exceptions import CellExecutionError
 notebook = nbformat.read(sys.argv[1], as_version=4)
-NotebookClient(notebook, timeout={TIMEOUT_S}, resources={{"metadata": {{"path": sys.argv[2]}}}}).execute()
+try:
+    NotebookClient(notebook, timeout={TIMEOUT_S}, resources={{"metadata": {{"path": sys.argv[2]}}}}).execute()
+except CellExecutionError as problem:
+    if problem.ename != "SystemExit" or problem.evalue not in ("", "0"):
+        raise
 """
 
 
@@ -54,8 +60,7 @@ def _name(package: str, path: Path) -> str:
 
 def passes_alone(path: Path) -> bool:
     """Whether nbclient executes it, beside its file."""
-    argv = [sys.executable, "-c", ALONE, str(path), str(path.parent)]
-    return subprocess.run(argv, check=False, capture_output=True, timeout=4 * TIMEOUT_S).returncode == 0
+    return _succeeds([sys.executable, "-c", ALONE, str(path), str(path.parent)], path.parent, None)
 
 
 def passes_as_step(path: Path, argv: Sequence[str], env: Mapping[str, str]) -> bool:
@@ -64,6 +69,12 @@ def passes_as_step(path: Path, argv: Sequence[str], env: Mapping[str, str]) -> b
     folder.mkdir(exist_ok=True)
     text = f'[steps.s]\nnotebook = "{path.name}"\ntimeout = "{TIMEOUT_S}s"\n'
     (folder / f"{path.stem}.toml").write_text(text)
-    command, patience_s = [*argv, path.stem], 4 * TIMEOUT_S
-    done = subprocess.run(command, check=False, cwd=folder.parent, env=env, capture_output=True, timeout=patience_s)
-    return done.returncode == 0
+    return _succeeds([*argv, path.stem], folder.parent, env)
+
+
+def _succeeds(argv: Sequence[str], folder: Path, env: Mapping[str, str] | None) -> bool:
+    try:
+        subprocess.run(argv, check=True, cwd=folder, env=env, capture_output=True, timeout=4 * TIMEOUT_S)
+    except (subprocess.CalledProcessError, subprocess.TimeoutExpired):
+        return False
+    return True

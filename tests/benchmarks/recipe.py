@@ -416,9 +416,9 @@ def own_notebooks(full: bool) -> Iterator[Figure]:
         missing = collect(place)
         paths = sorted(place.glob("*.ipynb"))
         own = {**env, "AIINFRA_PROJECT": str(folder), "AIINFRA_POOL": "off"}
-        with ThreadPoolExecutor(2) as pairs:
-            ours = list(pairs.map(lambda path: passes_as_step(path, lab("run"), own), paths))
-            theirs = list(pairs.map(passes_alone, paths))
+        with ThreadPoolExecutor(4) as at_once:
+            ours = list(at_once.map(lambda path: passes_as_step(path, lab("run"), own), paths))
+            theirs = list(at_once.map(passes_alone, paths))
     others = [path.stem for path, one, other in zip(paths, ours, theirs, strict=True) if one != other]
     note = "; ".join([f"of {len(paths)}, of which nbclient executes {sum(theirs)}", *others])
     yield Figure("other verdicts", len(others), "notebooks", exactly(0), note=note)
