@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import re
 from collections.abc import Collection, Iterable
 from typing import Any
@@ -14,7 +15,8 @@ from ..uris import Uri
 from .base import is_file
 from .taken import place_of
 
-_MOST_EVENTS = 1000  # that are looked at: what a step has just made is among the newest
+# That are looked at: what a step has just made is among the newest, and who made a version is the first that names it.
+_MOST_EVENTS = 1000
 
 
 def newest(uri: Uri) -> str | None:
@@ -33,15 +35,20 @@ def made_by(uri: Uri, runs: Collection[str], step: str) -> str | None:
     if can_live(str(uri)):
         return newest(uri)
     own = re.compile(rf".* \((?:{'|'.join(map(re.escape, runs))})/{re.escape(step)}\)")
-    logged = list(open_store().events(naming=str(uri), last=_MOST_EVENTS))
-    for one in reversed(logged):
+    for one in reversed(list(open_store().events(naming=str(uri), last=_MOST_EVENTS))):
         if own.fullmatch(one.actor):
             for text in _versions(one.event, uri):
                 if is_there(text, alive=False):
                     return text
     found = newest(uri)
-    # The others name it too, as what they take and what their steps are credited with.
-    return None if any(found == one.event.subject and found in one.event.outputs for one in logged) else found
+    return None if found and _is_logged(found) else found
+
+
+def _is_logged(text: str) -> bool:
+    """Whether an event says that this version was made: the first that names it, or near it."""
+    # Others name it too, later: as what they take, and what their steps are credited with.
+    first = itertools.islice(open_store().events(naming=text), _MOST_EVENTS)
+    return any(text == one.event.subject and text in one.event.outputs for one in first)
 
 
 def _versions(event: Event, uri: Uri) -> list[str]:

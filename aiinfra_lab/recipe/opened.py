@@ -16,7 +16,8 @@ MOST = 1000
 
 
 def watch(report: str, project: str) -> None:
-    """From now on append a line of JSON, [is written, path], when a file of the project is opened for the first time.
+    """From now on append a line of JSON, [is written, path, name], when a file of the project is opened for the first
+    time. name: what it was opened by, which differs from the path where a link in the project leads to it.
 
     One that was written first is not reported again when it is read; one that was there and is opened for both is
     reported as read and as written. Called once in a process; its forks go on.
@@ -25,7 +26,8 @@ def watch(report: str, project: str) -> None:
     handle = os.open(report, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
     inside, installed = (os.path.join(os.path.realpath(place), "") for place in (project, sys.prefix))
     seen: set[tuple[object, int, str]] = set()
-    reported: set[tuple[bool, str]] = set()
+    reported: set[tuple[bool, str, str]] = set()
+    written: set[str] = set()
 
     def look(name: str | bytes, flags: int) -> None:
         use = flags & (os.O_WRONLY | os.O_RDWR | os.O_TRUNC)
@@ -34,17 +36,21 @@ def watch(report: str, project: str) -> None:
             return
         seen.add((name, use, here))
         where = os.path.join(here, os.fsdecode(name))
-        # What lies outside may be the project's by a link in it.
-        for path in map(_source, (os.path.realpath(where), os.path.normpath(where))):
-            if _is_watched(path, inside, installed):
-                for is_written in _uses(path, use):
-                    add(is_written, path)
-                break
+        real, given = os.path.realpath(where), os.path.normpath(where)
+        # Not where `..` behind a link leads to another file than it seems to.
+        names = [real] if given == real or os.path.realpath(given) != real else [real, given]
+        watched = [path for path in map(_source, names) if _is_watched(path, inside, installed)]
+        if watched:
+            # The file itself, unless it lies outside; by the link, which may lead to another one next time.
+            for is_written in _uses(watched[0], use):
+                add(is_written, watched[0], watched[-1])
 
-    def add(is_written: bool, path: str) -> None:
-        if (is_written, path) not in reported and (True, path) not in reported:
-            reported.add((is_written, path))
-            os.write(handle, (json.dumps([is_written, path]) + "\n").encode())
+    def add(is_written: bool, path: str, name: str) -> None:
+        line = (is_written, path, name)
+        if line not in reported and path not in written:
+            reported.add(line)
+            written.update([path] if is_written else [])
+            os.write(handle, (json.dumps(line) + "\n").encode())
 
     sys.addaudithook(functools.partial(_take, look))
 

@@ -238,7 +238,7 @@ def _differences(
     inputs = _input_changes(step, prepared, last)
     old, new = _without(last.parts, left_out), _without(prepared.again(last.parts).parts, left_out)
     found = changes(old, new, inputs, lambda digest: changed_packages(digest, prepared.environment.packages))
-    return (*found, *_changed_since(last))
+    return tuple(dict.fromkeys([*found, *_changed_since(last)]))  # a file may be named by the code and opened besides
 
 
 def _whatever_comes(

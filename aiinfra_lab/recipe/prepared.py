@@ -118,6 +118,7 @@ class Prepared:
             "python": environment.python,
             "packages": environment.digest,
             "accelerator": environment.accelerator,
+            **{f"variable {name}": digest for name, digest in environment.variables.items()},
             "engine": chosen("recipe.executor"),
         }
         # As the records have them, with which they are compared.
@@ -150,15 +151,18 @@ class Prepared:
 
     def opened(self, found: Opened, began_at: float, own: Sequence[Path]) -> tuple[tuple[OpenedFile, ...], int]:
         """What was opened besides, with its state now; and how many more there were. own: files that the step makes"""
-        known = {file.resolve() for taken in (*self.files.values(), *self.named.values()) for file in taken.files}
-        known.update((settings().project / name).resolve() for name in self.modules)
-        known.add(self.notebook.resolve())
+        files = [file for taken in (*self.files.values(), *self.named.values()) for file in taken.files]
+        # A link counts besides the file to which it leads now.
+        root = settings().project.resolve()
+        known = {path for file in files for path in (file.resolve(), Path(os.path.normpath(root / in_project(file))))}
+        code = {self.notebook.resolve(), *((settings().project / name).resolve() for name in self.modules)}
         paths = sorted(
             path
             for path in found.by_step | found.meanwhile
-            if path.resolve() not in known and not any(map(path.is_relative_to, own))
+            if path not in known and path.resolve() not in code and not any(map(path.is_relative_to, own))
         )
-        opened = [OpenedFile(in_project(path), _digest(path, began_at), path in found.by_step) for path in paths]
+        digests = {path: "" if path in found.moved else _digest(path, began_at) for path in paths}
+        opened = [OpenedFile(in_project(path), digest, path in found.by_step) for path, digest in digests.items()]
         return tuple(opened[:MOST_OPENED]), max(0, len(opened) - MOST_OPENED)
 
 

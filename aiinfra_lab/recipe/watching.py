@@ -38,14 +38,16 @@ _LOOK_S = 0.2
 class Opened:
     """What was opened for reading and had not been written before. by_step: in the kernel; meanwhile: by somebody.
 
-    written: in the kernel, before or after it was read. A file that was there, opened for both, is in both. made:
-    written, and not read before by anybody; of what the kernel did not write, not after it either.
+    A file that the kernel has opened by a link of the project is there by the link. written: in the kernel, before or
+    after it was read. A file that was there, opened for both, is in both. made: written, and not read before by
+    anybody; of what the kernel did not write, not after it either. moved: links that lead to another file now.
     """
 
     by_step: set[Path] = field(default_factory=set)
     meanwhile: set[Path] = field(default_factory=set)
     written: set[Path] = field(default_factory=set)
     made: set[Path] = field(default_factory=set)
+    moved: set[Path] = field(default_factory=set)
 
 
 class ProjectWatch:
@@ -77,22 +79,35 @@ class ProjectWatch:
     def close(self, window: StepWindow) -> Opened:
         """What was opened since then."""
         seen = self._folders.close(window.seen)
-        by_step, written = window.end()
+        reported = window.end()
+        by_step, written = set(reported.read), reported.written
         made = (written | (seen.written - seen.reread)) - seen.opened - by_step
         others: set[Path] = set()
         for other in self._windows:
             if other is not window and other.overlaps(window):
-                others.update(*other.reported())
+                others |= other.reported().read.keys() | other.reported().written
         # What a library wrote past Python and the kernel then read; but what the kernel opened for both it read.
         by_step -= seen.written - seen.opened - written
         meanwhile = seen.opened - by_step - written - others
         # What it looked for in vain counts as well, but not what it has made and removed.
         by_step -= {path for path in by_step & written if not path.exists()}
         by_step = {path for path in by_step if not _is_own(path, self._project) and not path.is_dir()}
+        links = {name: path for path in by_step for name in reported.read[path] - {path}}
+        by_step = {name for path in by_step for name in reported.read[path]}
         # JupyterLab reads notebooks; that the step does, only its kernel can tell.
         meanwhile = {path for path in meanwhile if path.is_file() and path.suffix != ".ipynb"}
         meanwhile = {path for path in meanwhile if not _is_own(path, self._project)}
-        return Opened(by_step, meanwhile, written, made)
+        return Opened(
+            by_step, meanwhile, written, made, {name for name, path in links.items() if name.resolve() != path}
+        )
+
+
+@dataclass
+class _Reported:
+    """What a kernel has opened. read: each file → the names by which it did. written: before or after it was read."""
+
+    read: dict[Path, set[Path]] = field(default_factory=dict)
+    written: set[Path] = field(default_factory=set)
 
 
 class StepWindow:
@@ -101,7 +116,7 @@ class StepWindow:
     def __init__(self, report: Path, seen: _Seen) -> None:
         self.report, self.seen = report, seen
         self.began_at, self.ended_at = time.monotonic(), float("inf")
-        self._reported: tuple[set[Path], set[Path]] | None = None
+        self._reported: _Reported | None = None
 
     @property
     def variables(self) -> dict[str, str]:
@@ -112,24 +127,26 @@ class StepWindow:
         """Whether both were open at one time."""
         return self.began_at < other.ended_at and other.began_at < self.ended_at
 
-    def reported(self) -> tuple[set[Path], set[Path]]:
-        """What the kernel has read until now, and what it has written before or after it was read."""
+    def reported(self) -> _Reported:
+        """What its kernel has reported until now."""
         if self._reported is not None:
             return self._reported
-        read, written = set[Path](), set[Path]()
+        found = _Reported()
         with contextlib.suppress(FileNotFoundError):
             for line in self.report.read_text().splitlines():
                 with contextlib.suppress(ValueError):  # the last, of a process that was killed on a full disk
-                    is_written, path = json.loads(line)
-                    (written if is_written else read).add(Path(path))
-        return read, written
+                    is_written, path, name = json.loads(line)
+                    if is_written:
+                        found.written.add(Path(path))
+                    else:
+                        found.read.setdefault(Path(path), set()).add(Path(name))
+        return found
 
-    def end(self) -> tuple[set[Path], set[Path]]:
-        """What it has reported in all; a copy."""
+    def end(self) -> _Reported:
+        """What it has reported in all."""
         self.ended_at, self._reported = time.monotonic(), self.reported()
         self.report.unlink(missing_ok=True)
-        read, written = self._reported
-        return set(read), set(written)
+        return self._reported
 
 
 def is_changed(path: Path, since_at: float) -> bool:

@@ -7,6 +7,7 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -16,6 +17,8 @@ from nbformat.v4 import new_code_cell, new_notebook
 from tests.endings import RIGHT, bring_about
 
 from . import _nothing
+from ._edits import Project, cosmetic, real
+from ._own_notebooks import collect, passes_alone, passes_as_step
 from ._sudden_ends import NOISY, kill_runs
 from .measure import answer, command, statement
 from .rows import Cannot, Figure, at_most, exactly, ratio_at_most, row
@@ -232,6 +235,19 @@ def endings(full: bool) -> Iterator[Figure]:
     yield Figure("of 7 that are not told as they were", len(wrong), "endings", exactly(0), note=", ".join(wrong))
 
 
+@row("recipe.7", "8 cosmetic edits; 8 real ones", "0 reruns; exactly the dependents, each with its reason", ("dvc",))
+def edited(full: bool) -> Iterator[Figure]:
+    """One after another in a project of four notebooks; each cosmetic one in all of them. The peer is `dvc status`."""
+    with project() as (folder, env):
+        its = Project(folder, {**env, "AIINFRA_POOL": "off"})
+        idle, busy = cosmetic(its), real(its)
+    ran, stages = sum(len(one.ran) for one in idle), sum(one.dvc for one in idle)
+    note = "; ".join(map(str, idle)) if ran else f"{len(idle)} edits"
+    yield Figure("cosmetic: steps that ran", ran, "", exactly(0), stages, "stages that DVC would run", note)
+    right = sum(one.is_right for one in busy)
+    yield Figure("real: exactly the dependents", right, "edits", exactly(len(busy)), note=". ".join(map(str, busy)))
+
+
 @row(
     "recipe.8", "15 bad parameter sets; 6 planted secrets x 8 sinks", "refused, <= 100 ms each; 0 found", ("papermill",)
 )
@@ -389,6 +405,25 @@ def _lint() -> Iterator[Figure]:
         before = "from pathlib import Path; from aiinfra_lab.recipe.lint import lint_notebook"
         cost = statement(f"lint_notebook(Path({str(path)!r}))", before=before)
     yield Figure("100 cells", cost.wall_s * 1000, "ms", at_most(150), note=cost.note)
+
+
+@row("recipe.13", "nbclient's and papermill's own notebooks as steps", "nbclient's verdicts", ("nbclient", "papermill"))
+def own_notebooks(full: bool) -> Iterator[Figure]:
+    """Each as a recipe of one step, and by nbclient in a process of its own, with the kernel that it names."""
+    with project() as (folder, env):
+        place = folder / "notebooks"
+        place.mkdir()
+        missing = collect(place)
+        paths = sorted(place.glob("*.ipynb"))
+        own = {**env, "AIINFRA_PROJECT": str(folder), "AIINFRA_POOL": "off"}
+        with ThreadPoolExecutor(4) as at_once:
+            ours = list(at_once.map(lambda path: passes_as_step(path, lab("run"), own), paths))
+            theirs = list(at_once.map(passes_alone, paths))
+    others = [path.stem for path, one, other in zip(paths, ours, theirs, strict=True) if one != other]
+    note = "; ".join([f"of {len(paths)}, of which nbclient executes {sum(theirs)}", *others])
+    yield Figure("other verdicts", len(others), "notebooks", exactly(0), note=note)
+    if missing:
+        yield Figure("those that were not there", None, "", exactly(0), note=missing)
 
 
 @row("recipe.14", "a year of schedules, DST both ways, two daemons, 50 sleeps and kills", "exactly once, or missed")

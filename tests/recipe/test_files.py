@@ -292,6 +292,13 @@ def test_a_file_that_it_looked_for_in_vain_is_a_reason_when_it_is_there(one, wor
     assert state(run()) == "done"
 
 
+def test_a_reason_is_named_once(one, workspace):
+    one("", "try: open('n.txt').read()\nexcept OSError: print('none')")
+    run()
+    (workspace / "notebooks" / "n.txt").write_text("1")
+    assert run().steps["a"]["because"] == ("notebooks/n.txt changed",)
+
+
 def test_what_it_made_and_removed_is_no_reason(one):
     one("", "import os; n = 'o' + '.txt'; open(n, 'w+').read(); open(n).read(); os.remove(n)")
     assert opened(run()) == []
@@ -315,12 +322,70 @@ def test_a_file_outside_that_a_link_in_the_project_leads_to_counts(one, workspac
     assert run().steps["a"]["because"] == (f"raw/{'folder/x' if 'folder' in name else 'link'}.csv changed",)
 
 
+@pytest.fixture
+def versions(one, workspace: Path) -> Callable[[str], None]:
+    """Folders raw/v1 and raw/v2 with a file each; `versions("v2")`: from now on the link raw/current leads there."""
+    for name in ("v1", "v2"):
+        (workspace / "raw" / name).mkdir()
+        (workspace / "raw" / name / "d.csv").write_text(name)
+
+    def lead(name: str) -> None:
+        (workspace / "raw" / "current").unlink(missing_ok=True)
+        (workspace / "raw" / "current").symlink_to(name)
+
+    lead("v1")
+    return lead
+
+
+FOLLOW = "from pathlib import Path; print([path.read_text() for path in Path('../raw/current').iterdir()])"
+
+
+def test_a_link_in_the_project_that_leads_to_another_file_is_a_reason(one, workspace, versions):
+    one("", FOLLOW)
+    assert opened(run()) == [("raw/current/d.csv", True)], "once, for all that it may lead to"
+    assert state(run()) == "skipped"
+    versions("v2")
+    assert run().steps["a"]["because"] == ("raw/current/d.csv changed",)
+    (workspace / "raw" / "v2" / "d.csv").write_text("v3")
+    assert run().steps["a"]["because"] == ("raw/current/d.csv changed",), "nor is a change behind it missed"
+    (workspace / "raw" / "v1" / "d.csv").write_text("v3")
+    versions("v1")
+    assert state(run()) == "skipped", "it leads to the same content"
+
+
+def test_a_link_to_a_declared_file_counts_besides(one, versions):
+    one("raw/v1/d.csv", f"{FOLLOW}; open(rows).read()")
+    assert opened(run()) == [("raw/current/d.csv", True)]
+    versions("v2")
+    assert [state(run()), state(run())] == ["done", "skipped"]
+
+
+def test_a_file_that_is_opened_by_its_name_and_by_a_link_counts_by_both(one, workspace, versions):
+    one("", f"{FOLLOW}; open('../raw/v1/' + 'd' + '.csv').read()")
+    assert opened(run()) == [("raw/current/d.csv", True), ("raw/v1/d.csv", True)]
+
+
+def test_a_link_that_leads_elsewhere_once_it_was_read_stands_for_nothing(one, versions):
+    one("", f"{FOLLOW}; import os; n = '../raw/current'; os.unlink(n); os.symlink('v2', n)")
+    assert opened(run()) == [("raw/current/d.csv", True)]
+    assert run().steps["a"]["because"] == ("raw/current/d.csv changed",)
+
+
+def test_a_way_back_behind_a_link_leads_where_the_system_says(one, workspace, versions):
+    (workspace / "raw" / "v1" / "deep").mkdir()
+    (workspace / "raw" / "link").symlink_to("v1/deep")
+    one("", "open('../raw/link/../' + 'd' + '.csv').read()")
+    assert opened(run()) == [("raw/v1/d.csv", True)]
+
+
 def test_a_link_that_is_declared_is_not_named_besides(one, workspace, tmp_path_factory):
     outside = tmp_path_factory.mktemp("outside")
     (outside / "x.csv").write_text("1")
     (workspace / "raw" / "link.csv").symlink_to(outside / "x.csv")
-    one("raw/link.csv", "open(rows).read()")
-    assert opened(run()) == []
+    (workspace / "raw" / "inside.csv").symlink_to("x.csv")
+    for name in ("link", "inside"):
+        one(f"raw/{name}.csv", "open(rows).read()")
+        assert opened(run()) == []
 
 
 def test_a_module_whose_name_is_known_only_when_it_is_imported_counts_too(one, workspace):

@@ -93,6 +93,14 @@ def test_what_others_have_logged_is_not_the_steps(log):
     assert made_things.made_by(R, ["recipe:x@2", "recipe:x@1"], "a") == "recipe:r@10"
 
 
+def test_it_is_not_the_steps_either_when_many_have_named_it_since(log, monkeypatch):
+    monkeypatch.setattr(made_things, "_MOST_EVENTS", 10)
+    log("", ("recipe:r@10",))
+    for number in range(12):
+        open_store().commit([], Event("recipe run", f"recipe:c@{number}", ("recipe:r@10",), (f"recipe:c@{number}",)))
+    assert made_things.made_by(R, ["recipe:x@2"], "a") is None
+
+
 def test_the_last_that_the_step_has_logged_and_that_is_there_is_its_own(log):
     for name in ("recipe:r@1", "recipe:r@3", "recipe:r@1#0f", "recipe:rr@10", "recipe:r"):
         log("recipe:x@2/a", (name,), ("recipe:r@10",))

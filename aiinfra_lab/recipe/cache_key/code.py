@@ -99,7 +99,17 @@ def cell_code(source: str, *, is_parameters: bool = False) -> NormalCode:
         return NormalCode("\n".join(line.rstrip() for line in source.splitlines()))
     if is_parameters:
         tree.body = [node for node in tree.body if not parameter_name(node)]
-    return _of_tree(tree)
+    code = _of_tree(tree)
+    return replace(code, text=f"{code.text};") if _shows_nothing(tree, source) else code
+
+
+def _shows_nothing(tree: ast.Module, source: str) -> bool:
+    """Whether a semicolon keeps the value of the last expression from being shown."""
+    last = tree.body[-1] if tree.body else None
+    if not isinstance(last, ast.Expr) or last.end_lineno is None:
+        return False
+    line = source.split("\n")[last.end_lineno - 1].encode()
+    return line[last.end_col_offset :].lstrip().startswith(b";")
 
 
 def module_code(path: Path) -> NormalCode:

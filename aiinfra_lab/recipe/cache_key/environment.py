@@ -10,8 +10,8 @@ import os
 import platform
 import re
 import sys
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from ... import __version__
@@ -31,11 +31,13 @@ _DEVICES = {"kfd": "AMD", "neuron0": "Neuron", "accel0": "TPU"}
 @dataclass(frozen=True, slots=True)
 class StepEnvironment:
     """python: the interpreter's version, or the command of a kernel of another language. packages: a line each, `NAME
-    VERSION`. accelerator: the models that this machine has, or cpu."""
+    VERSION`. accelerator: the models that this machine has, or cpu. variables: of the kernel's own environment, each
+    with a digest of its value, which may be a secret."""
 
     python: str
     packages: tuple[str, ...]
     accelerator: str
+    variables: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def digest(self) -> str:
@@ -52,17 +54,17 @@ class StepEnvironment:
 
 def environment_of(notebook: Notebook) -> StepEnvironment:
     """That in which this notebook's kernel will run; the kernel's name alone does not count."""
-    command = _command(notebook.kernel or _OWN)
+    command, variables = _spec(notebook.kernel or _OWN)
     if _is_ours(command[0]):
-        return StepEnvironment(platform.python_version(), own_packages(), accelerators())
+        return StepEnvironment(platform.python_version(), own_packages(), accelerators(), variables)
     prefix = Path(command[0]).parent.parent
     packages = _listed([*map(str, prefix.glob("lib/python3*/site-packages"))])
-    return StepEnvironment(_version(prefix) or " ".join(command), packages, accelerators())
+    return StepEnvironment(_version(prefix) or " ".join(command), packages, accelerators(), variables)
 
 
 def is_our_kernel(notebook: Notebook) -> bool:
     """Whether this notebook's kernel runs with what is installed here."""
-    return _is_ours(_command(notebook.kernel or _OWN)[0])
+    return _is_ours(_spec(notebook.kernel or _OWN)[0][0])
 
 
 def own_packages() -> tuple[str, ...]:
@@ -93,19 +95,25 @@ def accelerators() -> str:
     return ", ".join(sorted(models | others)) or "cpu"
 
 
-def _command(kernel: str) -> list[str]:
-    """The command line of an installed kernel, as Jupyter finds it here; of one that is not, its name."""
+def _spec(kernel: str) -> tuple[list[str], dict[str, str]]:
+    """The command line of an installed kernel, as Jupyter finds it here, and its variables with digests of their
+    values; of one that is not, its name."""
     from jupyter_core.paths import jupyter_path
 
     own = str(Path(sys.prefix, "share", "jupyter"))  # first, as when a step is run
     for place in dict.fromkeys([own, *jupyter_path()]):
         try:
-            argv = json.loads(Path(place, "kernels", kernel, "kernel.json").read_text("utf-8"))["argv"]
-        except (OSError, ValueError, KeyError):
+            found = json.loads(Path(place, "kernels", kernel, "kernel.json").read_text("utf-8"))
+            argv, variables = found["argv"], dict(found.get("env") or {})
+        except (OSError, ValueError, KeyError, TypeError, AttributeError):
             continue
         if isinstance(argv, list) and argv:
-            return list(map(str, argv))
-    return [sys.executable] if kernel == _OWN else [kernel]
+            return list(map(str, argv)), {name: _short_digest(str(value)) for name, value in variables.items()}
+    return [sys.executable] if kernel == _OWN else [kernel], {}
+
+
+def _short_digest(text: str) -> str:
+    return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
 def _is_ours(program: str) -> bool:

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import hashlib
+import json
 from collections.abc import Callable, Iterable, Mapping
 
-from ...store import canonical, canonical_digest
+from ...store import canonical_digest
 from ..parameters import LiteralWriter, stored
 
 Parts = Mapping[str, str]
 """`KIND` or `KIND NAME` → a short text, or the digest of a long one."""
 
+# Not `canonical`, which sorts: the code may see in which order a dict's items are.
+_JSON = json.JSONEncoder(separators=(",", ":"), ensure_ascii=False, allow_nan=False)
 _MOST_OF_A_VALUE = 120
 _SHOWN = 40
 _TYPES = {"date": "datetime.date", "datetime": "datetime.datetime", "Decimal": "decimal.Decimal",
@@ -28,7 +31,7 @@ def shown_value(value: object) -> str:
     Of what JSON has not, as a date or a tuple, the text is Python: the code sees another value than its stored form.
     """
     plain, python = stored(value), LiteralWriter(_TYPES).literal
-    text = canonical(plain) if python(plain) == python(value) else python(value)
+    text = _JSON.encode(plain) if python(plain) == python(value) else python(value)
     if len(text) <= _MOST_OF_A_VALUE:
         return text
     return f"{text[:_SHOWN]}… {hashlib.sha256(text.encode()).hexdigest()[:16]}"
@@ -61,6 +64,8 @@ def _change(label: str, old: str, new: str, inputs: Mapping[str, str], packages:
             return f"{name} {old or 'str'} → {new or 'str'}"
         case "in ":
             return inputs.get(name, f"{name} is not taken any more")
+        case "variable ":
+            return f"{name} of the kernel's environment changed"
         case "after " | "module " | "file ":
             return f"{name} changed"
         case _:

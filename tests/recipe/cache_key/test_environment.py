@@ -21,10 +21,10 @@ def kernels(tmp_path, monkeypatch):
     """`kernels("mine", "python", "-m", "x")` installs a kernel of that name and command."""
     monkeypatch.setenv("JUPYTER_PATH", str(tmp_path / "jupyter"))
 
-    def install(name: str, *argv: str) -> None:
+    def install(name: str, *argv: str, **more: object) -> None:
         folder = tmp_path / "jupyter" / "kernels" / name
         folder.mkdir(parents=True)
-        (folder / "kernel.json").write_text(json.dumps({"argv": list(argv)}))
+        (folder / "kernel.json").write_text(json.dumps({"argv": list(argv), **more}))
 
     return install
 
@@ -48,6 +48,16 @@ def test_the_name_of_a_kernel_does_not_count(kernels):
     kernels("mine", sys.executable, "-m", "ipykernel_launcher")
     kernels("short", "python", "-m", "ipykernel_launcher")
     assert of("mine") == of("short") == of("python3")
+
+
+def test_the_kernels_own_environment_counts_and_its_values_are_not_kept(kernels):
+    for mode in ("one", "two"):
+        kernels(mode, "python", "-m", "ipykernel_launcher", env={"MODE": mode})
+    assert list(of("one").variables) == ["MODE"]
+    assert of("one") != of("two")
+    assert "one" not in of("one").variables.values()
+    kernels("broken", "python", "-m", "ipykernel_launcher", env=3)
+    assert of("broken").python == "broken", "Jupyter does not start it"
 
 
 def test_another_interpreter_has_packages_of_its_own(kernels, tmp_path):
