@@ -34,6 +34,7 @@ _INSTALLS = {
     "pyproject.toml": "uv pip install -e .",
     "constraints.txt": "uv pip install -r constraints.txt",
 }
+_FILES_NOTE = "lies in the project's folder, which each task must share; what is kept in the workspace is `data:NAME`"
 _CLOCK_NOTE = "${run.date} and ${run.time} are those of when its run begins, however late that is, for all of its steps"
 # Who begins a run later than it was due, and knows for when it was.
 _KNOW_WHEN = ("airflow",)
@@ -90,6 +91,8 @@ class ExportRequest:
         """Where any form may differ from a run of the recipe."""
         kept, missed = _MISSED.get(self.to, ((), ""))
         notes = [f'catch_up = "{facts.catch_up}": {missed}'] if missed and facts.catch_up not in (None, *kept) else []
+        made = [path for step in self.recipe.steps for path in step.made_files.values()]
+        notes += [f"{', '.join(made)}: {_FILES_NOTE}"] if made and self.to in IN_STEPS else []
         return [*notes, *([_CLOCK_NOTE] if facts.reads_clock and self.to not in _KNOW_WHEN else [])]
 
     def _dated(self) -> dict[str, str]:

@@ -164,3 +164,11 @@ out = { made = "data:made" }
 notebook = "use.ipynb"
 in = { made = "make.made" }
 """
+
+
+@pytest.mark.parametrize(("form", "is_noted"), [("github", True), ("airflow", True), ("dvc", False), ("container", False)])
+def test_files_that_tasks_on_other_machines_lack_are_noted(notebook, recipe, form, is_noted):
+    notebook("a", "word: str = ''", "from aiinfra_lab import recipe", "recipe.outputs.table.write_text('a')")
+    recipe("one", f'{ONE}out = {{ table = "build/t.csv" }}\n')
+    notes = recipes.export("one", to=form).notes
+    assert any("build/t.csv: lies in the project's folder" in note for note in notes) == is_noted
