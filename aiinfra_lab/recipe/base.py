@@ -29,6 +29,8 @@ ON_FAILURE: tuple[OnFailure, ...] = ("skip", "stop")
 """What becomes of the others where a step fails: those that need it are skipped, or no further step begins."""
 HOLD = "hold"
 """Followed by a duration: those that need it are skipped, and its kernel is held so long for somebody to go on."""
+NEVER = "never"
+"""What `cache` of a step says where it runs each time."""
 ALERTS = ("failed", "recovered", "late")
 """Of what a recipe's runs can have people hear."""
 
@@ -45,10 +47,10 @@ class RecipeStep:
     parameters: what the notebook is given as it is. inputs: its parameter → the `step.output` it is taken from.
     outputs: name → URI without version of what the notebook makes. made_files: name → the path, in the project, of a
     file or folder that it writes. after: steps that must have run before. files: its parameter → a path, folder or glob
-    of the project. data: its parameter → `data:NAME` or `data:NAME@N`. timeout_s:
-    how long one attempt may take. retries: how often it is executed again after a failure. memory_bytes: what its
-    processes may take together. on_failure: see `ON_FAILURE`. hold_s: for how long its kernel is held when a cell
-    fails. expect: output → what its metrics must satisfy.
+    of the project. data: its parameter → `data:NAME` or `data:NAME@N`. timeout_s: how long one attempt may take.
+    retries: how often it is executed again after a failure. memory_bytes: what its processes may take together.
+    on_failure: see `ON_FAILURE`. hold_s: for how long its kernel is held when a cell fails. is_cached: whether it is
+    skipped where nothing changed. expect: output → what its metrics must satisfy.
     """
 
     name: str
@@ -65,6 +67,7 @@ class RecipeStep:
     memory_bytes: int | None = None
     on_failure: OnFailure = "skip"
     hold_s: float = 0.0
+    is_cached: bool = True
     expect: Mapping[str, Rule] = field(default_factory=dict)
 
     @property

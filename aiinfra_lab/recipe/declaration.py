@@ -16,7 +16,7 @@ from ..config import settings
 from ..errors import Denied, Failed, LabError, NotFound, UsageProblem, did_you_mean
 from ..units import read_bytes, read_duration
 from ..uris import Uri
-from .base import ALERTS, HOLD, ON_FAILURE, Recipe, RecipeAlert, RecipeStep, Value, is_file
+from .base import ALERTS, HOLD, NEVER, ON_FAILURE, Recipe, RecipeAlert, RecipeStep, Value, is_file
 from .expectations import read_expectations
 from .keys import ALERT_KEYS, MOST_RETRIES, RECIPE_KEYS, STEP_KEYS, STEP_NAME
 from .lines import line_of, text_of
@@ -435,6 +435,7 @@ def _step(path: Path, name: str, table: Any) -> RecipeStep:
         retries=_retries(where, table.get("retries", 0)),
         memory_bytes=_read(where, table, "memory", read_bytes),
         **_on_failure(where, table.get("on_failure", "skip")),
+        is_cached=_is_cached(where, table),
     )
 
 
@@ -549,6 +550,12 @@ def _on_failure(where: str, value: Any) -> dict[str, Any]:
         return {"hold_s": _read(where, {"on_failure": duration.strip()}, "on_failure", read_duration)}
     fix = did_you_mean(str(value), (*ON_FAILURE, f"{HOLD} 15m"))
     raise UsageProblem(f"{where}: on_failure cannot be {value!r}", fix)
+
+
+def _is_cached(where: str, table: Mapping[str, Any]) -> bool:
+    if table.get("cache", NEVER) != NEVER:
+        raise UsageProblem(f"{where}: cache cannot be {table['cache']!r}", f'write cache = "{NEVER}", or leave it out')
+    return "cache" not in table
 
 
 def _retries(where: str, value: Any) -> int:

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from .base import ALERTS, HOLD, ON_FAILURE
+from .base import ALERTS, HOLD, NEVER, ON_FAILURE
 from .keys import ALERT_KEYS, MOST_RETRIES, RECIPE_KEYS, STEP_KEYS, STEP_NAME
 from .schedule.deciding import CATCH_UP, OVERLAP
 from .schedule.declared import KEYS as SCHEDULE_KEYS
@@ -34,6 +34,7 @@ _STEP: Keys = {
     "retries": {"type": "integer", "minimum": 0, "maximum": MOST_RETRIES},
     "expect": _NAMED_TEXTS,
     "on_failure": {"type": "string", "pattern": f"^({'|'.join(ON_FAILURE)}|{HOLD} .*[A-Za-z]\\s*)$"},
+    "cache": {"enum": [NEVER]},
     "memory": {"type": "string", "pattern": "^\\s*[0-9]+([.][0-9]+)?\\s*[KkMmGgTt][Ii]?[Bb]\\s*$"},
 }
 _ALERT: Keys = {"on": {"type": "array", "items": {"enum": list(ALERTS)}}, "to": _TEXTS}

@@ -35,6 +35,7 @@ STEP_KEYS = {
         "skip (where it is left out) the steps that need it; or stop: no further step begins; "
         'or "hold 15m": skip, and its kernel is held so long for `recipe run NAME@N --resume`'
     ),
+    "cache": '"never": it runs each time, changed or not, e.g. since it asks a service',
     "memory": 'what its processes may take together while it runs, e.g. "4GiB"; then they are killed',
 }
 MOST_RETRIES = 10

@@ -17,7 +17,7 @@ from ..errors import Failed, UsageProblem
 from ..store import Record, canonical_digest
 from ..uris import Uri
 from . import made_things
-from .base import RecipeStep
+from .base import NEVER, RecipeStep
 from .cache_key import Parts, changed_packages, changes
 from .expectations import unmet
 from .prepared import Prepared, Sources, content_digest
@@ -89,6 +89,8 @@ class Planner:
             return PlannedStep(step.name, "run", because, prepared)
         if self._force:
             return PlannedStep(step.name, "run", ("it was asked for by --force",), prepared)
+        if not step.is_cached:
+            return PlannedStep(step.name, "run", (f"its cache is {NEVER}",), prepared)
         if not waits_for:
             found, because = _decided(step, prepared, attempts, alive=self._alive)
             if found is None:

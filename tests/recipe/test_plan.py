@@ -9,7 +9,7 @@ import pytest
 from msgspec.structs import replace
 
 from aiinfra_lab import recipe as verbs
-from aiinfra_lab.errors import Failed, NotFound
+from aiinfra_lab.errors import Failed, NotFound, UsageProblem
 from aiinfra_lab.recipe import declaration, history, plan
 from aiinfra_lab.recipe.base import Recipe, RecipeStep
 from aiinfra_lab.recipe.cache_key import environment
@@ -422,3 +422,18 @@ def test_what_a_plan_was_asked_with_stands_in_the_command_that_runs_it(notebook,
     recipe("r", '[steps.a]\nnotebook = "a.ipynb"\n')
     plan = verbs.run("r", dry=True, force=True, only="a", keep=False)
     assert plan.card().next == ["Next: `%recipe run r --force --only a --no-keep`"]
+
+
+def test_a_step_whose_cache_is_never_runs_each_time_and_what_it_makes_again_is_no_reason(notebook, recipe):
+    notebook("a", "", "import pandas as pd", "from aiinfra_lab import data; data.add('t', pd.DataFrame({'x': [1]}))")
+    notebook("b", "t: str = ''", "print(t)")
+    steps = '[steps.a]\nnotebook = "a.ipynb"\ncache = "never"\nout = { t = "data:t" }\n'
+    recipe("r", f'{steps}[steps.b]\nnotebook = "b.ipynb"\nin = {{ t = "a.t" }}\n')
+    verbs.run("r")
+    done = verbs.run("r")
+    assert {name: step["state"] for name, step in done.steps.items()} == {"a": "done", "b": "skipped"}
+    assert done.steps["a"]["because"] == ("its cache is never",)
+    recipe("r", steps.replace("never", "always"))
+    with pytest.raises(UsageProblem, match="cache cannot be 'always'") as problem:
+        declaration.read("r")
+    assert problem.value.fix == 'write cache = "never", or leave it out'

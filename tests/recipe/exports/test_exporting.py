@@ -166,7 +166,9 @@ in = { made = "make.made" }
 """
 
 
-@pytest.mark.parametrize(("form", "is_noted"), [("github", True), ("airflow", True), ("dvc", False), ("container", False)])
+@pytest.mark.parametrize(
+    ("form", "is_noted"), [("github", True), ("airflow", True), ("dvc", False), ("container", False)]
+)
 def test_files_that_tasks_on_other_machines_lack_are_noted(notebook, recipe, form, is_noted):
     notebook("a", "word: str = ''", "from aiinfra_lab import recipe", "recipe.outputs.table.write_text('a')")
     recipe("one", f'{ONE}out = {{ table = "build/t.csv" }}\n')
