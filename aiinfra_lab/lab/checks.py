@@ -68,6 +68,7 @@ def run(where: Settings, *, with_audit: bool) -> Iterator[HealthFinding]:
     yield from _records(where.home)
     yield from _audit() if with_audit else _events()
     yield _front_end()
+    yield _pool()
     yield from _providers(where)
     yield from _settings(where)
     yield from _notices()
@@ -125,6 +126,19 @@ def _disk(workspace: Path) -> HealthFinding:
     return HealthFinding(
         "bad", "disk", f"only {show_bytes(free)} free", "free some space: data versions and models need it"
     )
+
+
+def _pool() -> HealthFinding:
+    """The process of which kernels are forked."""
+    from ..pool import asking, wanted  # here, since only a check looks at it
+
+    if not wanted.is_on():
+        return HealthFinding("ok", "warm pool", "off: by [kernels] pool, or for less than 4 GB of memory")
+    facts = asking.order("show")
+    if not facts:
+        return HealthFinding("ok", "warm pool", "none runs; a run of a recipe begins one")
+    made = f"{counted(facts['forked'], 'fork')} since it began, {facts['alive']} alive"
+    return HealthFinding("ok", "warm pool", f"{made}; has imported {', '.join(facts['packages']) or 'nothing'}")
 
 
 def _store(home: Path) -> Iterator[HealthFinding]:

@@ -13,6 +13,7 @@ import psutil
 import pytest
 from nbformat.v4 import new_code_cell, new_notebook
 
+from aiinfra_lab import lab
 from aiinfra_lab.pool import asking, match
 from aiinfra_lab.recipe.base import NotebookTask
 from aiinfra_lab.recipe.engine import execute
@@ -48,6 +49,19 @@ def test_without_a_pool_it_is_spawned_and_a_pool_begins(workspace: Path, place: 
     assert run(workspace, IS_WARM) == ("done", "False\n")
     until(lambda: asking.order("show"), "no pool has begun")
     assert run(workspace, IS_WARM) == ("done", "True\n")
+
+
+def test_the_check_of_the_workspace_shows_it(workspace: Path, place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def seen() -> str:
+        (found,) = [each.detail for each in lab.check(report=True).findings if each.what == "warm pool"]
+        return found
+
+    assert seen() == "none runs; a run of a recipe begins one"
+    asking.start("numpy")
+    until(lambda: asking.order("show"), "no pool has begun")
+    assert seen() == "0 forks since it began, 0 alive; has imported numpy"
+    monkeypatch.setenv("AIINFRA_POOL", "off")
+    assert seen().startswith("off: by [kernels] pool")
 
 
 def test_off_is_off(workspace: Path, pool: int, monkeypatch: pytest.MonkeyPatch) -> None:
