@@ -35,6 +35,7 @@ from .parameters import (
 )
 from .references import (
     RUN_WORDS,
+    as_reference,
     filled,
     filled_texts,
     filled_values,
@@ -181,9 +182,6 @@ def _unknown(recipe: Recipe, step: RecipeStep) -> Iterator[tuple[str, str]]:
     for key, values in step.texts.items():
         for name, value in values.items():
             place = _place(recipe, f"steps.{step.name}", name)
-            old = value[1:] if isinstance(value, str) and value[:1] == "$" else ""
-            if old in recipe.parameters:
-                yield f"{step.name}: {value!r} is a text ({place})", f'write {name} = "${{params.{old}}}"'
             for word in words(value):
                 if word not in known:
                     wanted = word.removeprefix("params.")
@@ -425,7 +423,12 @@ def _step(path: Path, name: str, table: Any) -> RecipeStep:
     return RecipeStep(
         name=name,
         notebook=_notebook(where, path.parent.parent, table["notebook"]),
-        parameters=_stored(_table(where, table.get("parameters", {}), "parameters", f"steps.{name}.parameters")),
+        parameters={
+            key: as_reference(value)
+            for key, value in _stored(
+                _table(where, table.get("parameters", {}), "parameters", f"steps.{name}.parameters")
+            ).items()
+        },
         inputs=_texts(where, table.get("in", {}), "in", f"steps.{name}.in"),
         outputs={key: text for key, text in out.items() if not is_file(text)},
         made_files={key: text for key, text in out.items() if is_file(text)},

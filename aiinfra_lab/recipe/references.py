@@ -14,6 +14,7 @@ from .parameters.stored import as_text
 
 _REFERENCE = re.compile(r"\$(\$?)\{([^{}]*)\}")
 _PARAMETER = re.compile(r"params\.([A-Za-z_]\w*)")
+_FORMER = re.compile(r"\$([A-Za-z_]\w*)")
 _OUTPUT = re.compile(r"steps\.([\w-]+)\.out\.([\w-]+)")
 RUN_WORDS = ("run.date", "run.time")
 
@@ -50,6 +51,12 @@ def source_of(value: object) -> str | None:
     word = _whole(value)
     found = _OUTPUT.fullmatch(word) if word else None
     return f"{found[1]}.{found[2]}" if found else None
+
+
+def as_reference(value: Value) -> Value:
+    """`"${params.months}"` for `"$months"`, as files of before there were others had it; all else as it is."""
+    found = _FORMER.fullmatch(value) if isinstance(value, str) else None
+    return f"${{params.{found[1]}}}" if found else value
 
 
 def is_output(word: str) -> bool:

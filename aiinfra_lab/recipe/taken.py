@@ -14,7 +14,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from ..config import settings
+from ..config import FILE, settings
 from ..errors import Denied, NotFound, UsageProblem, did_you_mean
 from ..resolve import resolve_any
 from ..store import canonical_digest
@@ -23,6 +23,7 @@ from .parameters import ValueKind, takes_many
 
 MOST_FILES = 10_000
 _MAGIC = frozenset("*?[")
+_LONGEST_NAME = 255  # bytes, of most file systems
 
 Stamp = tuple[int, int, int, int]
 """What changes when a file does: its inode, size and times."""
@@ -99,10 +100,22 @@ def files_of(source: str) -> list[Path]:
 
 
 def place_of(made: str) -> Path:
-    """Where a file or folder lies that a step makes. UsageProblem for a glob, Denied as in `files_of`."""
+    """Where a file or folder lies that a step makes.
+
+    UsageProblem for a glob, and for what no file can be called; Denied as in `files_of`, and for a folder that holds
+    more of the project than what is made.
+    """
     if is_glob(made):
         raise UsageProblem(f"{made!r} in `out` names many files", "name one, or the folder in which they lie")
-    return _inside(settings().project, made)
+    if not made.isprintable() or max(len(os.fsencode(part)) for part in made.split("/")) > _LONGEST_NAME:
+        raise UsageProblem(f"{made[:80]!r} in `out` can be no file", "call it otherwise, e.g. build/table.csv")
+    root = settings().project
+    path = _inside(root, made)
+    if any((root / own).is_relative_to(path) for own in (FILE, "notebooks", "recipes")):
+        raise Denied(
+            f"{made!r} in `out` is the project's own", "name a file or folder of its own, e.g. build/table.csv"
+        )
+    return path
 
 
 def digest_there(made: str) -> str:

@@ -89,6 +89,16 @@ def _recipe_in(name: str) -> None:
         raise LabError("it stays in the project", "")
 
 
+def _recipe_out(name: str) -> None:
+    """A step that makes a file of that name; refused, too, is what lies in the project."""
+    from aiinfra_lab.recipe.taken import place_of
+
+    recipe: Any = _recipe('[steps.a]\nnotebook = "a.ipynb"\nout = { n = {} }\n')(name)
+    made = [place_of(path) for step in recipe.steps for path in step.made_files.values()]
+    if all(file.resolve().is_relative_to(Path.cwd().resolve()) and file != Path.cwd() for file in made):
+        raise LabError("it stays in the project", "")
+
+
 def _toml(name: str) -> str:
     return json.dumps(name, ensure_ascii=True)
 
@@ -120,7 +130,7 @@ ENTRIES: dict[str, Callable[[str], object]] = {
     "lab rm": _verb("lab", "rm", "{}"),
     "recipe step": _recipe('[steps.{}]\nnotebook = "a.ipynb"\n'),
     "recipe notebook": _recipe("[steps.a]\nnotebook = {}\n"),
-    "recipe out": _recipe('[steps.a]\nnotebook = "a.ipynb"\nout = { x = {} }\n'),
+    "recipe out": _recipe_out,
     "recipe in": _recipe_in,
     "REST noun": _rest("{}", "ls", "{}"),
     "REST verb": _rest("data", "{}", "{}"),

@@ -32,6 +32,11 @@ def states(path: Path) -> list[str]:
     return [cell["metadata"]["papermill"]["status"] for cell in json.loads(path.read_text())["cells"]]
 
 
+def own_states(path: Path) -> list[str]:
+    cells = json.loads(path.read_text())["cells"]
+    return [cell["metadata"]["aiinfra"]["state"] for cell in cells if cell["cell_type"] == "code"]
+
+
 def test_the_cell_that_ran_failed_and_the_rest_never_ran(archive):
     close_lost(archive)
     notebook = nbformat.read(archive, as_version=4)
@@ -106,8 +111,7 @@ def test_what_a_cell_has_put_out_is_there_while_the_next_one_is_silent(notebook,
     recipe("r", '[steps.a]\nnotebook = "a.ipynb"\n')
     verbs.run("r", wait=False)
     until(lambda: verbs.log("r/a").text == "[1]\nepoch 1\n")
-    cells = json.loads(Path(verbs.show("r@1").steps["a"]["archive"]).read_text())["cells"]
+    path = Path(verbs.show("r@1").steps["a"]["archive"])
     # The first of them declares parameters.
-    found = [cell["metadata"]["aiinfra"]["state"] for cell in cells if cell["cell_type"] == "code"]
-    assert found == ["done", "done", "running"]
+    until(lambda: own_states(path) == ["done", "done", "running"])
     verbs.stop("r")

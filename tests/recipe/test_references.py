@@ -111,7 +111,7 @@ def test_one_step_alone_takes_what_its_parameters_say(templated):
     ("before", "after", "what", "fix"),
     [
         ('"${params.region}" }', '"${params.regoin}" }', "recipe has no parameter regoin (r.toml line 8)", "region?"),
-        ('"${params.region}" }', '"$region" }', "'$region' is a text", 'write region = "${params.region}"'),
+        ('"${params.region}" }', '"$regoin" }', "recipe has no parameter regoin (r.toml line 8)", "region?"),
         ('"${params.region}" }', '"${param.region}" }', "`parameters` has no ${param.region}", "mean params.region?"),
         ("raw/${params.region}", "raw/${run.date}", "`in` has no ${run.date} (r.toml line 9)", "below [parameters]"),
         ("${params.region} at", "${steps.make.out.table} at", "has no ${steps.make.out.table}", "nothing else in that"),
@@ -135,3 +135,8 @@ def test_what_a_text_becomes_has_the_type_that_the_notebook_takes(templated, not
     notebook("use", "table: str = ''\ntitle: int = 1\nn: int = 0", USE)
     with pytest.raises(Failed, match=r"title must be of type int, and 'eu at \d{4}-\d\d-\d\d' was given"):
         declaration.read("r")
+
+
+def test_the_form_of_earlier_files_is_still_read(templated):
+    templated.write_text(templated.read_text().replace('"${params.region}" }', '"$region" }'))
+    assert run_recipe("r").steps["make"]["values"]["region"] == "eu"
