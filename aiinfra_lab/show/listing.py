@@ -104,7 +104,12 @@ def _spread(name: str, values: Sequence[dict[str, float] | None]) -> Sequence[Ta
     columns = [TableColumn(Number(key), [shown(key, value.get(key)) for value in found]) for key in keys]
     rest = [{key: one for key, one in value.items() if key not in keys} for value in found]
     more = f"more {label(name)}" if keys else label(name)
-    return [*columns, TableColumn(more, [shown(name, value) if value else "" for value in rest])]
+    return [*columns, TableColumn(more, [_rest(name, value) for value in rest])]
+
+
+def _rest(name: str, value: Mapping[str, float]) -> str:
+    """Those that there is no room for: one as it is, and of several how many, since all would make a wide table."""
+    return f"{len(value)} more" if len(value) > 1 else shown(name, value) if value else ""
 
 
 def _title(name: str, labels: Mapping[str, str], values: Sequence[Any]) -> str:
