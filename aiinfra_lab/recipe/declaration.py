@@ -8,7 +8,6 @@ import time
 import tomllib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
-from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -50,6 +49,7 @@ from .schedule.declared import KEYS as SCHEDULE_KEYS
 from .schedule.declared import meanings_at, read_schedule
 from .schedule.triggers import KEYS as TRIGGER_KEYS
 from .schedule.triggers import read_trigger
+from .step_order import ordered
 from .taken import is_path, place_of
 
 T = TypeVar("T")
@@ -135,7 +135,7 @@ def read(name: str) -> Recipe:
     schedule = _schedule(path.name, table.get("schedule"), parameters)
     trigger = _trigger(path.name, table.get("trigger"))
     title = str(table.get("title", name))
-    recipe = Recipe(name, title, path, parameters, _ordered(path.name, steps), small, alert, schedule, trigger)
+    recipe = Recipe(name, title, path, parameters, ordered(path.name, steps), small, alert, schedule, trigger)
     if problems := list(mistakes(recipe)):
         raise Failed(f"{path.name}: {'; '.join(what for what, _ in problems)}", "; ".join(fix for _, fix in problems))
     return recipe
@@ -566,35 +566,6 @@ def _retries(where: str, value: Any) -> int:
         what = f"{where}: retries must be a whole number from 0 to {MOST_RETRIES}, and {value!r} was given"
         raise UsageProblem(what, "write retries = 2")
     return value
-
-
-def _ordered(where: str, steps: dict[str, RecipeStep]) -> tuple[RecipeStep, ...]:
-    for step in steps.values():
-        for source in step.inputs.values():
-            if source.partition(".")[0] not in steps:
-                what = f"{where}: {step.name} takes {source!r}, and there is neither such a step nor such a file"
-                raise UsageProblem(what, did_you_mean(source.partition(".")[0], steps))
-        for needed in step.depends_on:
-            if needed not in steps:
-                raise UsageProblem(
-                    f"{where}: {step.name} depends on {needed!r}, and there is no such step",
-                    did_you_mean(needed, steps),
-                )
-    try:
-        TopologicalSorter({name: step.depends_on for name, step in steps.items()}).prepare()
-    except CycleError as problem:
-        circle = " → ".join(problem.args[1])
-        raise UsageProblem(
-            f"{where}: the steps wait for each other: {circle}", "take one of these steps out of `in` or `after`"
-        ) from None
-    order: list[RecipeStep] = []
-    while len(order) < len(steps):
-        # The first as written whose needs are met: what does not depend on each other keeps its order.
-        done = {step.name for step in order}
-        order.append(
-            next(step for step in steps.values() if step.name not in done and done.issuperset(step.depends_on))
-        )
-    return tuple(order)
 
 
 def _known(where: str, table: Mapping[str, Any], keys: Mapping[str, str]) -> None:

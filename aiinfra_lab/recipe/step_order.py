@@ -1,0 +1,39 @@
+"""The order in which the steps of a recipe run."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from graphlib import CycleError, TopologicalSorter
+
+from ..errors import UsageProblem, did_you_mean
+from .base import RecipeStep
+
+
+def ordered(where: str, steps: Mapping[str, RecipeStep]) -> tuple[RecipeStep, ...]:
+    """Each step behind those that it needs, else as written. UsageProblem for a circle, and for one that is missing."""
+    for step in steps.values():
+        for source in step.inputs.values():
+            if source.partition(".")[0] not in steps:
+                what = f"{where}: {step.name} takes {source!r}, and there is neither such a step nor such a file"
+                raise UsageProblem(what, did_you_mean(source.partition(".")[0], steps))
+        for needed in step.depends_on:
+            if needed not in steps:
+                raise UsageProblem(
+                    f"{where}: {step.name} depends on {needed!r}, and there is no such step",
+                    did_you_mean(needed, steps),
+                )
+    try:
+        TopologicalSorter({name: step.depends_on for name, step in steps.items()}).prepare()
+    except CycleError as problem:
+        circle = " → ".join(problem.args[1])
+        raise UsageProblem(
+            f"{where}: the steps wait for each other: {circle}", "take one of these steps out of `in` or `after`"
+        ) from None
+    order: list[RecipeStep] = []
+    while len(order) < len(steps):
+        # The first as written whose needs are met: what does not depend on each other keeps its order.
+        done = {step.name for step in order}
+        order.append(
+            next(step for step in steps.values() if step.name not in done and done.issuperset(step.depends_on))
+        )
+    return tuple(order)
