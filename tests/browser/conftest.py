@@ -39,6 +39,19 @@ def in_lab(lab: Lab, monkeypatch: pytest.MonkeyPatch) -> Iterator[Lab]:
     end_all()
 
 
+@pytest.fixture
+def own_lab(
+    playwright: Playwright, tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch
+) -> Iterator[Lab]:
+    """One of a test's own, for what leaves a champion or other things that the tests after it would go on from."""
+    root = tmp_path_factory.mktemp("own-root")
+    (root / "aiinfra.toml").touch()
+    monkeypatch.setenv("AIINFRA_WORKSPACE", str(root))
+    with started(playwright, tmp_path_factory.mktemp("own-lab"), root) as running:
+        yield running
+        end_all()
+
+
 @pytest.fixture(scope="module")
 def one_page(lab: Lab) -> Iterator[Page]:
     with lab.page(height=1100) as page:
