@@ -213,7 +213,8 @@ class RunSteps:
         found = watch.close(going.window)
         began_at = going.record.began_at or 0.0
         outcome, made_now, files = _made(going.step, done.outcome, self._writer.run.uri, began_at)
-        own = tuple(map(place_of, going.step.made_files.values()))
+        # As they are reported: the project may be reached by a link.
+        own = tuple(place_of(path).resolve() for path in going.step.made_files.values())
         opened, more = going.prepared.opened(found, began_at, own)
         prepared, is_held = going.prepared.after(found), going.step.name in self._planner.held
         ended = replace(

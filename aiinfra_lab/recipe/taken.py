@@ -118,11 +118,6 @@ def place_of(made: str) -> Path:
     return path
 
 
-def digest_there(made: str) -> str:
-    """Of a file or folder that a step makes, as it is now; empty where there is nothing."""
-    return Taken.made(made).digest
-
-
 def pinned(recipe: Recipe) -> dict[str, str]:
     """The version of each `data:` name that a step takes, as it is now; and whether all files are there.
 
