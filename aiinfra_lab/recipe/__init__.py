@@ -18,7 +18,7 @@ from ..show import Listing, in_notebook
 from ..store import open_store
 from ..uris import Uri
 from ..verbs import KEPT, Choices, Destination, Live, Name, Params, Suggested, verb
-from . import alerting, declaration, history, holding, made_things, started, taken
+from . import alerting, declaration, filling, history, holding, made_things, started, taken
 from .base import ENDED_EARLY, FAILED, Recipe
 from .diff import RunDifference, compare_runs
 from .exported import ExportedRecipe
@@ -56,9 +56,9 @@ def _parameters(typed: Mapping[str, str]) -> Iterator[str]:
     """`name=value` of each parameter: its default, and whatever else it may be where that is a list."""
     name = Uri.parse(typed.get("name", ""), KIND).name
     declared = declaration.find(name)
-    for key, value in (declaration.given_now(declared) if declared else declaration.parameters(name)).items():
+    for key, value in (filling.given_now(declared) if declared else declaration.parameters(name)).items():
         yield f"{key}={as_text(value)}"
-        taker = next(declaration.takers(declared, key), None) if declared else None
+        taker = next(filling.takers(declared, key), None) if declared else None
         yield from (f"{key}={each}" for each in (taker[0].choices if taker else ()))
 
 
@@ -67,7 +67,8 @@ def _outputs(typed: Mapping[str, str]) -> list[str]:
 
 
 def _steps(typed: Mapping[str, str]) -> list[str]:
-    return [step.name for step in declaration.read(typed.get("name", "")).steps]
+    steps = filling.filled_recipe(declaration.read(typed.get("name", "")), {}).steps
+    return list(dict.fromkeys(each for step in steps for each in (step.declared_name, step.name)))
 
 
 def _forms() -> list[str]:
@@ -127,7 +128,7 @@ def check(name: RecipeName, *, fix: bool = False, report: bool = False) -> Recip
     notes: tuple[str, ...] = ()
     try:
         declared = declaration.read(recipe)
-        taken.pinned(declaration.filled_recipe(declared, {}))
+        taken.pinned(filling.filled_recipe(declared, {}))
         alerting.check_destinations(declared)
         found, notes = lint(declared), tuple(alerting.unset(declared))
     except ComputedParameter as unread:  # what else is wrong in the notebooks is of use all the same
@@ -180,8 +181,8 @@ def run(
         raise UsageProblem("--resume goes on with all of a run", "leave out --only, or --resume")
     resumed = history.to_resume(uri) if resume else ""
     before = resolve(resumed or uri, RunRecord).body.parameters if uri.tag or resumed else {}
-    given = declaration.given_values(recipe, {**before, **param})
-    recipe = declaration.filled_recipe(recipe, given)
+    given = filling.given_values(recipe, {**before, **param})
+    recipe = filling.filled_recipe(recipe, given)
     recipe = only_step(recipe, only) if only else recipe
     if dry:
         recent = history.runs(recipe.name, history.RECENT)
@@ -227,14 +228,15 @@ def get(
     if found := made_things.newest(wanted):
         return Made(found, found, "")
     recipe = declaration.read(Uri.parse(name, KIND).name)
-    given = declaration.given_values(recipe, recipe.small)
-    recipe = declaration.filled_recipe(recipe, given)
+    given = filling.given_values(recipe, recipe.small)
+    recipe = filling.filled_recipe(recipe, given)
     part = recipe.leading_to(str(wanted.bare))
     # Where there is none yet, what is made now becomes version 1.
     if part is None or wanted.version not in (None, 1):
         raise NotFound(f"there is no {wanted}", f"the recipe {recipe.name} makes: {', '.join(_makes(recipe))}")
-    made = {each for step in part.steps for each in step.makes.values()}
-    there = {each: found for each in made if (found := made_things.standing(each))}
+    # What several combinations of a matrix make versions of, one version does not stand for.
+    made = Counter(each for step in part.steps for each in {*step.makes.values()})
+    there = {each: found for each, count in made.items() if count == 1 and (found := made_things.standing(each))}
     part = part.from_what_is_there(there)
     runner = RecipeRunner(part, given, make("recipe.executor"), keep=True, force=False)
     done = shown_while(runner.go, part, f"{recipe.title} (small, up to {wanted})")
@@ -365,7 +367,7 @@ def export(
     from .exports.exporting import ExportRequest
 
     recipe = declaration.read(Uri.parse(name, KIND).name)
-    declaration.given_values(recipe, param)  # for its errors
+    filling.given_values(recipe, param)  # for its errors
     request = ExportRequest(recipe, to, cron, tz, image, {key: str(value) for key, value in param.items()})
     done = request.render()
     where = Path(into) if into else settings().project if check else None

@@ -41,6 +41,33 @@ def is_file(made: str) -> bool:
 
 
 @dataclass(frozen=True)
+class Gathered:
+    """What an input is taken from that takes the same output of several combinations of a step, as a list.
+
+    source: as the recipe's file names it. all: the `step.output` of each. there: those of them that are taken as they
+    are, since their steps do not run → the URI, or the path in the project, that stands for it.
+    """
+
+    source: str
+    all: tuple[str, ...]
+    there: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def steps(self) -> tuple[str, ...]:
+        """Those that must have run."""
+        return tuple(each.partition(".")[0] for each in self.all if each not in self.there)
+
+    def made(self, uris: Mapping[str, str]) -> list[str]:
+        """The URI or path of each. uris: `step.output` → that of those that run."""
+        return [self.there.get(each) or uris[each] for each in self.all]
+
+    def taking(self, there: Mapping[str, str], steps: Collection[str]) -> Gathered:
+        """The same where only those steps run."""
+        gone = [each for each in self.all if each.partition(".")[0] not in steps]
+        return replace(self, there={**self.there, **{each: there[each] for each in gone if each not in self.there}})
+
+
+@dataclass(frozen=True)
 class RecipeStep:
     """One notebook of a recipe.
 
@@ -51,6 +78,10 @@ class RecipeStep:
     retries: how often it is executed again after a failure. memory_bytes: what its processes may take together.
     on_failure: see `ON_FAILURE`. hold_s: for how long its kernel is held when a cell fails. is_cached: whether it is
     skipped where nothing changed. expect: output → what its metrics must satisfy.
+
+    matrix: name → the values of which each combination is a step of its own in a run, or the parameter that holds them.
+    Of such a step there: of: its name in the recipe's file. combination: its values. gathered: its parameter → what all
+    combinations of a step before it made.
     """
 
     name: str
@@ -69,11 +100,20 @@ class RecipeStep:
     hold_s: float = 0.0
     is_cached: bool = True
     expect: Mapping[str, Rule] = field(default_factory=dict)
+    matrix: Mapping[str, Value] = field(default_factory=dict)
+    of: str = ""
+    combination: Mapping[str, Value] = field(default_factory=dict)
+    gathered: Mapping[str, Gathered] = field(default_factory=dict)
+
+    @property
+    def declared_name(self) -> str:
+        """What it is called in the recipe's file."""
+        return self.of or self.name
 
     @property
     def taken(self) -> dict[str, str]:
         """All that stands in its `in`: parameter → where it is taken from."""
-        return {**self.inputs, **self.files, **self.data}
+        return {**self.inputs, **{name: each.source for name, each in self.gathered.items()}, **self.files, **self.data}
 
     @property
     def makes(self) -> dict[str, str]:
@@ -83,12 +123,16 @@ class RecipeStep:
     @property
     def texts(self) -> dict[str, Mapping[str, Value]]:
         """Where references may stand but those to what steps make: key of the step → name → value."""
-        return {"parameters": self.parameters, "in": {**self.files, **self.data}, "out": self.makes}
+        taken = {**self.files, **self.data}
+        return {"matrix": self.matrix, "parameters": self.parameters, "in": taken, "out": self.makes}
 
     @property
     def depends_on(self) -> tuple[str, ...]:
         """The steps whose outputs it takes, and those that it is to come after; each once."""
-        return tuple(dict.fromkeys([*(source.partition(".")[0] for source in self.inputs.values()), *self.after]))
+        many = (name for one in self.gathered.values() for name in one.steps)
+        return tuple(
+            dict.fromkeys([*(source.partition(".")[0] for source in self.inputs.values()), *many, *self.after])
+        )
 
     def taking(self, there: Mapping[str, str], steps: Collection[str]) -> RecipeStep:
         """The same step where only those steps run: what it takes of others, as `step.output`, is there."""
@@ -96,8 +140,14 @@ class RecipeStep:
         inputs = {name: each for name, each in self.inputs.items() if name not in gone}
         files = {name: each for name, each in gone.items() if is_file(each)}
         data = {name: each for name, each in gone.items() if name not in files}
-        after = tuple(name for name in self.after if name in steps)
-        return replace(self, inputs=inputs, data={**self.data, **data}, files={**self.files, **files}, after=after)
+        return replace(
+            self,
+            inputs=inputs,
+            data={**self.data, **data},
+            files={**self.files, **files},
+            gathered={name: each.taking(there, steps) for name, each in self.gathered.items()},
+            after=tuple(name for name in self.after if name in steps),
+        )
 
 
 @dataclass(frozen=True)

@@ -15,30 +15,33 @@ from ..config import settings
 from ..errors import NotFound, UsageProblem, did_you_mean
 from ..resolve import resolve_any
 from ..uris import Uri
-from . import declaration, history, made_things
+from . import declaration, filling, made_things
 from .base import Recipe, RecipeStep, is_file
 from .notebook import HANDED_BY, Part
+from .parts import made_last
 from .taken import files_of, is_glob, place_of
 
 HANDED_OVER = "AIINFRA_STEP"
 """The variable of a step's kernel with what its `in` and `out` name."""
 
-Handed = str | Path | list[Path]
+Handed = str | Path | list[Path] | list[str | Path]
 # What JupyterLab says to a kernel: the file of its notebook.
 _NOTEBOOK = "JPY_SESSION_NAME"
 
 
-def handed_over(taken: Mapping[str, str], makes: Mapping[str, str]) -> str:
-    """The value of `HANDED_OVER`. taken: name in `in` → a URI, or a path or glob of the project. makes: as `out`."""
+def handed_over(taken: Mapping[str, str | list[str]], makes: Mapping[str, str]) -> str:
+    """The value of `HANDED_OVER`. taken: name in `in` → a URI, a path or glob of the project, or a list of what several
+    made. makes: as `out`."""
     return json.dumps({"in": dict(taken), "out": dict(makes)})
 
 
 class HandedOver:
     """The names of `in`, or of `out`, as attributes.
 
-    A thing is its URI, in `inputs` with the version of this run; a file or folder its path, a glob a list of paths. The
-    folder of an output is made. In a notebook that is opened by hand, called with `"RECIPE/STEP"` it is that step's,
-    where several have the name. NotFound where no step has it, or nothing was made yet.
+    A thing is its URI, in `inputs` with the version of this run; a file or folder its path, a glob a list of paths, and
+    what all combinations of a step made a list. The folder of an output is made. In a notebook that is opened by hand,
+    called with `"RECIPE/STEP"` it is that step's, where several have the name. NotFound where no step has it, or
+    nothing was made yet.
     """
 
     def __init__(self, part: Part, step: str = "") -> None:
@@ -65,11 +68,13 @@ class HandedOver:
     def __repr__(self) -> str:
         return f"recipe.{HANDED_BY[self._part]}: {', '.join(dir(self)) or 'nothing'}"
 
-    def _in_run(self) -> dict[str, str] | None:
+    def _in_run(self) -> dict[str, str | list[str]] | None:
         text = "" if self._step else os.environ.get(HANDED_OVER, "")
         return json.loads(text)[self._part] if text else None
 
-    def _value(self, text: str) -> Handed:
+    def _value(self, text: str | list[str]) -> Handed:
+        if isinstance(text, list):
+            return [settings().project / each if is_file(each) else each for each in text]
         if not is_file(text):
             return text
         if self._part == "out":
@@ -78,7 +83,7 @@ class HandedOver:
             return path
         return files_of(text) if is_glob(text) else settings().project / text
 
-    def _by_hand(self, name: str) -> str:
+    def _by_hand(self, name: str) -> str | list[str]:
         steps = [*self._steps()]
         found = [each for each in steps if name in self._names(each)]
         if not found:
@@ -102,10 +107,13 @@ class HandedOver:
             declared = declaration.find(name)
             if declared is None:
                 continue
-            recipe = declaration.filled_recipe(declared, {})
-            for step in recipe.steps:
+            recipe = filling.filled_recipe(declared, {})
+            # Of those of a matrix the first, as long as nobody names another.
+            firsts = {step.declared_name: step for step in reversed(recipe.steps)}
+            for step in recipe.steps if self._step else reversed(firsts.values()):
                 one = _DeclaredStep(recipe, step)
-                if one.label == self._step or (not self._step and own in ("", step.notebook.name)):
+                is_named = self._step in (one.label, f"{recipe.name}/{step.declared_name}")
+                if is_named or (not self._step and own in ("", step.notebook.name)):
                     yield one
 
 
@@ -118,25 +126,25 @@ class _DeclaredStep(NamedTuple):
         return f"{self.recipe.name}/{self.step.name}"
 
 
-def _taken(one: _DeclaredStep, name: str) -> str:
+def _taken(one: _DeclaredStep, name: str) -> str | list[str]:
     """What a step takes by that name, as things are now: of a step before, what it made when it last went well."""
-    step, source = one.step, one.step.taken[name]
+    step = one.step
     if name in step.files:
-        return source
+        return step.files[name]
     if name in step.data:
-        return resolve_any(source).uri
+        return resolve_any(step.data[name]).uri
+    if name in step.gathered:
+        return [_made_before(one, source) for source in step.gathered[name].all]
+    return _made_before(one, step.inputs[name])
+
+
+def _made_before(one: _DeclaredStep, source: str) -> str:
     before, _, output = source.partition(".")
-    for run in history.runs(one.recipe.name, history.RECENT):
-        record = run.body.step(before)
-        if record and record.succeeded and output in record.makes and _is_there(record.makes[output]):
-            return record.makes[output]
+    if found := made_last(one.recipe.name, before, output):
+        return found
     made = next(each for each in one.recipe.steps if each.name == before).makes[output]
     if is_file(made):
         raise NotFound(f"{before} has not made {made} yet", f"`%recipe run {one.recipe.name} --only {before}` makes it")
     if found := made_things.newest(Uri.parse(made)):
         return found
     raise NotFound(f"{before} has not made {made} yet", f"`%recipe get {one.recipe.name} {made}` makes a small one")
-
-
-def _is_there(made: str) -> bool:
-    return place_of(made).exists() if is_file(made) else made_things.is_there(made, alive=False)

@@ -29,6 +29,15 @@ _STEP: Keys = {
     "parameters": _VALUES,
     "in": _NAMED_TEXTS,
     "out": _NAMED_TEXTS,
+    "matrix": {
+        "type": "object",
+        "additionalProperties": {
+            "anyOf": [
+                {"type": "array", "minItems": 1, "uniqueItems": True},
+                {"type": "string", "pattern": "^[$][{]params[.][A-Za-z_][A-Za-z0-9_]*[}]$"},
+            ]
+        },
+    },
     "after": _TEXTS,
     "timeout": _DURATION,
     "retries": {"type": "integer", "minimum": 0, "maximum": MOST_RETRIES},

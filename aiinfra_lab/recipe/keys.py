@@ -27,6 +27,10 @@ STEP_KEYS = {
     ),
     "in": 'name = "step.output", "data:NAME", or a path, folder or glob of the project',
     "out": 'name = "noun:NAME" of what it makes',
+    "matrix": (
+        "name = [values]: it runs once for each combination, with them as its parameters or as ${matrix.name}; "
+        "what takes its output gets a list of all"
+    ),
     "after": "a list of steps that must have run before",
     "timeout": 'how long one attempt may take, e.g. "30m"; then it is interrupted, and killed 5 s later',
     "retries": "how often it is executed again after it failed, at most 10",
@@ -39,7 +43,9 @@ STEP_KEYS = {
     "memory": 'what its processes may take together while it runs, e.g. "4GiB"; then they are killed',
 }
 MOST_RETRIES = 10
-STEP_NAME = "[A-Za-z0-9][A-Za-z0-9_-]{0,62}"
+MOST_COMBINATIONS = 256
+LONGEST_STEP_NAME = 63
+STEP_NAME = f"[A-Za-z0-9][A-Za-z0-9_-]{{0,{LONGEST_STEP_NAME - 1}}}"
 
 
 def keys_help() -> Terms:

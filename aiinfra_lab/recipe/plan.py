@@ -250,6 +250,7 @@ def _whatever_comes(
     if not attempts:
         return ("first time",)
     inputs = [f"in {name}" for name, source in step.inputs.items() if source.partition(".")[0] in waits_for]
+    inputs += [f"in {name}" for name, each in step.gathered.items() if not set(waits_for).isdisjoint(each.steps)]
     open_ = {*inputs, *(f"after {name}" for name in waits_for)}
     # An older attempt than the newest may come to stand for it, when all that is known is as it was then.
     for attempt in attempts:

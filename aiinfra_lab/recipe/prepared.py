@@ -7,15 +7,16 @@ import os
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from itertools import chain
 from pathlib import Path
 
 from ..config import settings
 from ..errors import Failed
 from ..providers import chosen
 from ..secrets import redactor
-from ..store import canonical
+from ..store import canonical, canonical_digest
 from . import made_things
-from .base import RecipeStep, Value, is_file
+from .base import Gathered, RecipeStep, Value, is_file
 from .cache_key import (
     NormalCode,
     Parts,
@@ -29,7 +30,7 @@ from .cache_key import (
     project_modules,
     shown_value,
 )
-from .declaration import resolve
+from .filling import resolve
 from .notebook import Notebook, read_notebook
 from .record import NO_FILE, OpenedFile
 from .taken import Taken, file_digest, files_of, in_project, values_of
@@ -54,15 +55,25 @@ class Sources:
 
     def digest(self, source: str) -> str:
         """What stands for the content of that source: by meaning, wherever its noun can tell that."""
-        uri = self.uris[source]
+        return self._digest(self.uris[source], source)
+
+    def digest_of_all(self, gathered: Gathered, files: Mapping[str, Taken]) -> str:
+        """The same of what several steps made. files: path → those of it"""
+        made = zip(gathered.all, gathered.made(self.uris), strict=True)
+        found = [
+            f"{each} {files[each].digest}" if is_file(each) else self._digest(each, source) for source, each in made
+        ]
+        return canonical_digest(found)
+
+    def _digest(self, uri: str, source: str) -> str:
         return made_things.digest(uri) or self.states.get(source.partition(".")[0], uri)
 
 
 @dataclass(frozen=True)
 class Prepared:
     """notebook: what is executed. values: what it is given, by its parameters and by `recipe.inputs`. given: those of
-    them that are its parameters. sources: all that stands in `in` → a URI, or a path or glob of the project. parts: of
-    the cache key. environment: what it runs with.
+    them that are its parameters. sources: all that stands in `in` → a URI, or a path or glob of the project, or a list
+    of what several steps made. parts: of the cache key. environment: what it runs with.
 
     files: what `in` says → its files. mentioned: files, there or not, that the code names. named: each of them that is
     there in the project, by its name in it. modules: a file of the project that the code imports → its digest.
@@ -71,7 +82,7 @@ class Prepared:
     notebook: Path
     values: Mapping[str, Value]
     given: Mapping[str, Value]
-    sources: Mapping[str, str]
+    sources: Mapping[str, str | list[str]]
     parts: Parts
     environment: StepEnvironment
     files: Mapping[str, Taken]
@@ -87,11 +98,16 @@ class Prepared:
         schema = notebook.schema()
         taken = {**{name: sources.uris[source] for name, source in {**step.inputs, **step.data}.items()}, **step.files}
         files = {source: Taken.of(files_of(source)) for source in step.files.values()}
-        made = [path for name, path in taken.items() if name in step.inputs and is_file(path)]
-        files |= {path: Taken.made(path) for path in made if path not in files}
+        several = {name: each.made(sources.uris) for name, each in step.gathered.items()}
+        made = [path for name, path in taken.items() if name in step.inputs] + list(chain(*several.values()))
+        files |= {path: Taken.made(path) for path in made if is_file(path) and path not in files}
         paths = {name: source for name, source in taken.items() if source in files}
         kinds = {name: schema.of(name).kind for name in paths}
-        values = {**resolve(step, sources.uris), **values_of(step.notebook.parent, paths, files, kinds)}
+        values = {
+            **resolve(step, sources.uris),
+            **values_of(step.notebook.parent, paths, files, kinds),
+            **{name: [_as_given(step, each) for each in found] for name, found in several.items()},
+        }
         given = {name: value for name, value in values.items() if name in schema}
         modules = project_modules(code, step.notebook.parent)
         mentioned = _mentioned(step, notebook, code, values)
@@ -111,6 +127,7 @@ class Prepared:
             **{f"type {name}": kind for name, kind in types.items()},
             **{f"in {name}": f"{source} {files[source].digest}" for name, source in paths.items()},
             **{f"in {name}": sources.digest(source) for name, source in things.items()},
+            **{f"in {name}": sources.digest_of_all(each, files) for name, each in step.gathered.items()},
             **{f"after {name}": sources.states[name] for name in step.after},
             **{f"module {name}": digest for name, digest in modules.items()},
             **{f"file {name}": content_digest(taken.files[0]) for name, taken in named.items()},
@@ -123,7 +140,9 @@ class Prepared:
         }
         # As the records have them, with which they are compared.
         parts = redactor().clean_value(parts)
-        return cls(step.notebook, values, given, taken, parts, environment, files, mentioned, named, modules)
+        return cls(
+            step.notebook, values, given, {**taken, **several}, parts, environment, files, mentioned, named, modules
+        )
 
     @property
     def key(self) -> str:
@@ -178,6 +197,11 @@ def content_digest(path: Path) -> str:
         with contextlib.suppress(Failed):  # no notebook
             return notebook_digest(read_notebook(path))
     return module_digest(path) if path.suffix == ".py" else file_digest(path)
+
+
+def _as_given(step: RecipeStep, made: str) -> str:
+    """A URI, or a path as the notebook opens it."""
+    return os.path.relpath(settings().project / made, step.notebook.parent) if is_file(made) else made
 
 
 def _mentioned(step: RecipeStep, notebook: Notebook, code: NormalCode, values: Mapping[str, Value]) -> frozenset[Path]:

@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, TypedDict, cast
 
 import msgspec
 
 from ..config import settings
+from ..errors import LabError
 from ..show import Card, Cell, Dim, Part, Plots, Result, Table, graph, moment, sentence
 from ..units import counted
 from ..uris import Uri
-from .base import ENDED_EARLY, FAILURES, Recipe
+from .base import ENDED_EARLY, FAILURES, Recipe, RecipeStep, Value
+from .filling import filled_recipe
 from .findings import Finding, findings_table
 from .history import KIND, ObservedRun, usual_s
+from .parameters import as_text
 from .record import StepRecord, StepState
 from .run_card import RunContext, archived, resume_until, run_card
 from .schedule.keeping import ScheduleFacts
@@ -213,7 +216,7 @@ def recipe_run(run: ObservedRun, title: str, declared: Recipe | None = None) -> 
     steps = {step.name: _run_step(step) for step in body.steps}
     folder = settings().home / KIND / record.name
     executed = any(archived(step) == folder for step in steps.values())
-    needs = {step.name: step.depends_on for step in declared.steps} if declared else {}
+    needs = _needs(declared, body.parameters) if declared else {}
     usual = usual_s(record, record.base) if declared else {}
     due = f"its schedule, due {_at(body.due_at, declared)}" if body.due_at is not None else ""
     from ..cost.prices import machine_usd_per_hour  # here, since it loads a table of prices that a run does not need
@@ -221,6 +224,14 @@ def recipe_run(run: ObservedRun, title: str, declared: Recipe | None = None) -> 
     context = RunContext(needs, usual, body.parameters, body.cause or due, machine_usd_per_hour())
     where = str(folder) if executed else ""
     return RecipeRun(record.uri, run.state, title, body.started_at, took, steps, where, context)
+
+
+def _needs(recipe: Recipe, given: Mapping[str, Value]) -> dict[str, Sequence[str]]:
+    """Step → those that it comes after, in a run with these parameters; nothing where it would have none now."""
+    try:
+        return {step.name: step.depends_on for step in filled_recipe(recipe, given).steps}
+    except LabError:  # its file was edited since
+        return {}
 
 
 def _run_step(step: StepRecord) -> RunStep:
@@ -269,10 +280,14 @@ def _declared(recipe: Recipe) -> list[Part]:
         (
             step.name,
             step.notebook.name,
-            ", ".join(step.taken.values()) or Dim("–"),
+            ", ".join(_takes(step)) or Dim("–"),
             ", ".join(step.makes.values()) or Dim("–"),
         )
         for step in recipe.steps
     ]
     picture: list[Part] = [Plots([graph.draw(nodes, edges, alt=alt)])] if edges else []
     return [*picture, Table(("step", "notebook", "takes", "makes"), rows, most=_MOST_STEPS)]
+
+
+def _takes(step: RecipeStep) -> list[str]:
+    return [*step.taken.values(), *(f"each {name} of {as_text(value)}" for name, value in step.matrix.items())]

@@ -22,7 +22,7 @@ from ..uris import Uri
 from . import holding, started
 from .alerting import report_end
 from .base import ENDED_EARLY, FAILURES, Executor, Recipe, Value
-from .declaration import filled_recipe
+from .filling import filled_recipe
 from .history import KIND, RECENT, going, observe, runs
 from .plan import Planner
 from .record import EndState, RunRecord, StepRecord

@@ -246,7 +246,8 @@ class RunSteps:
 
     def _event(self, going: _Going, ended: StepRecord) -> Event:
         step, run = going.step, self._writer.run.uri
-        taken = (self._planner.uris[source] for source in (*step.inputs.values(), *step.data.values()))
+        taken = [self._planner.uris[source] for source in (*step.inputs.values(), *step.data.values())]
+        taken += [each for one in step.gathered.values() for each in one.made(self._planner.uris)]
         used = tuple(each for each in taken if not is_file(each))
         detail = {
             "step": step.name,

@@ -17,7 +17,7 @@ from ..errors import LabError
 from ..providers import make
 from ..resolve import resolve
 from ..store import open_store, update
-from . import declaration
+from . import declaration, filling
 from .parts import only_step
 from .progress import ProgressLines
 from .record import RunRecord
@@ -37,7 +37,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     run = resolve(f"recipe:{asked.run}", RunRecord)
     job = jobs.Here(os.environ["AIINFRA_JOB"], open_store())
     try:
-        recipe = declaration.filled_recipe(declaration.read(run.base), run.body.parameters)
+        recipe = filling.filled_recipe(declaration.read(run.base), run.body.parameters)
         recipe = only_step(recipe, asked.only) if asked.only else recipe
         runner = RecipeRunner(
             recipe,

@@ -3,7 +3,7 @@ from pathlib import Path
 import pytest
 
 from aiinfra_lab.errors import Denied, Failed, LabError, NotFound, UsageProblem
-from aiinfra_lab.recipe import declaration
+from aiinfra_lab.recipe import declaration, filling
 from aiinfra_lab.recipe.base import RecipeStep
 
 TWO = """
@@ -33,12 +33,12 @@ def test_steps_come_in_running_order(two):
 
 def test_a_recipes_parameter_reaches_the_notebook_with_its_type(two):
     read = declaration.read("two")
-    assert declaration.resolve(declaration.filled_recipe(read, {"n": "7"}).steps[0], {}) == {"n": 7}
+    assert filling.resolve(filling.filled_recipe(read, {"n": "7"}).steps[0], {}) == {"n": 7}
 
 
 def test_an_input_is_the_uri_that_was_made(two):
     read = declaration.read("two")
-    assert declaration.resolve(read.steps[1], {"first.made": "data:made@4"}) == {"path": "data:made@4"}
+    assert filling.resolve(read.steps[1], {"first.made": "data:made@4"}) == {"path": "data:made@4"}
 
 
 def test_a_notebook_without_a_tagged_cell_is_mended_by_the_fix(workspace, notebook, recipe):

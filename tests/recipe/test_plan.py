@@ -10,7 +10,7 @@ from msgspec.structs import replace
 
 from aiinfra_lab import recipe as verbs
 from aiinfra_lab.errors import Failed, NotFound, UsageProblem
-from aiinfra_lab.recipe import declaration, history, plan
+from aiinfra_lab.recipe import declaration, filling, history, plan
 from aiinfra_lab.recipe.base import Recipe, RecipeStep
 from aiinfra_lab.recipe.cache_key import environment
 from aiinfra_lab.recipe.plan import PlannedStep, Planner, build_plan
@@ -52,7 +52,7 @@ def chain(notebook, recipe, workspace) -> Path:
 
 
 def planned(given: Mapping[str, Any] = {}, **options: bool) -> dict[str, PlannedStep]:
-    recipe = declaration.filled_recipe(declaration.read("chain"), given)
+    recipe = filling.filled_recipe(declaration.read("chain"), given)
     return build_plan(Planner({}, history.runs("chain"), **options), recipe.steps)
 
 
@@ -66,7 +66,7 @@ def because(name: str, **options: Any) -> tuple[str, ...]:
 
 def attempt(given: Mapping[str, Any] = {}, **changes: Any) -> Record[RunRecord]:
     """Write down that the recipe ran as it is now, without running anything. changes: of the record of step a."""
-    recipe = declaration.filled_recipe(declaration.read("chain"), given)
+    recipe = filling.filled_recipe(declaration.read("chain"), given)
     planner, steps = Planner({}, ()), []
     for step in recipe.steps:
         now = planner.plan(step).prepared
@@ -278,7 +278,7 @@ def test_force_runs_every_step(chain):
 
 
 def test_a_file_that_is_gone_is_said_so(chain):
-    recipe = declaration.filled_recipe(declaration.read("chain"), {})
+    recipe = filling.filled_recipe(declaration.read("chain"), {})
     (chain / "table.csv").unlink()
     with pytest.raises(NotFound, match=r"table\.csv"):
         build_plan(Planner({}, ()), recipe.steps)

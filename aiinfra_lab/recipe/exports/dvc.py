@@ -55,7 +55,12 @@ def _stage(recipe: Recipe, step: RecipeStep, facts: ExportFacts, folder: str) ->
         "cmd": list(map(_literal, commands)),
         "deps": list(map(_literal, dict.fromkeys(deps))),
         "params": [
-            {_literal(toml): [f"steps.{step.name}", *(f"parameters.{name}" for name in facts.uses.get(step.name, ()))]}
+            {
+                _literal(toml): [
+                    f"steps.{step.declared_name}",
+                    *(f"parameters.{name}" for name in facts.uses.get(step.name, ())),
+                ]
+            }
         ],
         # Small and of no use to others: neither DVC's cache nor git has to keep them.
         "outs": [{path: {"cache": False}} for _, path in made],

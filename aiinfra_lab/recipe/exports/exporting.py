@@ -15,8 +15,8 @@ from ...kernels.environment import SOURCES
 from ...uris import Uri
 from ..base import Recipe
 from ..cache_key import notebook_code, project_modules
-from ..declaration import filled_with
 from ..exported import ExportedRecipe
+from ..filling import filled_with, given_values
 from ..history import KIND
 from ..notebook import read_notebook
 from ..parameters import as_text, stored
@@ -35,6 +35,7 @@ _INSTALLS = {
     "constraints.txt": "uv pip install -r constraints.txt",
 }
 _FILES_NOTE = "lies in the project's folder, which each task must share; what is kept in the workspace is `data:NAME`"
+_MATRIX_NOTE = "of the values that it has now, each combination of a matrix is a task; for others, export it again"
 _CLOCK_NOTE = "${run.date} and ${run.time} are those of when its run begins, however late that is, for all of its steps"
 # Who begins a run later than it was due, and knows for when it was.
 _KNOW_WHEN = ("airflow",)
@@ -69,6 +70,10 @@ class ExportRequest:
             raise UsageProblem(f"nothing is exported to {self.to!r}", did_you_mean(self.to, FORMS))
         self._refuse_unused()
         project, own = settings().project, self.recipe.schedule
+        typed = given_values(self.recipe, self.given)
+        given = {name: typed[name] for name in self.given}
+        declared = filled_with(self.recipe, {**self.recipe.parameters, **given})
+        used = {step.name: tuple(sorted({*parameters_in(step.texts)})) for step in self.recipe.steps}
         facts = ExportFacts(
             refresh=self.command(),
             project=project,
@@ -76,14 +81,13 @@ class ExportRequest:
             given=self.given,
             schedule=schedule_of(self.recipe.schedule, self.cron, self.tz) if self.to in TAKE_SCHEDULE else None,
             image=self.image,
-            modules={step.name: _modules(step.notebook) for step in self.recipe.steps},
-            uses={step.name: tuple(sorted({*parameters_in(step.texts)})) for step in self.recipe.steps},
+            modules={step.name: _modules(step.notebook) for step in declared.steps},
+            uses={step.name: used[step.declared_name] for step in declared.steps},
             dated=self._dated(),
             due=self._due(),
             zone=self.tz if self.tz != "UTC" or not own else own.calendar.tz,
             catch_up=own.catch_up if own else None,
         )
-        declared = filled_with(self.recipe, {**self.recipe.parameters, **self.given})
         done = FORMS[self.to].render(declared, facts)
         return replace(done, notes=(*done.notes, *self._notes(facts)))
 
@@ -93,6 +97,8 @@ class ExportRequest:
         notes = [f'catch_up = "{facts.catch_up}": {missed}'] if missed and facts.catch_up not in (None, *kept) else []
         made = [path for step in self.recipe.steps for path in step.made_files.values()]
         notes += [f"{', '.join(made)}: {_FILES_NOTE}"] if made and self.to in IN_STEPS else []
+        lists = dict.fromkeys(name for step in self.recipe.steps for name in parameters_in(step.matrix))
+        notes += [f"{', '.join(lists)}: {_MATRIX_NOTE}"] if lists and self.to in (*IN_STEPS, "dvc") else []
         return [*notes, *([_CLOCK_NOTE] if facts.reads_clock and self.to not in _KNOW_WHEN else [])]
 
     def _dated(self) -> dict[str, str]:

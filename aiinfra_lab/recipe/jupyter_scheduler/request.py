@@ -13,7 +13,7 @@ import nbformat
 from ...config import Settings, inside, named_place, settings
 from ...errors import LabError, UsageProblem
 from ...verbs import Typed
-from .. import declaration
+from .. import declaration, filling
 from ..base import Value
 from ..engine.injected import inject
 from ..notebook import read_notebook
@@ -56,7 +56,7 @@ def check(path: Path, tags: Sequence[str] | None, parameters: Mapping[str, str] 
         recipe = declaration.read(name)
         if path.suffix == _IN_FILE and path.resolve() != recipe.path.resolve():
             raise UsageProblem(f"{path} is no recipe of the project", f"its recipes are in {recipe.path.parent}")
-        declaration.given_values(recipe, recipe_values(parameters))
+        filling.given_values(recipe, recipe_values(parameters))
 
 
 def recipe_values(parameters: Mapping[str, str] | None) -> dict[str, Typed]:

@@ -6,9 +6,10 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 from ..base import Recipe, RecipeStep, Value
-from ..declaration import given_now
+from ..filling import given_now
 from ..history import RECENT, runs
 from ..lines import line_of, text_of
+from ..matrix import usual_meanings
 from ..references import filled, meanings_of, parameter_of
 from .base import Diagnostic, LintRule
 from .rules import RULES
@@ -60,12 +61,13 @@ def _wrote(recipe: Recipe) -> dict[str, tuple[str, ...]]:
 def _given(recipe: Recipe, step: RecipeStep, text: str) -> Iterator[Mapping[str, GivenValue]]:
     """The values of a step's parameters as the recipe gives them, and as it gives them where an input is made first."""
     now = given_now(recipe)
+    one = usual_meanings(step, meanings_of(now))
     for of_recipe, header in ((now, "parameters"), ({**now, **recipe.small}, "small")):
         found: dict[str, GivenValue] = {}
         for name, value in step.parameters.items():
             wanted = parameter_of(value)
             if wanted is None:
-                given = filled(value, meanings_of(of_recipe))
+                given = filled(value, {**meanings_of(of_recipe), **one})
                 found[name] = GivenValue(given, recipe.path, line_of(text, f"steps.{step.name}", name))
             elif wanted in of_recipe:
                 found[name] = _of_recipe(recipe, of_recipe, wanted, text, header)

@@ -21,7 +21,7 @@ from ...providers import make
 from ...store import Event, Record, open_store
 from ...units import counted
 from ...uris import Uri
-from .. import declaration, history
+from .. import declaration, filling, history
 from ..alerting import report_end
 from ..base import Recipe, Value
 from ..record import RunRecord
@@ -171,7 +171,7 @@ class ScheduleKeeper:
             return record.of(record.body.with_problem()).with_(run=run.uri)
 
         try:
-            self._begin_run(recipe, declaration.given_values(recipe, wanted, at=due), due, cause, also)
+            self._begin_run(recipe, filling.given_values(recipe, wanted, at=due), due, cause, also)
         except (Conflict, Unavailable):
             raise
         except LabError as problem:  # what it takes is not there: later it may be, and this time is missed

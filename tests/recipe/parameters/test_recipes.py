@@ -13,7 +13,7 @@ import pytest
 from aiinfra_lab import recipe as verbs
 from aiinfra_lab.completion import complete
 from aiinfra_lab.errors import Failed, UsageProblem
-from aiinfra_lab.recipe import Secret, declaration
+from aiinfra_lab.recipe import Secret, declaration, filling
 from aiinfra_lab.recipe.record import RunRecord
 from aiinfra_lab.store import open_store
 from tests.following import run
@@ -97,7 +97,7 @@ def printed(archive: Path) -> str:
 
 def test_what_a_recipe_gives_is_what_the_notebook_declares(rich):
     read = declaration.read("rich")
-    values = declaration.resolve(declaration.filled_recipe(read, {}).steps[0], {})
+    values = filling.resolve(filling.filled_recipe(read, {}).steps[0], {})
     assert (values["day"], values["at"], values["price"], values["lr"]) == (
         "2013-07-01",
         "2013-07-01T12:00:00",
@@ -237,9 +237,9 @@ def test_where_no_notebook_has_a_type_the_default_in_the_recipe_does(notebook, r
     notebook("a", "x = None", "pass")
     recipe("r", '[parameters]\nm = 1.5\nn = 3\n[steps.a]\nnotebook = "a.ipynb"\nparameters = { x = "${params.n}" }')
     read = declaration.read("r")
-    assert declaration.given_values(read, {"m": "2", "n": "7"}) == {"m": 2.0, "n": 7}
+    assert filling.given_values(read, {"m": "2", "n": "7"}) == {"m": 2.0, "n": 7}
     with pytest.raises(UsageProblem, match=r"parameter m must be of type float, .* \(r.toml line 2\)"):
-        declaration.given_values(read, {"m": "x"})
+        filling.given_values(read, {"m": "x"})
 
 
 def test_the_values_of_a_parameter_are_completed(rich):
@@ -269,7 +269,7 @@ def test_another_languages_notebook_takes_what_it_is_given(notebook, recipe):
     path.write_text(path.read_text().replace('"language": "python"', '"language": "R"'))
     recipe("r", '[parameters]\nn = 1\n[steps.a]\nnotebook = "r.ipynb"\nparameters = { x = "${params.n}", "my.y" = 2 }')
     read = declaration.read("r")
-    assert declaration.resolve(declaration.filled_recipe(read, {"n": 3}).steps[0], {}) == {"x": 3, "my.y": 2}
+    assert filling.resolve(filling.filled_recipe(read, {"n": 3}).steps[0], {}) == {"x": 3, "my.y": 2}
     recipe("r", '[steps.a]\nnotebook = "r.ipynb"\nparameters = { "x <- 1; y" = 2 }')
     with pytest.raises(Failed, match="cannot be the name of a parameter"):
         declaration.read("r")
@@ -278,7 +278,7 @@ def test_another_languages_notebook_takes_what_it_is_given(notebook, recipe):
 def test_what_was_recorded_before_there_were_types_is_still_taken(rich):
     read = declaration.read("rich")
     old = json.loads('{"count": 3, "lr": 1, "day": "2013-07-01", "size": "base"}')
-    assert declaration.given_values(read, old) == {**old, "lr": 1.0}
+    assert filling.given_values(read, old) == {**old, "lr": 1.0}
 
 
 def test_the_injected_cell_is_plain_python(rich, monkeypatch):
