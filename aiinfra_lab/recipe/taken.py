@@ -47,6 +47,8 @@ class Taken:
     @classmethod
     def made(cls, path: str) -> Taken:
         """What a step is to make, or has made there; without files while there is nothing."""
+        if not _mode(_inside(settings().project, path)):
+            return cls((), "", ())
         try:
             return cls.of(files_of(path))
         except NotFound:

@@ -10,7 +10,8 @@ import os
 import platform
 import re
 import sys
-from collections.abc import Iterator, Mapping, Sequence
+import time
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -23,6 +24,7 @@ from ..notebook import Notebook
 _OWN = "python3"
 _INSTALLED = re.compile(r"([A-Za-z0-9][\w.]*)-([\w.!+]+)(?:-py[\d.]+)?\.(?:dist|egg)-info")
 _VERSION = re.compile(r"^version(?:_info)?\s*=\s*(\S+)", re.MULTILINE)
+_SETTLED_NS = 2_000_000_000
 _MODEL = re.compile(r"^Model:\s*(.+?)\s*$", re.MULTILINE)
 # A driver's device file → what it is called here; of each there may be several.
 _DEVICES = {"kfd": "AMD", "neuron0": "Neuron", "accel0": "TPU"}
@@ -129,15 +131,27 @@ def _listed(places: Sequence[str]) -> tuple[str, ...]:
     return tuple(sorted({name for place in places for name in _installed_in(place)}))
 
 
-def _installed_in(place: str) -> Iterator[str]:
+def _installed_in(place: str) -> Sequence[str]:
+    try:
+        changed_at = os.stat(place or ".").st_mtime_ns
+    except OSError:
+        return ()
+    # What is installed adds a folder to it; two changes within a moment may have one time.
+    if time.time_ns() - changed_at < _SETTLED_NS:
+        return _read_installed(place, 0)
+    return _read_once(place, changed_at)
+
+
+def _read_installed(place: str, _changed_at: int) -> Sequence[str]:
     try:
         with os.scandir(place or ".") as entries:
             names = [entry.name for entry in entries]
-    except OSError:  # an archive, or nothing
-        return
-    for name in names:
-        if found := _INSTALLED.fullmatch(name):
-            yield f"{found[1]} {found[2]}"
+    except OSError:  # an archive
+        return ()
+    return [f"{found[1]} {found[2]}" for name in names if (found := _INSTALLED.fullmatch(name))]
+
+
+_read_once = functools.lru_cache(maxsize=64)(_read_installed)
 
 
 def _version(prefix: Path) -> str:
