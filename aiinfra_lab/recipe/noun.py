@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator, Sequence
-from typing import ClassVar
+from typing import TYPE_CHECKING, ClassVar
 
 from .. import jobs
-from ..errors import NotFound
+from ..errors import NotFound, UsageProblem
 from ..nouns import STATE_DETAILS, Details, Fact, Keeping, Notice, Noun, Observation, Span, StepSpan, Thing
 from ..resolve import resolve
 from ..store import Record, open_store
@@ -18,7 +18,11 @@ from .history import ObservedRun
 from .record import RunRecord, StepRecord
 from .schedule.record import ScheduleRecord
 
+if TYPE_CHECKING:
+    from .schedule.calendar import Calendar
+
 # Steps in these states never began: one that is skipped says when an earlier run's began.
+_DAY_S = 24 * 3600.0
 _NEVER_BEGAN = ("waiting", "blocked", "skipped")
 
 
@@ -64,8 +68,9 @@ class RecipeNoun(Noun[RunRecord]):
         # By when they were written last, which for what has ended is its end.
         last = store.list(RunRecord, is_open=False, limit=ended, order="written", skip_unreadable=True)
         over = self.observe(last)
+        kept = map(_scheduled, store.list(ScheduleRecord, is_open=True, skip_unreadable=True))
         # A run that was found lost just now stands in both: it was open, and then its end was written.
-        return list({each.uri: each for each in (*going, *over)}.values())
+        return list({each.uri: each for each in (*kept, *going, *over)}.values())
 
     def details(self, uri: str) -> Details:
         """See `Noun.details`: the steps, and the error of the one that failed."""
@@ -74,10 +79,12 @@ class RecipeNoun(Noun[RunRecord]):
         # A recipe's name stands for its newest run.
         run = next(iter(history.observe([record] if record else [])), None) or history.newest(asked.label)
         if run is None:
-            return super().details(uri)
+            schedule = open_store().get(ScheduleRecord, asked.label)
+            return Details(tuple(_schedule_facts(schedule))) if schedule else super().details(uri)
         failed = next((step for step in run.record.body.steps if step.error), None)
+        schedule = open_store().get(ScheduleRecord, asked.name) if not asked.tag else None
         return Details(
-            facts=tuple(_facts(run)),
+            facts=(*(_schedule_facts(schedule) if schedule else ()), *_facts(run)),
             problem=f"{failed.name}: {failed.error}"
             if failed
             else STATE_DETAILS["lost"]
@@ -88,8 +95,14 @@ class RecipeNoun(Noun[RunRecord]):
         )
 
     def stop(self, uri: str) -> Sequence[str]:
-        """See `Noun.stop`: the cell that runs is interrupted, and no further step begins."""
-        going = history.going(str(Uri.parse(uri, self.name)))
+        """See `Noun.stop`: the cell that runs is interrupted, and no further step begins. A recipe's own name is its
+        schedule, where that is kept: it is paused, and a run goes on."""
+        from .schedule import keeping
+
+        asked = Uri.parse(uri, self.name)
+        if not asked.tag and keeping.pause(asked.name):
+            return []
+        going = history.going(str(asked))
         if not going:
             run = resolve(uri, RunRecord)
             raise NotFound(f"{run.uri} is over", f"`%recipe show {run.name}` says how it ended")
@@ -101,7 +114,7 @@ class RecipeNoun(Noun[RunRecord]):
         seen = history.observe(open_store().list(RunRecord, skip_unreadable=True))
         lost = [run.record.uri for run in seen if run.record.body.may_leave_things]
         # Vendors count what they are asked: once for all runs, and not at all where none was lost.
-        left = [_left(one) for one in started.living(*lost) if one.can_stop] if lost else []
+        left = [_left_living(one) for one in started.living(*lost) if one.can_stop] if lost else []
         return [*left, *alerting.undelivered()]
 
     def keepings(self) -> Sequence[Keeping]:
@@ -113,7 +126,7 @@ class RecipeNoun(Noun[RunRecord]):
         return list(map(_span, history.observe(open_store().list(RunRecord, skip_unreadable=True))))
 
 
-def _left(one: Observation) -> Notice:
+def _left_living(one: Observation) -> Notice:
     run = Uri.parse(one.context.partition("/")[0])
     return Notice(one.uri, f"it was to end with {run}, whose process vanished", f"`%recipe stop {run.label}`")
 
@@ -121,6 +134,56 @@ def _left(one: Observation) -> Notice:
 def _thing(name: str, run: ObservedRun | None) -> Thing:
     changed_at = run.record.updated_at if run else declaration.path_of(name).stat().st_mtime
     return Thing(str(Uri(history.KIND, name)), changed_at, history.state_of(run))
+
+
+def _scheduled(record: Record[ScheduleRecord]) -> Observation:
+    """A schedule that is kept, by the times that it is kept by: the recipe's file is not read at every look."""
+    body, calendar = record.body, _calendar(record.body)
+    next_at = calendar.next(body.decided_until) if calendar else None
+    last = open_store().get(RunRecord, Uri.parse(body.run).label) if body.run else None
+    return Observation(
+        uri=str(Uri(history.KIND, record.name)),
+        state="needs a look" if body.problem else "scheduled",
+        is_live=True,
+        started_at=body.started_at,
+        detail=body.problem,
+        can_stop=True,
+        figure=_soon(calendar, next_at) if calendar and next_at else "",
+        facts=tuple(filter(None, [calendar.words if calendar else "", f"last: {last.body.state}" if last else ""])),
+        # It runs in the daemon, which takes nothing.
+        usd_per_hour=0.0,
+        on_machine=False,
+        kind="schedule",
+    )
+
+
+def _schedule_facts(record: Record[ScheduleRecord]) -> Iterator[Fact]:
+    body, calendar = record.body, _calendar(record.body)
+    if calendar:
+        yield Fact("schedule", calendar.words, "" if body.is_open else "paused")
+        next_at = calendar.next(body.decided_until) if body.is_open else None
+        if next_at is not None:
+            yield Fact("next", f"{calendar.local(next_at):%Y-%m-%d %H:%M %Z}")
+        if body.last_due is not None:
+            yield Fact("last due", f"{calendar.local(body.last_due):%Y-%m-%d %H:%M %Z}")
+    if body.run:
+        yield Fact("last run", Uri.parse(body.run).label)
+    if body.missed_count:
+        yield Fact("missed", counted(body.missed_count, "run"))
+
+
+def _calendar(body: ScheduleRecord) -> Calendar | None:
+    from .schedule.calendar import Calendar
+
+    try:
+        return Calendar(body.cron, body.tz) if body.cron else None
+    except UsageProblem:  # a zone that this machine has not
+        return None
+
+
+def _soon(calendar: Calendar, at: float) -> str:
+    """A time by the clocks of its zone, within a day without its date."""
+    return f"{calendar.local(at):{'%H:%M' if at - time.time() < _DAY_S else '%m-%d %H:%M'}}"
 
 
 def _observation(run: ObservedRun) -> Observation:
@@ -134,10 +197,21 @@ def _observation(run: ObservedRun) -> Observation:
         detail=STATE_DETAILS.get(run.state, ""),
         can_stop=job is not None and not job.stop_requested_at,
         job=job.id if job else "",
-        figure=next((step.name for step in body.steps if step.state == "running"), "") if job else "",
+        figure=_left(run) or next((step.name for step in body.steps if step.state == "running"), "") if job else "",
         facts=(f"{_done(body)} of {counted(len(body.steps), 'step')}",) if body.steps else (),
         progress=(_done(body), len(body.steps)) if job and body.steps else None,
     )
+
+
+def _left(run: ObservedRun) -> str:
+    """How long it mostly takes from now on, if its steps ran one after the other; nothing where one never ran."""
+    usual, now, left_s = history.usual_s(run.record, run.record.base), time.time(), 0.0
+    for step in run.record.body.steps:
+        if step.state in ("waiting", "running"):
+            if step.name not in usual:
+                return ""
+            left_s += max(0.0, usual[step.name] - (now - step.began_at if step.began_at else 0.0))
+    return f"{show_duration(left_s)} left" if left_s else ""
 
 
 def _done(body: RunRecord) -> int:

@@ -1,12 +1,18 @@
 """What recipe tells those who know no noun."""
 
+import re
+import time
+
 import pytest
 
 from aiinfra_lab import completion, jobs, nouns
 from aiinfra_lab.errors import NotFound, UsageProblem
-from aiinfra_lab.nouns import StepSpan
+from aiinfra_lab.nouns import Fact, StepSpan
+from aiinfra_lab.recipe import declaration
 from aiinfra_lab.recipe.noun import NOUN
 from aiinfra_lab.recipe.record import RunRecord, StepRecord
+from aiinfra_lab.recipe.schedule import keeping
+from aiinfra_lab.recipe.schedule.record import ScheduleRecord
 from aiinfra_lab.resolve import exists, resolve, resolve_any
 from aiinfra_lab.store import Record, open_store
 
@@ -137,3 +143,60 @@ def test_the_span_of_a_run_that_goes_on_ends_now_and_of_a_lost_one_at_its_last_s
         spans = {span.uri: span for span in NOUN.spans()}
     assert (spans["recipe:one@1"].ended_at, spans["recipe:one@1"].is_live) == (12.0, False)
     assert (spans[live.uri].ended_at > 1e9, spans[live.uri].is_live) == (True, True)
+
+
+SCHEDULE = """
+[schedule]
+cron = "0 2 * * *"
+tz = "Europe/Berlin"
+"""
+
+
+def test_a_schedule_that_is_kept_is_seen_beside_the_runs_and_can_be_paused(one, recipe, monkeypatch):
+    monkeypatch.setattr(keeping.daemon, "launch", lambda: None)
+    recipe("one", ONE + SCHEDULE)
+    one("failed")
+    keeping.start(declaration.read("one"))
+    schedule, run = NOUN.watched()
+    assert (schedule.uri, run.uri) == ("recipe:one", "recipe:one@1")
+    assert (schedule.state, schedule.is_live, schedule.can_stop, schedule.kind) == ("scheduled", True, True, "schedule")
+    assert schedule.figure == "02:00"
+    assert schedule.facts == ("At 02:00 every day (Europe/Berlin)",)
+    assert schedule.usd_per_hour == 0.0
+    facts = {fact.label: fact.value for fact in NOUN.details("recipe:one").facts}
+    assert re.fullmatch(r"20\d\d-\d\d-\d\d 02:00 CES?T", facts["next"])
+    assert "next" not in {fact.label for fact in NOUN.details("recipe:one@1").facts}
+
+    record = open_store().get(ScheduleRecord, "one")
+    open_store().commit([record.with_(run="recipe:one@1", problem="raw/*.csv means no file", missed_count=2)])
+    schedule = NOUN.watched()[0]
+    assert (schedule.state, schedule.detail) == ("needs a look", "raw/*.csv means no file")
+    assert schedule.facts[1:] == ("last: failed",)
+    assert Fact("missed", "2 runs") in NOUN.details("recipe:one").facts
+
+    assert NOUN.stop("recipe:one") == []
+    assert [each.uri for each in NOUN.watched()] == ["recipe:one@1"]
+    with pytest.raises(NotFound, match="recipe:one@1 is over"):
+        NOUN.stop("recipe:one")
+
+
+def test_a_schedule_that_never_ran_and_one_by_a_change_alone(one, recipe, monkeypatch):
+    monkeypatch.setattr(keeping.daemon, "launch", lambda: None)
+    recipe("one", ONE + SCHEDULE)
+    recipe("fresh", f"{ONE}[trigger]\non = ['data:x']")
+    for name in ("one", "fresh"):
+        keeping.start(declaration.read(name))
+    assert {each.uri: each.figure for each in NOUN.watched()} == {"recipe:one": "02:00", "recipe:fresh": ""}
+    assert [fact.label for fact in NOUN.details("recipe:one").facts] == ["schedule", "next"]
+
+
+def test_a_run_that_goes_on_says_how_long_it_mostly_takes_from_now(one, monkeypatch):
+    for _ in range(2):
+        one("done", StepRecord(name="a", state="done", seconds=60.0), StepRecord(name="b", state="done", seconds=90.0))
+    began_at = time.time() - 1
+    live = one("running", StepRecord(name="a", state="running", began_at=began_at), StepRecord(name="b"), ended_at=None)
+    with jobs.here(live.uri, live):
+        monkeypatch.setattr(time, "time", lambda: began_at + 10)
+        assert NOUN.observe([live])[0].figure == "2 min 20 s left"
+        new = live.with_(steps=(*live.body.steps, StepRecord(name="c")))
+        assert NOUN.observe([new])[0].figure == "a"

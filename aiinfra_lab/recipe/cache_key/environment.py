@@ -133,7 +133,7 @@ def _listed(places: Sequence[str]) -> tuple[str, ...]:
 
 def _installed_in(place: str) -> Sequence[str]:
     try:
-        changed_at = os.stat(place or ".").st_mtime_ns
+        changed_at = Path(place or ".").stat().st_mtime_ns
     except OSError:
         return ()
     # What is installed adds a folder to it; two changes within a moment may have one time.

@@ -1,6 +1,7 @@
 """What a notebook runs with: its kernel's interpreter and packages, and this machine's accelerator."""
 
 import json
+import os
 import platform
 import sys
 from pathlib import Path
@@ -97,3 +98,16 @@ def test_where_nothing_may_be_written_nothing_is(workspace):
     (workspace / ".aiinfra" / "recipe").write_text("no folder")
     of("python3").keep()
     assert (workspace / ".aiinfra" / "recipe").read_text() == "no folder"
+
+
+def test_what_is_installed_or_removed_meanwhile_counts(kernels, tmp_path):
+    (tmp_path / "env" / "bin").mkdir(parents=True)
+    kernels("other", str(tmp_path / "env" / "bin" / "python"))
+    places = tmp_path / "env" / "lib" / "python3.12" / "site-packages"
+    (places / "numpy-2.1.0.dist-info").mkdir(parents=True)
+    os.utime(places, ns=(0, 0))  # long ago, so that it is kept in mind
+    assert of("other").packages == of("other").packages == ("numpy 2.1.0",)
+    (places / "scipy-1.0.dist-info").mkdir()
+    assert of("other").packages == ("numpy 2.1.0", "scipy 1.0")
+    (places / "numpy-2.1.0.dist-info").rmdir()  # within the same moment, perhaps
+    assert of("other").packages == ("scipy 1.0",)
