@@ -33,6 +33,8 @@ from .card import (
 from .drawing import Picture
 from .states import StateMark
 
+# In a notebook all HTML is searched for formulas, and two texts with a dollar would be one: by MathJax 3 and 2.
+_NO_FORMULAS = "mathjax_ignore tex2jax_ignore"
 _MARKUP = re.compile(r"`([^`\n]+)`|\*\*(?=\S)(.+?)(?<=\S)\*\*|(https?://[^\s<>`]*[^\s<>`.,;:)])")
 
 
@@ -49,7 +51,7 @@ def render(card: Card) -> str:
         _notes(card.notes),
         f'<p class="aiinfra-next">{" · ".join(map(sentence, card.next))}</p>' if card.next else "",
     ]
-    return f'<section class="aiinfra-card{tone}">{"".join(parts)}</section>'
+    return f'<section class="aiinfra-card{tone} {_NO_FORMULAS}">{"".join(parts)}</section>'
 
 
 def sentence(text: str) -> str:
