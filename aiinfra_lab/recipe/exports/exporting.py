@@ -36,6 +36,9 @@ _INSTALLS = {
 }
 _FILES_NOTE = "lies in the project's folder, which each task must share; what is kept in the workspace is `data:NAME`"
 _CLOCK_NOTE = "${run.date} and ${run.time} are those of when its run begins, however late that is, for all of its steps"
+_BUDGET_NOTE = "budget: each step is a run of its own there, and may cost as much"
+# Whose one command runs all of it.
+_AT_ONCE = ("container", "cron", "systemd")
 # Who begins a run later than it was due, and knows for when it was.
 _KNOW_WHEN = ("airflow",)
 # What becomes of the times that were missed, and as which catch_up has it.
@@ -93,6 +96,7 @@ class ExportRequest:
         notes = [f'catch_up = "{facts.catch_up}": {missed}'] if missed and facts.catch_up not in (None, *kept) else []
         made = [path for step in self.recipe.steps for path in step.made_files.values()]
         notes += [f"{', '.join(made)}: {_FILES_NOTE}"] if made and self.to in IN_STEPS else []
+        notes += [_BUDGET_NOTE] if self.recipe.budget_usd is not None and self.to not in _AT_ONCE else []
         return [*notes, *([_CLOCK_NOTE] if facts.reads_clock and self.to not in _KNOW_WHEN else [])]
 
     def _dated(self) -> dict[str, str]:
