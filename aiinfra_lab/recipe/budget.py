@@ -15,6 +15,7 @@ from ..units import parse_usd, show_usd
 from .attempts import GRACE_S
 from .base import ALERTS, OVER_BUDGET, Outcome, Recipe
 from .record import RunRecord, StepRecord
+from .references import parameters_in
 
 _FIX = 'write budget = "5 USD" above the tables, or leave it out'
 _UNPRICED = "an hour of this machine has no price: `machine_usd_per_hour` below `[cost]` in aiinfra.toml sets it"
@@ -50,6 +51,9 @@ def notes(recipe: Recipe) -> Iterator[str]:
     if recipe.budget_usd is None:
         if recipe.alert and OVER_BUDGET in recipe.alert.on and recipe.alert.on != ALERTS:
             yield f"[alert] names {OVER_BUDGET}, which nobody will hear: the recipe has no budget."
+        used = {name for step in recipe.steps for name in parameters_in(step.texts)}
+        if "budget" in recipe.parameters and not recipe.is_filled and "budget" not in used:
+            yield "The budget stands below [parameters], and no step takes it: above the tables it limits a run."
     elif not _usd_per_hour():
         yield f"The budget of {show_usd(recipe.budget_usd)} is never reached here, since {_UNPRICED}."
 

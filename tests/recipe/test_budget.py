@@ -251,6 +251,14 @@ def test_an_alert_of_a_budget_that_is_not_there_is_noted(notebook, recipe):
     assert verbs.check("r").notes == ("[alert] names over budget, which nobody will hear: the recipe has no budget.",)
 
 
+@pytest.mark.parametrize(("given", "is_noted"), [("2", True), ('"${params.budget}"', False)])
+def test_one_that_came_to_stand_among_the_parameters_is_noted(notebook, recipe, given, is_noted):
+    notebook("a", "x: int = 1")
+    steps = f'[steps.a]\nnotebook = "a.ipynb"\nparameters = {{ x = {given} }}\n'
+    recipe("r", f"[parameters]\nbudget = 5\n{steps}")
+    assert any(note.startswith("The budget stands below [parameters]") for note in verbs.check("r").notes) == is_noted
+
+
 def test_a_price_that_is_none_is_refused_before_anything_runs(chain, price):
     price(-1)
     with pytest.raises(UsageProblem, match="is no price"):
