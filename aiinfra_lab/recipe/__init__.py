@@ -18,7 +18,7 @@ from ..show import Listing, in_notebook
 from ..store import open_store
 from ..uris import Uri
 from ..verbs import KEPT, Choices, Destination, Live, Name, Params, Suggested, verb
-from . import alerting, declaration, filling, history, holding, made_things, started, taken
+from . import alerting, budget, declaration, filling, history, holding, made_things, started, taken
 from .base import ENDED_EARLY, FAILED, Recipe
 from .diff import RunDifference, compare_runs
 from .exported import ExportedRecipe
@@ -130,7 +130,7 @@ def check(name: RecipeName, *, fix: bool = False, report: bool = False) -> Recip
         declared = declaration.read(recipe)
         taken.pinned(filling.filled_recipe(declared, {}))
         alerting.check_destinations(declared)
-        found, notes = lint(declared), tuple(alerting.unset(declared))
+        found, notes = lint(declared), (*alerting.unset(declared), *budget.notes(declared))
     except ComputedParameter as unread:  # what else is wrong in the notebooks is of use all the same
         found = [each for path in declaration.notebooks(recipe) for each in lint_notebook(path)]
         if not report:
@@ -397,6 +397,9 @@ def _failure(done: RecipeRun, again: str, at_the_cell: str = "") -> Failed:
         return StoppedEarly(
             f"{done.uri} was {done.state}{where}", f"{again} goes on from there: unchanged steps are skipped"
         )
+    if done.error:
+        error, _, fix = done.error.partition("\n  fix: ")
+        return Failed(f"{done.uri}: {error}", f"{fix}, then {again}: what succeeded is skipped")
     name, step = ended[0]
     error, _, fix = step["error"].partition("\n  fix: ")  # one of ours brings its own
     cell = f" in cell {step['cell']}" if step["cell"] is not None else ""
@@ -447,6 +450,7 @@ def _info(recipe: Recipe, runs: int | None = None) -> RecipeInfo:
         run=run,
         schedule=keeping.facts(recipe),
         held_until_at=held_until(newest.record.uri, to_hold) or None if newest else None,
+        budget_usd=recipe.budget_usd,
     )
 
 

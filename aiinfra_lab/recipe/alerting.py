@@ -1,4 +1,5 @@
-"""What people hear of a recipe's runs when nobody looks: that one failed, and that it runs again."""
+"""What people hear of a recipe's runs when nobody looks: that one failed, that it runs again, what it has cost too
+much."""
 
 from __future__ import annotations
 
@@ -12,19 +13,24 @@ from ..config import settings
 from ..nouns import Notice
 from ..secrets import is_reference
 from ..store import Record, open_store
-from ..units import show_duration
+from ..units import show_duration, show_usd
 from ..uris import Uri
-from .base import FAILED, FAILURES, Recipe
+from .base import FAILED, FAILURES, OVER_BUDGET, Recipe
 from .parameters import ParameterProblem, refuse
 from .record import RunRecord
+
+_SPENT = "its budget is spent"
 
 
 def report_end(recipe: Recipe, run: Record[RunRecord]) -> None:
     """Send what the recipe's `[alert]` asks for; never raises, and takes a minute where a sink does not answer. After
     an interrupt what is unsent goes with the next alert."""
-    alert = None if recipe.alert is None else _of(recipe, run)
-    if recipe.alert is not None and alert is not None and alert.kind in recipe.alert.on:
-        deliver(alert, recipe.alert.to)
+    asked = recipe.alert
+    if asked is None:
+        return
+    for alert in filter(None, (_of(recipe, run), _over_budget(recipe, run))):
+        if alert.kind in asked.on:
+            deliver(alert, asked.to)
 
 
 def check_destinations(recipe: Recipe) -> None:
@@ -51,17 +57,30 @@ def undelivered() -> Iterator[Notice]:
 
 def _of(recipe: Recipe, run: Record[RunRecord]) -> Alert | None:
     """None of a run that somebody stopped. "recovered" is sent only where a failure was, by whoever sends it."""
-    body, subject = run.body, str(Uri(run.kind, recipe.name))
-    took_s = (body.ended_at or body.last_sign_at) - body.started_at
-    facts = {"run": run.uri, "took": show_duration(max(0.0, took_s))}
+    body, subject, facts, fix = run.body, str(Uri(run.kind, recipe.name)), _facts(run), f"`%recipe show {run.name}`"
     if body.state == "done":
         return Alert("recovered", subject, "it runs to its end again", facts=facts)
     if body.state == "lost":
-        return Alert("failed", subject, "its process vanished", f"`%recipe show {run.name}`", facts=facts)
+        return Alert("failed", subject, "its process vanished", fix, facts=facts)
+    if body.error:
+        return Alert("failed", subject, _SPENT, fix, facts=facts)
     bad = next((step for step in body.steps if step.state in FAILURES), None)
     if bad is None:
         return None
     # Not its error: that may hold what the readers of a channel may not see.
     more = {"executed notebook": bad.archive, **({"cell": str(bad.cell)} if bad.cell is not None else {})}
-    what = f"the step {bad.name} {FAILED[bad.state]}"
-    return Alert("failed", subject, what, f"`%recipe show {run.name}`", facts={**facts, **more})
+    return Alert("failed", subject, f"the step {bad.name} {FAILED[bad.state]}", fix, facts={**facts, **more})
+
+
+def _over_budget(recipe: Recipe, run: Record[RunRecord]) -> Alert | None:
+    """Also of a run that came to its end."""
+    if run.body.budget_usd is None or run.body.spent_usd < run.body.budget_usd:
+        return None
+    return Alert(OVER_BUDGET, str(Uri(run.kind, recipe.name)), _SPENT, f"`%recipe show {run.name}`", facts=_facts(run))
+
+
+def _facts(run: Record[RunRecord]) -> dict[str, str]:
+    body = run.body
+    took_s = (body.ended_at or body.last_sign_at) - body.started_at
+    spent = {"spent": f"{show_usd(body.spent_usd)} of {show_usd(body.budget_usd)}"} if body.budget_usd else {}
+    return {"run": run.uri, "took": show_duration(max(0.0, took_s)), **spent}

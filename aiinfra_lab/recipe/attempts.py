@@ -16,7 +16,7 @@ from .base import FAILURES, Executor, NotebookTask, Outcome, RecipeStep, TaskHan
 _log = logging.getLogger(__name__)
 
 _UNREACHED_S = 600.0  # without an answer of the executor, until a step is given up
-_GRACE_S = 5.0  # between the interrupt that a step gets whose time is over and its kill
+GRACE_S = 5.0  # between the interrupt that a step gets whose time is over and its kill
 _FIRST_PAUSE_S, _MOST_PAUSE_S = 1.0, 60.0  # before another attempt, each twice as long as the one before
 
 
@@ -105,7 +105,7 @@ class StepExecution:
         if self._step.timeout_s is None:
             return 0
         late_s = time.monotonic() - self._began_at - self._step.timeout_s
-        return (late_s >= 0) + (late_s >= _GRACE_S)
+        return (late_s >= 0) + (late_s >= GRACE_S)
 
     def _ask(self, handle: TaskHandle, urgency: int) -> None:
         if urgency > self._asked:
@@ -123,7 +123,7 @@ class StepExecution:
         except Unavailable as problem:
             now = time.monotonic()
             self._unreached_at = self._unreached_at or now
-            self._is_given_up = now - self._unreached_at >= (_GRACE_S if urgency > 1 else _UNREACHED_S)
+            self._is_given_up = now - self._unreached_at >= (GRACE_S if urgency > 1 else _UNREACHED_S)
             if self._is_given_up:
                 _cancel_unheard(handle)  # to collect it would wait for an end that nobody hears of
                 lost = f"where it ran is not reached any more, and it may go on there: {problem}"

@@ -31,7 +31,8 @@ HOLD = "hold"
 """Followed by a duration: those that need it are skipped, and its kernel is held so long for somebody to go on."""
 NEVER = "never"
 """What `cache` of a step says where it runs each time."""
-ALERTS = ("failed", "recovered", "late")
+OVER_BUDGET: Literal["over budget"] = "over budget"
+ALERTS = ("failed", "recovered", "late", OVER_BUDGET)
 """Of what a recipe's runs can have people hear."""
 
 
@@ -163,7 +164,8 @@ class Recipe:
     """A declaration, read and checked: its own parameters with their defaults, and its steps in running order.
 
     small: the parameters with which a missing input is prepared when somebody opens one of the notebooks alone.
-    is_filled: whether its texts hold what their references stand for in a run, instead of these.
+    is_filled: whether its texts hold what their references stand for in a run, instead of these. budget_usd: what a run
+    of it may cost.
     """
 
     name: str
@@ -176,6 +178,7 @@ class Recipe:
     schedule: RecipeSchedule | None = None
     trigger: RecipeTrigger | None = None
     is_filled: bool = False
+    budget_usd: float | None = None
 
     def leading_to(self, uri: str) -> Recipe | None:
         """The same recipe with only the steps that it takes to make that URI (any version), or None: it makes none.

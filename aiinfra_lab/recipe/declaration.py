@@ -14,6 +14,7 @@ from ..errors import Denied, Failed, LabError, NotFound, UsageProblem, did_you_m
 from ..units import read_bytes, read_duration
 from ..uris import Uri
 from .base import ALERTS, HOLD, NEVER, ON_FAILURE, Recipe, RecipeAlert, RecipeStep, Value, is_file
+from .budget import read_budget
 from .expectations import read_expectations
 from .keys import ALERT_KEYS, MOST_RETRIES, RECIPE_KEYS, STEP_KEYS, STEP_NAME
 from .lines import text_of
@@ -115,7 +116,9 @@ def read(name: str) -> Recipe:
     schedule = _schedule(path.name, table.get("schedule"), parameters)
     trigger = _trigger(path.name, table.get("trigger"))
     title = str(table.get("title", name))
-    recipe = Recipe(name, title, path, parameters, ordered(path.name, steps), small, alert, schedule, trigger)
+    budget_usd = read_budget(path.name, table.get("budget"))
+    steps_now = ordered(path.name, steps)
+    recipe = Recipe(name, title, path, parameters, steps_now, small, alert, schedule, trigger, budget_usd=budget_usd)
     if problems := list(mistakes(recipe)):
         raise Failed(f"{path.name}: {'; '.join(what for what, _ in problems)}", "; ".join(fix for _, fix in problems))
     return recipe

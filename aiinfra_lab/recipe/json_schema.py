@@ -24,6 +24,12 @@ _VALUES: Mapping[str, Any] = {"type": "object"}
 # `90` would be seconds in Python; in a file nobody sees what it means.
 _DURATION: Mapping[str, Any] = {"type": "string", "pattern": "[A-Za-z]\\s*$"}
 
+_BUDGET: Mapping[str, Any] = {
+    "type": ["string", "number"],
+    "exclusiveMinimum": 0,
+    "pattern": "^\\s*[$]?\\s*[0-9]*[.]?[0-9]+\\s*([Uu][Ss][Dd]|[Dd]ollars?)?\\s*$",
+}
+
 _STEP: Keys = {
     "notebook": _TEXT,
     "parameters": _VALUES,
@@ -69,6 +75,7 @@ def schema() -> dict[str, Any]:
         "title": _TEXT,
         "parameters": _VALUES,
         "small": _VALUES,
+        "budget": _BUDGET,
         "alert": _table(_ALERT, ALERT_KEYS),
         "trigger": _table(_TRIGGER, TRIGGER_KEYS, "on"),
         "schedule": _table(_SCHEDULE, SCHEDULE_KEYS, "cron"),

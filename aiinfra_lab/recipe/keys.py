@@ -10,13 +10,14 @@ RECIPE_KEYS = {
     "title": "what the recipe is called in lists",
     "parameters": "name = default: what `-p name=value` changes; ${run.date} is the day for which it runs",
     "small": "name = value: parameters with which a missing input is made when a notebook is opened alone",
+    "budget": 'what the time of a run on this machine may cost, e.g. "5 USD"; then it is ended, and has failed',
     "alert": "a table [alert]: of what people hear, and where",
     "trigger": "a table [trigger]: what it runs for whenever that happens, once `%recipe start` was said",
     "schedule": "a table [schedule]: when it runs by itself, once `%recipe start` was said",
     "steps": "a table [steps.NAME] for each notebook, in any order",
 }
 ALERT_KEYS = {
-    "on": "any of failed, recovered and late; all where it is left out",
+    "on": "any of failed, recovered, late and over budget; all where it is left out",
     "to": "as [alerts] to in aiinfra.toml, which holds where it is left out",
 }
 STEP_KEYS = {

@@ -8,12 +8,12 @@ from typing import TYPE_CHECKING, ClassVar
 
 from .. import jobs
 from ..errors import NotFound, UsageProblem
-from ..nouns import STATE_DETAILS, Details, Fact, Keeping, Notice, Noun, Observation, Span, StepSpan, Thing
+from ..nouns import STATE_DETAILS, Budget, Details, Fact, Keeping, Notice, Noun, Observation, Span, StepSpan, Thing
 from ..resolve import resolve
 from ..store import Record, open_store
-from ..units import counted, show_duration
+from ..units import counted, show_duration, show_usd
 from ..uris import Uri
-from . import alerting, declaration, history, started
+from . import alerting, budget, declaration, history, started
 from .history import ObservedRun
 from .record import RunRecord, StepRecord
 from .schedule.record import ScheduleRecord
@@ -85,11 +85,7 @@ class RecipeNoun(Noun[RunRecord]):
         schedule = open_store().get(ScheduleRecord, asked.name) if not asked.tag else None
         return Details(
             facts=(*(_schedule_facts(schedule) if schedule else ()), *_facts(run)),
-            problem=f"{failed.name}: {failed.error}"
-            if failed
-            else STATE_DETAILS["lost"]
-            if run.state == "lost"
-            else "",
+            problem=_problem(run, failed),
             fix=f"`%recipe show {run.record.name}` shows its notebook" if failed else "",
             log=super().details(uri).log if jobs.find(uri) else "",
         )
@@ -116,6 +112,10 @@ class RecipeNoun(Noun[RunRecord]):
         # Vendors count what they are asked: once for all runs, and not at all where none was lost.
         left = [_left_living(one) for one in started.living(*lost) if one.can_stop] if lost else []
         return [*left, *alerting.undelivered()]
+
+    def budgets(self) -> Sequence[Budget]:
+        """None that others have to look after: a run keeps to its own, and people hear of that by `[alert]`."""
+        return []
 
     def keepings(self) -> Sequence[Keeping]:
         from . import retention
@@ -218,12 +218,22 @@ def _done(body: RunRecord) -> int:
     return sum(step.succeeded for step in body.steps)
 
 
+def _problem(run: ObservedRun, failed: StepRecord | None) -> str:
+    if run.record.body.error:
+        return run.record.body.error.partition("\n")[0]
+    return f"{failed.name}: {failed.error}" if failed else STATE_DETAILS["lost"] if run.state == "lost" else ""
+
+
 def _facts(run: ObservedRun) -> Iterator[Fact]:
     body = run.record.body
     for step in body.steps:
         took = show_duration(step.seconds) if step.seconds and step.state != "skipped" else ""
         yield Fact(step.name, took, step.state)
     yield from (Fact(name, str(value)) for name, value in body.parameters.items())
+    if body.budget_usd:
+        spent_usd = budget.spent_usd(body)
+        text = f"{show_usd(spent_usd)} of {show_usd(body.budget_usd)}"
+        yield Fact("budget", text, share=min(1.0, spent_usd / body.budget_usd))
     if not body.keep:
         yield Fact("ends", "what it starts ends with it")
 

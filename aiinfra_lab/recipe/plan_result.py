@@ -9,9 +9,10 @@ from typing import TypedDict
 
 from ..secrets import redactor
 from ..show import Card, Cell, Dim, Number, Part, Plots, Result, StateMark, Table, graph, mark_of
-from ..units import counted, show_duration
+from ..units import counted, show_duration, show_usd
 from ..uris import Uri
 from .base import Recipe, Value
+from .budget import notes
 from .history import KIND, usual_s
 from .plan import Action, PlannedStep
 from .run_card import again, few_reasons
@@ -29,8 +30,9 @@ class PlanStep(TypedDict):
 class RecipePlan(Result):
     """What would run if the recipe ran now. Nothing was run, and nothing was written.
 
-    usual_s: step → how long it mostly takes, in seconds. needs: step → the steps that it comes after. flags: what it
-    was asked with besides the parameters.
+    usual_s: step → how long it mostly takes, in seconds. budget_usd: what the run may cost. notes: what should be known
+    besides, a sentence each. needs: step → the steps that it comes after. flags: what it was asked with besides the
+    parameters.
     """
 
     kind = "Recipe plan"
@@ -40,6 +42,8 @@ class RecipePlan(Result):
     parameters: dict[str, Value]
     steps: dict[str, PlanStep]
     usual_s: dict[str, float]
+    budget_usd: float | None = None
+    notes: tuple[str, ...] = ()
     needs: Mapping[str, Sequence[str]] = field(default_factory=dict, repr=False, metadata={"json": False})
     flags: tuple[str, ...] = field(default=(), repr=False, metadata={"json": False})
 
@@ -49,8 +53,13 @@ class RecipePlan(Result):
             uri=self.uri,
             when="nothing was run",
             lead=self._lead(),
-            facts=[("recipe", self.title), *((name, str(value)) for name, value in self.parameters.items())],
+            facts=[
+                ("recipe", self.title),
+                *((name, str(value)) for name, value in self.parameters.items()),
+                *([("budget", show_usd(self.budget_usd))] if self.budget_usd is not None else []),
+            ],
             parts=[*self._picture(), self._table()],
+            notes=self.notes,
             next=[f"Next: {' '.join([again(self.uri, self.parameters)[:-1], *self.flags])}`"],
         )
 
@@ -116,6 +125,8 @@ def recipe_plan(
         redactor().clean_value(dict(given)),
         steps,
         {name: took[name] for name in steps if name in took},
+        recipe.budget_usd,
+        tuple(notes(recipe)),
         {step.name: step.depends_on for step in recipe.steps},
         tuple(flags),
     )

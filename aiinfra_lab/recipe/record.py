@@ -114,11 +114,12 @@ class RunRecord(Body, frozen=True, kw_only=True):
 
     keep: whether what its notebooks started lives on after it; all of that has a context that begins with the run.
     due_at: the time of the schedule that it was begun for, in epoch seconds. cause: what happened that it was begun
-    for. resumes: the URI of the run with which it goes on; empty for none.
+    for. resumes: the URI of the run with which it goes on; empty for none. budget_usd: what it may cost, and spent_usd:
+    what one with a budget had cost at its end. error: why it failed, where that is no step's.
     """
 
     kind: ClassVar[str] = "recipe"
-    schema_version: ClassVar[int] = 8
+    schema_version: ClassVar[int] = 9
 
     state: RunState = "running"
     started_at: float
@@ -128,6 +129,9 @@ class RunRecord(Body, frozen=True, kw_only=True):
     due_at: float | None = None
     cause: str = ""
     resumes: str = ""
+    budget_usd: float | None = None
+    spent_usd: float = 0.0
+    error: str = ""
     steps: tuple[StepRecord, ...]
 
     @classmethod
@@ -137,7 +141,7 @@ class RunRecord(Body, frozen=True, kw_only=True):
         Version 2 did not say what was to live on: of such a run nothing is ended. Version 3 knew nothing of files.
         Version 4 kept what a step took, by its digest, and not all that its key was made of. Version 5 knew of no
         schedules, version 6 of no kernels that are held, version 7
-        of no files that steps make or write.
+        of no files that steps make or write, version 8 of no budgets.
         """
         if version > 4:
             return fields

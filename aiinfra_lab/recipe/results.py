@@ -11,7 +11,7 @@ import msgspec
 from ..config import settings
 from ..errors import LabError
 from ..show import Card, Cell, Dim, Part, Plots, Result, Table, graph, moment, sentence
-from ..units import counted
+from ..units import counted, show_usd
 from ..uris import Uri
 from .base import ENDED_EARLY, FAILURES, Recipe, RecipeStep, Value
 from .filling import filled_recipe
@@ -56,7 +56,8 @@ _MOST_STEPS = 40
 class RecipeRun(Result):
     """One run of a recipe: its steps, how each ended, and what they made.
 
-    archive: the folder of its executed notebooks, empty when it executed none.
+    archive: the folder of its executed notebooks, empty when it executed none. error: why it failed, where that is no
+    step's. budget_usd: what it may cost; spent_usd: what it had cost at its end, of a run with a budget.
     """
 
     kind = "Recipe run"
@@ -68,6 +69,9 @@ class RecipeRun(Result):
     duration_s: float | None
     steps: dict[str, RunStep]
     archive: str
+    error: str = ""
+    budget_usd: float | None = None
+    spent_usd: float | None = None
     context: RunContext = field(default=_ALONE, repr=False, compare=False, metadata={"json": False})
 
     @property
@@ -85,6 +89,9 @@ class RecipeRun(Result):
             self.steps,
             self.context,
             self.archive,
+            run_error=self.error,
+            budget_usd=self.budget_usd,
+            spent_usd=self.spent_usd,
         )
 
 
@@ -95,7 +102,7 @@ class RecipeInfo(Result):
     newest: that run's URI; empty when it never ran. findings: what a check found in its notebooks. fixed: how many more
     it took away. notes: what it says besides, a sentence each. problem, fix: why its file cannot be read, and how to
     correct that; then nothing else is known of it. held_until_at: to when a kernel is held in which the newest run has
-    failed, in epoch seconds.
+    failed, in epoch seconds. budget_usd: what one run may cost.
     """
 
     kind = "Recipe"
@@ -116,6 +123,7 @@ class RecipeInfo(Result):
     fix: str = ""
     notes: tuple[str, ...] = ()
     held_until_at: float | None = None
+    budget_usd: float | None = None
 
     @property
     def runs_by_itself(self) -> str:
@@ -167,6 +175,7 @@ class RecipeInfo(Result):
             advice=broken.advice if broken else "",
             facts=[
                 *_scheduled(self.schedule, self.declared),
+                *([("budget", show_usd(self.budget_usd))] if self.budget_usd is not None else []),
                 *((key, str(value)) for key, value in self.parameters.items()),
             ],
             parts=[*(_declared(self.declared) if self.declared else ()), *findings_table(self.findings)],
@@ -222,8 +231,19 @@ def recipe_run(run: ObservedRun, title: str, declared: Recipe | None = None) -> 
     from ..cost.prices import machine_usd_per_hour  # here, since it loads a table of prices that a run does not need
 
     context = RunContext(needs, usual, body.parameters, body.cause or due, machine_usd_per_hour())
-    where = str(folder) if executed else ""
-    return RecipeRun(record.uri, run.state, title, body.started_at, took, steps, where, context)
+    return RecipeRun(
+        uri=record.uri,
+        state=run.state,
+        title=title,
+        started_at=body.started_at,
+        duration_s=took,
+        steps=steps,
+        archive=str(folder) if executed else "",
+        error=body.error,
+        budget_usd=body.budget_usd,
+        spent_usd=None if body.is_open or body.budget_usd is None else body.spent_usd,
+        context=context,
+    )
 
 
 def _needs(recipe: Recipe, given: Mapping[str, Value]) -> dict[str, Sequence[str]]:

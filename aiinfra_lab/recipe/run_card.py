@@ -5,7 +5,7 @@ from __future__ import annotations
 import shlex
 import time
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -15,6 +15,7 @@ from ..units import counted, show_duration, show_usd
 from ..uris import Uri
 from . import holding
 from .base import ENDED_EARLY, FAILED, FAILURES, is_file
+from .budget import busy_s
 from .history import KIND
 from .parameters import as_text
 from .record import NO_FILE
@@ -53,14 +54,19 @@ def run_card(
     steps: Mapping[str, RunStep],
     context: RunContext,
     archive: str,
+    *,
+    run_error: str = "",
+    budget_usd: float | None = None,
+    spent_usd: float | None = None,
 ) -> Card:
-    """The card of a run."""
+    """The card of a run. run_error: why it failed, where that is no step's. spent_usd: None while it goes on."""
+    spent = _cost_of_all(steps, context) if spent_usd is None else spent_usd
     is_over = state not in ("running", "stopping")
     took = time.time() - started_at if duration_s is None else duration_s
     broken = next(
         (name for name, step in steps.items() if step["state"] == state and state in (*FAILURES, "lost")), None
     )
-    error, _, fix = steps[broken]["error"].partition(_FIX) if broken else ("", "", "")
+    error, _, fix = (run_error or (steps[broken]["error"] if broken else "")).partition(_FIX)
     return Card(
         kind="Recipe run",
         uri=uri,
@@ -69,7 +75,12 @@ def run_card(
         lead=_lead(state, steps, broken, error) if is_over else "",
         advice=fix.strip().rstrip(".") + "." if fix else "",
         progress=None if is_over else _progress(steps, context),
-        facts=[("recipe", title), *_given(context), *(_archives(archive, steps) if is_over else ())],
+        facts=[
+            ("recipe", title),
+            *_given(context),
+            *_budget(spent, budget_usd),
+            *(_archives(archive, steps) if is_over else ()),
+        ],
         parts=[*_graph(steps, context), _steps(steps, context, broken), *_quoted(error)],
         notes=[note for name, step in steps.items() for note in _of_files(name, step)],
         next=_next(uri, state, steps, context),
@@ -85,6 +96,8 @@ def _lead(state: str, steps: Mapping[str, RunStep], broken: str | None, error: s
     if state in FAILURES and broken:
         said = _first_line(error) or "it says no more"
         return f"**Step {broken} {FAILED[state]}{_in_cell(steps[broken])}:** {said}{'' if said[-1] in '.!?:' else '.'}"
+    if state in FAILURES and error:
+        return f"**It {FAILED[state]}:** {error}."
     if state == "lost":
         at = f" while step {broken} ran" if broken else ""
         return f"**Its process vanished{at}**: it was killed, or its machine went away."
@@ -121,6 +134,10 @@ def _ran(step: RunStep) -> float:
 def _given(context: RunContext) -> list[tuple[str, str]]:
     begun = [("begun by", context.begun_by)] if context.begun_by else []
     return [*begun, *((name, str(value)) for name, value in context.parameters.items())]
+
+
+def _budget(spent_usd: float, budget_usd: float | None) -> list[tuple[str, str]]:
+    return [("budget", f"{show_usd(spent_usd)} of {show_usd(budget_usd)} spent")] if budget_usd is not None else []
 
 
 def _archives(archive: str, steps: Mapping[str, RunStep]) -> list[tuple[str, str]]:
@@ -197,7 +214,7 @@ def _steps(steps: Mapping[str, RunStep], context: RunContext, broken: str | None
     if with_usual:
         total.append(show_duration(sum(context.usual_s.get(name, 0.0) for name in steps)))
     if cost:
-        total.append(show_usd(_union_s(steps.values()) / 3600 * context.usd_per_hour))
+        total.append(show_usd(_cost_of_all(steps, context)))
     titles = ("step", "state", "why", Number("time"), *usual, *cost, "made")
     return Table(titles, rows, total=[*total, ""] if len(steps) > 1 else (), most=_MOST_STEPS)
 
@@ -219,15 +236,11 @@ def _cost(step: RunStep, context: RunContext) -> list[Cell]:
     return [show_usd(_ran(step) / 3600 * context.usd_per_hour) if _is_spent(step) else Dim("–")]
 
 
-def _union_s(steps: Iterable[RunStep]) -> float:
-    """The seconds in which at least one of them ran: the machine is paid once, however many go on at a time."""
-    spans = sorted((each["began_at"], each["began_at"] + _ran(each))
-                   for each in steps if each["began_at"] is not None and _is_spent(each))  # fmt: skip
-    total, until = 0.0, 0.0
-    for start, end in spans:
-        total += max(0.0, end - max(start, until))
-        until = max(until, end)
-    return total
+def _cost_of_all(steps: Mapping[str, RunStep], context: RunContext) -> float:
+    """What they have cost on this machine together."""
+    spent = (step for step in steps.values() if _is_spent(step))
+    spans = ((step["began_at"], _ran(step)) for step in spent if step["began_at"] is not None)
+    return busy_s(spans) / 3600 * context.usd_per_hour
 
 
 def _is_spent(step: RunStep) -> bool:
@@ -249,7 +262,7 @@ def _why(name: str, step: RunStep, steps: Mapping[str, RunStep], context: RunCon
         case "failed" | "timeout" | "killed" | "oom":
             return f"{_in_cell(step).strip()}: {_first_line(step['error'])}".removeprefix(": ")
         case "not run":
-            return "the run ended before it"
+            return _first_line(step["error"]) or "the run ended before it"
         case "done" | "running":
             ran = "ran" if step["state"] == "done" else "runs"
             return f"{ran}: {few_reasons(step['because'])}" if step["because"] else ""

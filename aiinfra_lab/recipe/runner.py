@@ -22,6 +22,7 @@ from ..uris import Uri
 from . import holding, started
 from .alerting import report_end
 from .base import ENDED_EARLY, FAILURES, Executor, Recipe, Value
+from .budget import RunBudget
 from .filling import filled_recipe
 from .history import KIND, RECENT, going, observe, runs
 from .plan import Planner
@@ -65,6 +66,7 @@ class RecipeRunner:
         resumes: str = "",
     ) -> None:
         self._recipe = filled_recipe(recipe, given)
+        self._budget = RunBudget(self._recipe)
         self._given = dict(given)
         self._executor = executor
         self._keep = keep
@@ -116,9 +118,9 @@ class RecipeRunner:
         """Carry out a run that was begun so, as its job; see `go`."""
         taken = pinned(self._recipe)
         self._end_leftovers()
-        # The recipe's file may have been edited since.
+        now = self._body()  # the recipe's file may have been edited since
         with self._reported():
-            return self._carry_out(run.with_(steps=self._body().steps), job, taken, show)
+            return self._carry_out(run.with_(steps=now.steps, budget_usd=now.budget_usd), job, taken, show)
 
     @contextlib.contextmanager
     def _reported(self) -> Iterator[None]:
@@ -163,7 +165,7 @@ class RecipeRunner:
             _warn_of(started.end(*left))
 
     def _go(self, stop: StopRequests, planner: Planner) -> EndState:
-        steps = RunSteps(self._recipe, planner, self._executor, self._writer, folder_of(self._writer.run))
+        steps = RunSteps(self._recipe, planner, self._executor, self._writer, folder_of(self._writer.run), self._budget)
         state: EndState
         try:
             steps.go(stop)
@@ -217,6 +219,7 @@ class RecipeRunner:
             due_at=self._due_at,
             cause=self._cause,
             resumes=self._resumes,
+            budget_usd=self._recipe.budget_usd,
             steps=steps,
         )
 
@@ -225,6 +228,8 @@ class RecipeRunner:
         # The first failure decides: what came after it may have failed for it.
         if bad := next((state for state in states if state in FAILURES), None):
             return bad
+        if self._budget.reason and "not run" in states:
+            return "failed"
         return stop.word if {*ENDED_EARLY, "not run"}.intersection(states) else "done"
 
     def _end(self, state: EndState) -> None:
@@ -235,7 +240,9 @@ class RecipeRunner:
             detail["still_live"] = still_live
             _warn_of(still_live)
         event = Event("recipe end", run.uri, outputs=(run.uri, *made_now), detail=detail)
-        self._writer.end(replace(self._writer.body, state=state, ended_at=time.time()), event)
+        error, spent_usd = self._budget.error if state in FAILURES else "", self._budget.spent_usd(run.body.steps)
+        ended = replace(self._writer.body, state=state, ended_at=time.time(), error=error, spent_usd=spent_usd)
+        self._writer.end(ended, event)
         self._ended = self._writer.run
 
 

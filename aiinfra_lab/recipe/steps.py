@@ -17,6 +17,7 @@ from ..store import Event
 from . import archives, holding, started
 from .attempts import Attempts, StepExecution, has_room
 from .base import FAILURES, Executor, Hold, NotebookTask, Outcome, Recipe, RecipeStep, is_file
+from .budget import RunBudget
 from .expectations import unmet
 from .handed import HANDED_OVER, handed_over
 from .plan import PlannedStep, Planner, made, made_files, needs_revival
@@ -47,8 +48,16 @@ class _Going:
 class RunSteps:
     """Executes the steps of one run. folder: for their executed notebooks."""
 
-    def __init__(self, recipe: Recipe, planner: Planner, executor: Executor, writer: RunWriter, folder: Path) -> None:
-        self._recipe, self._planner, self._executor = recipe, planner, executor
+    def __init__(
+        self,
+        recipe: Recipe,
+        planner: Planner,
+        executor: Executor,
+        writer: RunWriter,
+        folder: Path,
+        budget: RunBudget,
+    ) -> None:
+        self._recipe, self._planner, self._executor, self._budget = recipe, planner, executor, budget
         self._steps = {step.name: step for step in recipe.steps}
         self._writer, self._folder = writer, folder
         self._planned: dict[str, PlannedStep] = {}
@@ -82,9 +91,11 @@ class RunSteps:
 
     def _turn(self, urgency: int, watch: ProjectWatch) -> bool:
         """One look at every step; whether something has become of any."""
+        urgency = self._budget.urgency(urgency, self._writer.body.steps)
         done = [(going, end) for going in self._going.values() if (end := going.execution.turn(urgency)) is not None]
         for going, end in done:
             self._finish(going, end, watch)
+        urgency = self._budget.urgency(urgency, self._writer.body.steps)  # what has ended may have used it up
         # In the order of the recipe: what is skipped lets those behind it be looked at right now.
         decided = [step.name for step in self._recipe.steps if self._is_due(step) and self._decide(step, urgency)]
         # Before the process of a step begins: a run that is killed must have said that it may have begun.
@@ -107,7 +118,7 @@ class RunSteps:
         if urgency or self._stopped_by():
             self._revived.discard(step.name)
             if record.state == "waiting":
-                self._writer.set(replace(record, state="not run", error=self._stopped_by()))
+                self._writer.set(replace(record, state="not run", error=self._budget.reason or self._stopped_by()))
             return True
         if failed := [name for name in step.depends_on if not self._writer.step(name).succeeded]:
             self._revived.discard(step.name)
@@ -212,7 +223,9 @@ class RunSteps:
         del self._going[going.step.name]
         found = watch.close(going.window)
         began_at = going.record.began_at or 0.0
-        outcome, made_now, files = _made(going.step, done.outcome, self._writer.run.uri, began_at)
+        outcome, made_now, files = _made(
+            going.step, self._budget.as_ended(done.outcome), self._writer.run.uri, began_at
+        )
         # As they are reported: the project may be reached by a link.
         own = tuple(place_of(path).resolve() for path in going.step.made_files.values())
         opened, more = going.prepared.opened(found, began_at, own)
@@ -238,7 +251,7 @@ class RunSteps:
         )
         if not done.outcome.is_clean:
             archives.clean(Path(ended.archive))
-        if ended.state == "interrupted":
+        if done.outcome.state == "stopped" != ended.state:
             archives.rename_end(Path(ended.archive), ended.state)
         ended = replace(ended, archive_sha256=archives.digest_of(Path(ended.archive)))
         self._planner.take(going.step.name, prepared.key, ended)

@@ -139,7 +139,7 @@ def test_what_is_no_alert_is_refused(notebook, recipe, text, fix):
 def test_where_and_of_what_may_be_left_out(notebook, recipe):
     notebook("a", "")
     recipe("one", f"[alert]\n{STEP}")
-    assert declaration.read("one").alert == RecipeAlert(("failed", "recovered", "late"), None)
+    assert declaration.read("one").alert == RecipeAlert(("failed", "recovered", "late", "over budget"), None)
 
 
 def test_a_destination_that_can_be_none_fails_the_check_and_no_run(notebook, recipe):

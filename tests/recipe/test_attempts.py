@@ -79,7 +79,7 @@ def test_what_an_attempt_has_executed_is_kept(tmp_path):
 
 
 def test_a_step_whose_time_is_over_is_interrupted_and_then_killed(tmp_path, monkeypatch):
-    monkeypatch.setattr(attempts, "_GRACE_S", 0.05)
+    monkeypatch.setattr(attempts, "GRACE_S", 0.05)
     seen = []
 
     def act(_number: int, stop) -> Outcome:
@@ -175,7 +175,7 @@ def test_an_executor_that_is_not_reached_for_a_while_is_asked_again(tmp_path):
 @pytest.mark.parametrize(("urgency", "state"), [(0, "killed"), (2, "stopped")])
 def test_one_that_is_not_reached_any_more_is_given_up(tmp_path, monkeypatch, urgency, state):
     monkeypatch.setattr(attempts, "_UNREACHED_S", 0.0)
-    monkeypatch.setattr(attempts, "_GRACE_S", 0.0)
+    monkeypatch.setattr(attempts, "GRACE_S", 0.0)
     away = Away(1_000)
     away.collect = lambda: pytest.fail("it would wait for ever")
     done = going(away, tmp_path).turn(urgency)

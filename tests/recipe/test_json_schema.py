@@ -39,16 +39,24 @@ def test_the_recipe_of_the_readme_is_as_it_wants_it():
         'on_failure = "stop"\nexpect = { run = "auc > 0.7" }\nout = { run = "train:a" }\nafter = []',
         'parameters = { n = [1, 2], when = 2026-01-01 }\nin = { raw = "raw/*.csv" }',
         '[schedule]\ncron = "@daily"\ncatch_up = "none"\n[trigger]\non = ["data:a"]\nevery = "1h"',
-        '[alert]\non = ["late"]\nto = ["file:alerts.jsonl"]',
+        '[alert]\non = ["late", "over budget"]\nto = ["file:alerts.jsonl"]',
     ],
 )
 def test_what_the_toolkit_takes_it_takes(keys):
     assert problems(STEP + keys) == []
 
 
+@pytest.mark.parametrize("budget", ['"5 USD"', '"5usd"', '"$5"', '"5 dollars"', "5", "0.5"])
+def test_a_budget_is_an_amount_of_money(budget):
+    assert problems(f"budget = {budget}\n{STEP}") == []
+
+
 @pytest.mark.parametrize(
     "text",
     [
+        "budget = '5 EUR'\n" + STEP,
+        "budget = 0\n" + STEP,
+        "budget = true\n" + STEP,
         "title = 'no steps'",
         "[steps.a]\nnotebok = 'a.ipynb'",
         "[steps.'a b']\nnotebook = 'a.ipynb'",

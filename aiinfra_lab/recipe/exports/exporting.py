@@ -37,6 +37,9 @@ _INSTALLS = {
 _FILES_NOTE = "lies in the project's folder, which each task must share; what is kept in the workspace is `data:NAME`"
 _MATRIX_NOTE = "of the values that it has now, each combination of a matrix is a task; for others, export it again"
 _CLOCK_NOTE = "${run.date} and ${run.time} are those of when its run begins, however late that is, for all of its steps"
+_BUDGET_NOTE = "budget: each step is a run of its own there, and may cost as much"
+# Whose one command runs all of it.
+_AT_ONCE = ("container", "cron", "systemd")
 # Who begins a run later than it was due, and knows for when it was.
 _KNOW_WHEN = ("airflow",)
 # What becomes of the times that were missed, and as which catch_up has it.
@@ -99,6 +102,7 @@ class ExportRequest:
         notes += [f"{', '.join(made)}: {_FILES_NOTE}"] if made and self.to in IN_STEPS else []
         lists = dict.fromkeys(name for step in self.recipe.steps for name in parameters_in(step.matrix))
         notes += [f"{', '.join(lists)}: {_MATRIX_NOTE}"] if lists and self.to in (*IN_STEPS, "dvc") else []
+        notes += [_BUDGET_NOTE] if self.recipe.budget_usd is not None and self.to not in _AT_ONCE else []
         return [*notes, *([_CLOCK_NOTE] if facts.reads_clock and self.to not in _KNOW_WHEN else [])]
 
     def _dated(self) -> dict[str, str]:

@@ -120,6 +120,8 @@ class LabExecutionManager(ExecutionManager):  # type: ignore[misc]  # it ships n
         self._write_outputs(archive)
         if done.state in ENDED_EARLY:
             raise StoppedEarly(f"{done.uri} was {done.state}", f"aiinfra recipe show {done.uri}")
+        if done.error:
+            raise Failed(f"{done.uri}: {done.error.partition(chr(10))[0]}", f"aiinfra recipe show {done.uri}")
         for step, each in done.steps.items():
             if each["state"] in FAILURES:
                 what = f"{done.uri}: the step {step} {FAILED[each['state']]}: {each['error']}"

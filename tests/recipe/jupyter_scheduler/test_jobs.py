@@ -329,6 +329,19 @@ def test_a_step_that_fails_fails_the_job_and_alerts_as_the_recipe_says(jobs, two
     assert not [each for each in alerts(jobs.folder) if each[1] == "notebook-job:two"]
 
 
+def test_a_recipe_whose_budget_is_used_up_fails_the_job_with_that(jobs, two):
+    path = jobs.folder / "recipes" / "two.toml"
+    path.write_text(f'budget = "0.000001 USD"\n{path.read_text()}')
+    with (jobs.folder / "aiinfra.toml").open("a") as file:
+        file.write("[cost]\nmachine_usd_per_hour = 3600\n")
+    failed = jobs.run("recipes/two.toml", output_formats=["ipynb"])
+    assert (failed["status"], "the run's budget of 0.0000010 USD is used up" in failed["status_message"]) == (
+        "FAILED",
+        True,
+    )
+    assert ("over budget", "recipe:two", "its budget is spent") in alerts(jobs.folder)
+
+
 def test_a_recipe_that_is_stopped_has_its_run_stopped(jobs, two):
     jobs.write("make", 'word: str = "x"', SLEEPS)
     job = jobs.create(two, tags=["recipe:two"])

@@ -1,0 +1,299 @@
+"""A run that has cost what it may is not gone on with, and says so; what it costs is what its card says."""
+
+import json
+import time
+import tomllib
+from pathlib import Path
+
+import pytest
+
+from aiinfra_lab import recipe as verbs
+from aiinfra_lab.errors import Failed, UsageProblem
+from aiinfra_lab.recipe import declaration
+from aiinfra_lab.recipe.base import Outcome
+from aiinfra_lab.recipe.budget import RunBudget, busy_s, read_budget, spent_usd
+from aiinfra_lab.recipe.noun import NOUN
+from aiinfra_lab.recipe.record import RunRecord, StepRecord
+from aiinfra_lab.recipe.runner import RecipeRunner
+from tests.conftest import PATIENCE_S, until
+from tests.fakes.in_process import InProcess
+from tests.fakes.mail_server import MailServer
+from tests.fakes.web_receiver import WebReceiver
+
+CHAIN = """
+[steps.a]
+notebook = "a.ipynb"
+[steps.b]
+notebook = "a.ipynb"
+parameters = { x = 2 }
+after = ["a"]
+[steps.c]
+notebook = "a.ipynb"
+parameters = { x = 3 }
+after = ["b"]
+"""
+USED_UP = "the run's budget of 1.00 USD is used up: it has cost "
+
+
+@pytest.fixture
+def price(workspace):
+    """`price(USD)` an hour of this machine."""
+
+    def write(usd: float) -> None:
+        (workspace / "aiinfra.toml").write_text(f"[cost]\nmachine_usd_per_hour = {usd}\n")
+
+    return write
+
+
+@pytest.fixture
+def chain(notebook, recipe, price):
+    """`chain(ACT)` runs three steps, which may cost a dollar: a second of the machine costs ten."""
+    notebook("a", "x: int = 1")
+    recipe("chain", f'budget = "1 USD"\n{CHAIN}[alert]\nto = ["file:alerts.jsonl"]\n')
+    price(36_000)
+
+    def run(act) -> RunRecord:
+        executor = InProcess(act)
+        return RecipeRunner(declaration.read("chain"), {}, executor, keep=True, force=True).go(lambda _run: None).body
+
+    return run
+
+
+def takes(seconds: float) -> Outcome:
+    time.sleep(seconds)
+    return Outcome("done")
+
+
+def until_stopped(stop_requested) -> Outcome:
+    until(stop_requested, "nobody stops it")
+    return Outcome("stopped", cell=2)
+
+
+def states(run: RunRecord) -> list[str]:
+    return [step.state for step in run.steps]
+
+
+def alerts(workspace) -> list[tuple[str, str, str]]:
+    found = [json.loads(line) for path in workspace.rglob("alerts.jsonl") for line in path.read_text().splitlines()]
+    return [(one["kind"], one["subject"], one["what"]) for one in found]
+
+
+@pytest.mark.parametrize("text", ['"5 USD"', '"5usd"', '"$5"', "5", "5.0", '"5 dollars"'])
+def test_it_is_written_as_money_is_everywhere(text):
+    assert read_budget("r.toml", tomllib.loads(f"budget = {text}")["budget"]) == 5
+
+
+@pytest.mark.parametrize(
+    "text", ['"5 EUR"', '""', '"-1"', "-1", "0", '"0 USD"', "true", "inf", "nan", "[5]", "2026-01-01"]
+)
+def test_what_is_no_budget_is_refused_with_what_to_write(notebook, recipe, text):
+    notebook("a", "x: int = 1")
+    recipe("r", f"budget = {text}\n{CHAIN}")
+    with pytest.raises(UsageProblem, match=r"r\.toml: budget: ") as problem:
+        declaration.read("r")
+    assert problem.value.fix == 'write budget = "5 USD" above the tables, or leave it out'
+
+
+def test_a_budget_below_a_step_is_no_key_of_it(notebook, recipe):
+    notebook("a", "x: int = 1")
+    recipe("r", f'{CHAIN}budget = "5 USD"\n')
+    with pytest.raises(UsageProblem, match=r"\[steps\.c\] has an unknown key 'budget'"):
+        declaration.read("r")
+
+
+def test_what_goes_on_at_once_is_paid_once():
+    assert busy_s([(100.0, 10.0), (105.0, 10.0), (200.0, 5.0), (201.0, 1.0)]) == 20.0
+    assert busy_s([]) == 0.0
+
+
+def test_no_step_begins_once_it_is_used_up(chain, workspace):
+    run = chain(lambda *_: takes(0.15))
+    assert (run.state, states(run)) == ("failed", ["done", "not run", "not run"])
+    assert run.error.startswith(USED_UP)
+    assert run.error.endswith('fix: write budget = "2 USD" in chain.toml, or have it cost less')
+    assert run.steps[1].error.startswith(USED_UP)
+    assert run.budget_usd == 1
+    assert run.spent_usd == pytest.approx(run.steps[0].seconds * 10)
+    assert alerts(workspace) == [
+        ("failed", "recipe:chain", "its budget is spent"),
+        ("over budget", "recipe:chain", "its budget is spent"),
+    ]
+
+
+def test_a_step_that_goes_on_is_stopped_and_has_failed(chain):
+    run = chain(lambda _, stop_requested: until_stopped(stop_requested))
+    assert (run.state, states(run)) == ("failed", ["failed", "not run", "not run"])
+    assert run.steps[0].error.startswith(USED_UP)
+    assert 1 <= run.spent_usd < 10
+    card = verbs.show("chain@1").card()
+    assert card.lead.startswith(f"**Step a failed in cell 2:** {USED_UP}")
+    assert "budget" in dict(card.facts)
+
+
+def test_one_that_does_not_heed_that_is_killed(chain, monkeypatch):
+    monkeypatch.setattr("aiinfra_lab.recipe.budget.GRACE_S", 0.2)
+    asked: list[int] = []
+
+    def act(_: int, stop_requested) -> Outcome:
+        until(lambda: stop_requested() == 2, "it is not killed")
+        asked.append(stop_requested())
+        return Outcome("stopped")
+
+    assert (states(chain(act))[0], asked) == ("failed", [2])
+
+
+def test_what_fails_by_itself_meanwhile_keeps_its_error(chain):
+    def act(_: int, stop_requested) -> Outcome:
+        until(stop_requested, "nobody stops it")
+        return Outcome("failed", "ZeroDivisionError")
+
+    run = chain(act)
+    assert run.steps[0].error == "ZeroDivisionError"
+    assert run.error.startswith(USED_UP)
+
+
+def test_what_the_last_step_uses_up_is_heard_of_though_the_run_is_done(chain, recipe, workspace):
+    recipe("chain", 'budget = "1 USD"\n[steps.a]\nnotebook = "a.ipynb"\n[alert]\nto = ["file:alerts.jsonl"]\n')
+    run = chain(lambda *_: takes(0.15))
+    assert (run.state, run.error) == ("done", "")
+    assert run.spent_usd > 1
+    assert alerts(workspace) == [("over budget", "recipe:chain", "its budget is spent")]
+
+
+def test_a_run_within_it_is_as_one_without(chain, price, workspace):
+    price(1)
+    run = chain(lambda *_: takes(0.01))
+    assert (run.state, run.error, alerts(workspace)) == ("done", "", [])
+    assert 0 < run.spent_usd < 1
+
+
+@pytest.mark.usefixtures("chain")
+def test_what_somebody_stops_is_stopped_whatever_it_costs_until_it_ends():
+    budget = RunBudget(declaration.read("chain"))
+    step = StepRecord(name="a", state="running", began_at=time.time() - 1)
+    assert budget.urgency(1, [step]) == 1
+    assert (budget.reason, budget.error) == ("", "")
+    assert budget.as_ended(Outcome("stopped")) == Outcome("stopped")
+
+
+def test_what_was_skipped_has_cost_nothing(notebook, recipe, price):
+    notebook("a", "x: int = 1")
+    recipe("r", f'budget = "1 USD"\n{CHAIN}')
+    price(0.1)
+    assert verbs.run("r").state == "done"
+    price(1e9)
+    again = verbs.run("r")
+    assert ({step["state"] for step in again.steps.values()}, again.spent_usd) == ({"skipped"}, 0)
+
+
+def test_more_of_it_goes_on_from_there(notebook, recipe, price):
+    notebook("a", "x: int = 1")
+    recipe("r", f'budget = "1 USD"\n{CHAIN}')
+    price(1e9)
+    with pytest.raises(Failed, match=r"recipe:r@1: the run's budget of 1\.00 USD is used up") as problem:
+        verbs.run("r")
+    assert "then `%recipe run r`: what succeeded is skipped" in problem.value.fix
+    price(0.1)
+    assert verbs.run("r").state == "done"
+
+
+def test_the_executed_notebook_of_a_step_that_was_stopped_is_kept_and_says_how_it_ended(
+    notebook, recipe, price, workspace, monkeypatch
+):
+    begun = workspace / "begun"
+    notebook("a", "x: int = 1", f"print('one')\nopen({str(begun)!r}, 'w').close()\nimport time\ntime.sleep(600)", "2")
+    recipe("r", 'budget = "1 USD"\n[steps.a]\nnotebook = "a.ipynb"\n')
+    price(1)
+    # However long its kernel takes to start.
+    monkeypatch.setattr("aiinfra_lab.recipe.budget.busy_s", lambda _: 3600.0 if begun.exists() else 0.0)
+    run = verbs.run("r", report=True)
+    assert (run.state, run.steps["a"]["state"], run.error.startswith(USED_UP)) == ("failed", "failed", True)
+    executed = json.loads(Path(run.steps["a"]["archive"]).read_text())
+    first, second, third = (each for each in executed["cells"] if each["cell_type"] == "code" and each["metadata"])
+    assert [each["metadata"]["aiinfra"]["state"] for each in (first, second, third)] == ["done", "failed", "not_run"]
+    assert executed["metadata"]["aiinfra"]["state"] == "failed"
+    assert "".join(second["outputs"][0]["text"]) == "one\n"
+
+
+def test_a_run_of_its_own_process_keeps_to_it(notebook, recipe, price):
+    notebook("a", "x: int = 1", "import time\ntime.sleep(0.5)")
+    recipe("r", f'budget = "1 USD"\n{CHAIN}')
+    price(36_000)
+    verbs.run("r", wait=False)
+    until(lambda: verbs.show("r@1").state != "running", "it does not end", PATIENCE_S)
+    run = verbs.show("r@1")
+    assert (run.state, run.error.startswith(USED_UP), run.budget_usd) == ("failed", True, 1)
+
+
+def test_check_show_and_a_dry_run_state_it(notebook, recipe, price):
+    notebook("a", "x: int = 1")
+    recipe("r", f'budget = "5 USD"\n{CHAIN}')
+    price(0.5)
+    for found in (verbs.check("r"), verbs.show("r"), verbs.run("r", dry=True)):
+        assert found.budget_usd == 5
+        assert ("budget", "5.00 USD") in found.card().facts
+        assert found.notes == ()
+
+
+@pytest.mark.parametrize("how", ["check", "dry"])
+def test_one_that_is_never_reached_is_noted(notebook, recipe, how):
+    notebook("a", "x: int = 1")
+    recipe("r", f'budget = "5 USD"\n{CHAIN}')
+    found = verbs.check("r") if how == "check" else verbs.run("r", dry=True)
+    (note,) = found.notes
+    assert note.startswith("The budget of 5.00 USD is never reached here, since an hour of this machine has no price: ")
+    assert "machine_usd_per_hour" in found.card().text()
+
+
+def test_an_alert_of_a_budget_that_is_not_there_is_noted(notebook, recipe):
+    notebook("a", "x: int = 1")
+    recipe("r", f'{CHAIN}[alert]\non = ["over budget"]\nto = ["file:alerts.jsonl"]\n')
+    assert verbs.check("r").notes == ("[alert] names over budget, which nobody will hear: the recipe has no budget.",)
+
+
+@pytest.mark.parametrize(("given", "is_noted"), [("2", True), ('"${params.budget}"', False)])
+def test_one_that_came_to_stand_among_the_parameters_is_noted(notebook, recipe, given, is_noted):
+    notebook("a", "x: int = 1")
+    steps = f'[steps.a]\nnotebook = "a.ipynb"\nparameters = {{ x = {given} }}\n'
+    recipe("r", f"[parameters]\nbudget = 5\n{steps}")
+    assert any(note.startswith("The budget stands below [parameters]") for note in verbs.check("r").notes) == is_noted
+
+
+def test_a_price_that_is_none_is_refused_before_anything_runs(chain, price):
+    price(-1)
+    with pytest.raises(UsageProblem, match="is no price"):
+        chain(lambda *_: takes(0))
+    assert len(verbs.log("chain")) == 0
+
+
+def test_the_alert_is_posted_and_mailed(chain, recipe, workspace, monkeypatch):
+    with WebReceiver().running() as web, MailServer().running() as mail:
+        monkeypatch.setenv("ALERT_URL", f"http://127.0.0.1:{web.port}/hook")
+        with (workspace / "aiinfra.toml").open("a") as file:
+            file.write(f'[alerts]\nsmtp_host = "127.0.0.1"\nsmtp_port = {mail.port}\nsmtp_security = "none"\n')
+            file.write('smtp_from = "lab@example.org"\n')
+        to = '["webhook:ALERT_URL", "smtp:team@example.org"]'
+        recipe("chain", f'budget = "1 USD"\n{CHAIN}[alert]\non = ["over budget"]\nto = {to}\n')
+        chain(lambda *_: takes(0.15))
+        (posted,) = map(json.loads, (each.body for each in web.posted))
+        (received,) = mail.mails
+    assert (posted["kind"], posted["subject"], posted["what"]) == ("over budget", "recipe:chain", "its budget is spent")
+    assert posted["facts"]["spent"].endswith(" of 1.00 USD")
+    assert "over budget" in received.message["subject"]
+
+
+def test_the_panel_has_it_of_a_run_and_why_that_failed(chain):
+    chain(lambda *_: takes(0.15))
+    found = NOUN.details("recipe:chain@1")
+    assert found.problem.startswith(USED_UP)
+    (fact,) = (fact for fact in found.facts if fact.label == "budget")
+    assert (fact.value.endswith(" of 1.00 USD"), fact.share) == (True, 1.0)
+    assert NOUN.budgets() == []
+
+
+def test_the_panel_has_what_a_run_that_goes_on_has_cost_until_now(price):
+    price(36)
+    step = StepRecord(name="a", state="running", began_at=time.time() - 10)
+    body = RunRecord(started_at=1.0, budget_usd=1.0, steps=(step,))
+    assert spent_usd(body) == pytest.approx(0.1, abs=0.05)
+    assert spent_usd(RunRecord(state="done", started_at=1.0, budget_usd=1.0, spent_usd=0.7, steps=(step,))) == 0.7
