@@ -5,6 +5,7 @@
     POST /aiinfra/NOUN/stop          a request to end, written at once: it works while a kernel is busy
     POST /aiinfra/NOUN/VERB          `aiinfra NOUN VERB --json` as a job
     GET  /aiinfra/jobs/ID            that job's state, and the verb's answer
+    GET  /aiinfra/notebooks/RUN/STEP the executed notebook of a step, as a page; ?theme=dark
 
 Whoever sends an `id` with a call can ask about it as jobs/lab:call-NOUN-VERB.ID, also when its answer was lost.
 
@@ -30,7 +31,7 @@ from tornado import web
 from ..config import Settings, inside, settings
 from ..errors import Conflict, Denied, LabError, NotFound, Unavailable, UsageProblem
 from ..store import has_store
-from . import calls
+from . import calls, executed
 from .items import details_of, first_steps, items_since
 
 _STATUS: dict[type[LabError], int] = {UsageProblem: 400, NotFound: 404, Denied: 403, Conflict: 409, Unavailable: 503}
@@ -70,17 +71,23 @@ class _Handler(APIHandler):
 
     async def reply(self, work: Callable[[], T], status: int = 200) -> None:
         """Answer with what the work returns, or with what went wrong and how to fix it."""
-        threads, within_s = (LOOKING, LOOK_S) if self.request.method == "GET" else (ACTING, ACT_S)
+        answer: object
         try:
-            answer: object = await asyncio.wait_for(self._begin(work, threads), within_s)
-        except TimeoutError:
-            what = f"the workspace has not answered for {within_s:.0f} s"
-            problem = Unavailable(what, "see whether its store or a provider hangs; look what was done, then repeat")
-            status, answer = _problem(problem)
+            answer = await self.done(work)
         except LabError as problem:
             status, answer = _problem(problem)
         self.set_status(status)
         self.finish(json.dumps(answer, ensure_ascii=False))
+
+    async def done(self, work: Callable[[], T]) -> T:
+        """What the work returns, off the event loop; Unavailable where that takes too long."""
+        threads, within_s = (LOOKING, LOOK_S) if self.request.method == "GET" else (ACTING, ACT_S)
+        try:
+            return await asyncio.wait_for(self._begin(work, threads), within_s)
+        except TimeoutError:
+            what = f"the workspace has not answered for {within_s:.0f} s"
+            fix = "see whether its store or a provider hangs; look what was done, then repeat"
+            raise Unavailable(what, fix) from None
 
     def body(self) -> object:
         try:
@@ -153,6 +160,29 @@ class JobHandler(_Handler):
         await self.reply(look)
 
 
+class NotebookHandler(_Handler):
+    """The executed notebook of a step of a run, for a person: also what is wrong is a page."""
+
+    @property
+    def content_security_policy(self) -> str:
+        # Two policies, of which both hold: that of all pages, which an administrator may have set, and this page's own.
+        return f"{super(APIHandler, self).content_security_policy}, {executed.POLICY}"
+
+    @web.authenticated
+    @authorized
+    async def get(self, run: str, step: str) -> None:
+        is_dark = self.get_query_argument("theme", "light") == "dark"
+        try:
+            page, status = await self.done(lambda: executed.page_of(run, step, is_dark=is_dark)), 200
+        except LabError as problem:
+            status, _ = _problem(problem)
+            page = executed.problem_page(problem.what, problem.fix, is_dark=is_dark)
+        self.set_status(status)
+        self.set_header("Cache-Control", "no-store")
+        self.set_header("Content-Security-Policy", self.content_security_policy)  # a set one has replaced it
+        self.finish(page, set_content_type="text/html; charset=utf-8")
+
+
 class VerbHandler(_Handler):
     """A verb of a noun: stop is written into the job's record, everything else becomes a job."""
 
@@ -187,7 +217,7 @@ class NothingHandler(_Handler):
     def _nothing(self, path: str) -> None:
         # On no thread: it needs no workspace, which may hang.
         what = f"there is nothing at /aiinfra/{path}"
-        status, answer = _problem(NotFound(what, "GET items, GET items/URI, GET jobs/ID or POST NOUN/VERB"))
+        status, answer = _problem(NotFound(what, "GET items, items/URI, jobs/ID or notebooks/RUN/STEP; POST NOUN/VERB"))
         self.set_status(status)
         self.finish(json.dumps(answer, ensure_ascii=False))
 
@@ -200,8 +230,11 @@ def _load_jupyter_server_extension(server: Any) -> None:
         (r"/items/([^/]+)", ItemHandler),
         # Tornado takes the first that fits, and NOUN/VERB would fit this one too.
         (r"/jobs/([^/]+)", JobHandler),
+        (r"/notebooks/([^/]+)/([^/]+)", NotebookHandler),
         (r"/([^/]+)/([^/]+)", VerbHandler),
         (r"/(.*)", NothingHandler),
     ]
+    # It tells the front end of the same page that there is somebody to ask.
+    server.web_app.settings.setdefault("page_config_data", {})["aiinfraNotebooks"] = True
     # Tornado's first argument is a pattern of host names: any.
     server.web_app.add_handlers(".*$", [(base + path, handler) for path, handler in routes])

@@ -10,7 +10,22 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ..show import Card, Cell, Dim, Number, Part, Plots, Progress, Quote, StateMark, Table, graph, mark_of, moment
+from ..show import (
+    Card,
+    Cell,
+    Dim,
+    NotebookName,
+    Number,
+    Part,
+    Plots,
+    Progress,
+    Quote,
+    StateMark,
+    Table,
+    graph,
+    mark_of,
+    moment,
+)
 from ..units import counted, show_duration, show_usd
 from ..uris import Uri
 from . import holding
@@ -151,6 +166,10 @@ def archived(step: RunStep) -> Path | None:
     return Path(step["archive"]).parent if step["archive"] else None
 
 
+def _has_notebook(step: RunStep) -> bool:
+    return bool(step["archive"]) and Path(step["archive"]).is_file()
+
+
 def _mark(step: RunStep) -> StateMark:
     return mark_of(step["state"])
 
@@ -199,7 +218,7 @@ def _steps(steps: Mapping[str, RunStep], context: RunContext, broken: str | None
     cost = [Number("cost")] if context.usd_per_hour else []
     rows: list[tuple[Cell, ...]] = [
         (
-            name,
+            NotebookName(name) if _has_notebook(step) else name,
             _mark(step),
             _in_cell(step).strip() if name == broken else _why(name, step, steps, context).replace("`", ""),
             _time(step),
@@ -351,7 +370,10 @@ def _next(uri: str, state: str, steps: Mapping[str, RunStep], context: RunContex
     if state != "done":
         good = sum(step["state"] in ("done", "skipped") for step in steps.values())
         kept = f": {counted(good, 'step')} {'is' if good == 1 else 'are'} done" if good else ""
+        # The cell that failed, for those who have no link to it.
+        ended = [name for name, step in steps.items() if step["state"] == state and _has_notebook(step)]
+        more = [f"`%recipe get {label}/{ended[0]} --into FILE.ipynb`"] if ended else looks[-1:]
         if held := resume_command(uri, steps):
-            return [f"Next: correct the notebook; {held}{kept}", *looks[-1:]]
-        return [f"Next: {again(uri, context.parameters)} goes on from there{kept}", *looks[-1:]]
+            return [f"Next: correct the notebook; {held}{kept}", *more]
+        return [f"Next: {again(uri, context.parameters)} goes on from there{kept}", *more]
     return [f"Next: {looks[0]}", *looks[1:], f"`%lab log {made[-1]}`"] if looks else []

@@ -69,15 +69,20 @@ def step_output(label: str, step: str) -> StepOutput:
     return StepOutput(run.record.uri, step, found.state, text, found.archive, edited)
 
 
-def written(label: str, step: str, into: Path) -> StepOutput:
-    """The same, with its executed notebook written into a file, without what is known to be secret.
+def executed(label: str, step: str) -> tuple[StepOutput, str]:
+    """The same, and its executed notebook without what is known to be secret; NotFound also where it has none.
 
-    Where the run was killed it has what was put out until then. Conflict where another file is there.
+    Where the run was killed it has what was put out until then.
     """
     found = step_output(label, step)
     if not found.archive or not Path(found.archive).is_file():
         raise NotFound(f"{step} has no executed notebook in {found.uri}: {found.state}", f"`%recipe show {label}`")
-    text = redactor().clean(Path(found.archive).read_text("utf-8"))
+    return found, redactor().clean(Path(found.archive).read_text("utf-8"))
+
+
+def written(label: str, step: str, into: Path) -> StepOutput:
+    """Write that into a file. Conflict where another file is there."""
+    found, text = executed(label, step)
     if into.exists() and into.read_bytes() != text.encode():
         raise Conflict(f"{into} is there already, and is another file", "name a new one with --into")
     files.write(into, text, mode=0o666, fix="name a file that you may write with --into")

@@ -19,6 +19,7 @@ from .card import (
     Fold,
     Listed,
     Meter,
+    NotebookName,
     Number,
     Part,
     Plots,
@@ -40,8 +41,8 @@ from .working import working
 
 __all__ = [
     "ADDED", "CHANGED", "MAX_ROWS", "REMOVED", "Band", "Card", "Cell", "Code", "Comparison", "Dim", "Figure", "Fold",
-    "Listed", "Listing", "LiveFrame", "Meter", "Number", "Part", "Picture", "Plots", "Progress", "Quote", "Result",
-    "RowHeader", "Sentence", "StateMark", "Strong", "Table", "TableColumn", "TickingFrame", "drawing", "graph", "html",
-    "in_notebook", "label", "lacking", "log_time", "mark_of", "moment", "money", "sentence", "shown", "shown_apart",
-    "waiting", "with_reason", "working",
+    "Listed", "Listing", "LiveFrame", "Meter", "NotebookName", "Number", "Part", "Picture", "Plots", "Progress",
+    "Quote", "Result", "RowHeader", "Sentence", "StateMark", "Strong", "Table", "TableColumn", "TickingFrame",
+    "drawing", "graph", "html", "in_notebook", "label", "lacking", "log_time", "mark_of", "moment", "money", "sentence",
+    "shown", "shown_apart", "waiting", "with_reason", "working",
 ]  # fmt: skip

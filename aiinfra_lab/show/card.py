@@ -27,6 +27,12 @@ class Number(str):
     __slots__ = ()
 
 
+class NotebookName(str):
+    """The name of a run's step whose executed notebook is there: a link to it where our server is, else text."""
+
+    __slots__ = ()
+
+
 @dataclass(frozen=True, slots=True)
 class Strong:
     """A text that stands out."""

@@ -20,6 +20,7 @@ from .card import (
     Fold,
     Listed,
     Meter,
+    NotebookName,
     Number,
     Part,
     Piece,
@@ -179,6 +180,9 @@ def _cell(cell: Cell) -> str:
 
 
 def _piece(piece: Piece) -> str:
+    if isinstance(piece, NotebookName):
+        # No link: where nobody of ours serves it, that would be a dead one. The front end makes it one.
+        return f'<span class="aiinfra-notebook">{_e(piece)}</span>'
     return _e(piece) if isinstance(piece, str) else _PIECES[type(piece)](piece)
 
 

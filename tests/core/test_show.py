@@ -19,6 +19,7 @@ from aiinfra_lab.show import (
     Listing,
     LiveFrame,
     Meter,
+    NotebookName,
     Number,
     Plots,
     Progress,
@@ -60,6 +61,7 @@ class Session(Result):
 
 
 CURVE = drawing.curves("loss", {"train": [(0, 1.0), (1, 0.5)]}, alt="loss falls <fast>")
+HALF = Meter(1, 2, "half", high=1)
 FULL = Card(
     kind="Thing",
     uri="a <b>",
@@ -74,7 +76,7 @@ FULL = Card(
         Band(drawing.split([("champion", 0.9), ("canary", 0.1)], alt="90 % champion"), "Split"),
         Table(
             ("x", Number("y"), "bar", "state"),
-            [("1", "&", Meter(1, 2, "half", high=1), (mark_of("failed"), Strong("bad"), Dim("old"), Code("%x")))] * 40,
+            [(NotebookName("1"), "&", HALF, (mark_of("failed"), Strong("bad"), Dim("old"), Code("%x")))] * 40,
             total=("all", "40", "", ""),
         ),
         Plots([CURVE], "Curves"),

@@ -244,7 +244,14 @@ def test_an_id_that_is_none_is_refused(here: Served, call_id: Any) -> None:
 
 
 @pytest.mark.parametrize(
-    "path", ["/aiinfra/items?since=0", "/aiinfra/items/deploy%3Ad", "/aiinfra/jobs/x", "/aiinfra/whatever/else/there"]
+    "path",
+    [
+        "/aiinfra/items?since=0",
+        "/aiinfra/items/deploy%3Ad",
+        "/aiinfra/jobs/x",
+        "/aiinfra/notebooks/r@1/a",
+        "/aiinfra/whatever/else/there",
+    ],
 )
 def test_no_token_no_answer(here: Served, path: str) -> None:
     assert here.call("GET", path, token=None)[0] == 403

@@ -49,6 +49,25 @@ def test_a_step_is_handed_over_with_all_that_its_record_holds(workspace):
     assert run.outputs == {"z.rows": "data:a@3", "z.model": "models:m@1"}
 
 
+def test_a_step_with_an_executed_notebook_is_marked_and_no_dead_link(workspace):
+    run = a_run(workspace)
+    assert "aiinfra-notebook" not in recipe_run(ObservedRun(run), "Title").card().html()  # it is gone, or not there yet
+    archive = Path(run.body.steps[0].archive)
+    archive.parent.mkdir(parents=True)
+    archive.touch()
+    shown = recipe_run(ObservedRun(run), "Title").card().html()
+    assert '<span class="aiinfra-notebook">z</span>' in shown
+    assert (shown.count("aiinfra-notebook"), "<a " in shown) == (1, False)
+
+
+def test_a_failed_run_says_how_to_get_the_notebook_that_failed(workspace):
+    archive = workspace / "a.ipynb"
+    archive.touch()
+    steps = (StepRecord(name="a", state="failed", archive=str(archive), error="it broke"),)
+    run = Record.new("r@2", RunRecord(state="failed", started_at=10.0, ended_at=14.0, steps=steps))
+    assert recipe_run(ObservedRun(run), "Title").card().next[1] == "`%recipe get r@2/a --into FILE.ipynb`"
+
+
 def rows(card):
     (table,) = [part for part in card.parts if isinstance(part, Table)]
     return [(row[0], str(row[1]), *row[2:]) for row in table.rows]

@@ -7,6 +7,7 @@ import { LabIcon } from '@jupyterlab/ui-components';
 import { Api } from './api';
 import type { Host } from './empty';
 import { errors } from './errors';
+import { notebooks } from './notebooks';
 import { Panel } from './panel';
 
 const ID = 'aiinfra-lab:plugin';
@@ -81,4 +82,4 @@ function host({ commands, serviceManager, shell }: JupyterFrontEnd): Host {
   };
 }
 
-export default [plugin, errors];
+export default [plugin, errors, notebooks];
