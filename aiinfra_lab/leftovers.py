@@ -9,6 +9,7 @@ import contextlib
 import os
 import random
 import re
+import secrets
 import shutil
 import stat
 import tempfile
@@ -60,7 +61,7 @@ def take_temporary(folder: Path) -> bool:
 def remove_temporary(folder: Path) -> None:
     """Remove a folder that `make_temporary` made, here or in a process that has ended; nothing for any other."""
     if _TEMPORARY.fullmatch(folder.name):
-        shutil.rmtree(folder, ignore_errors=True)
+        _remove(folder)
         if owner := _held.pop(folder, None):
             owner.close()
 
@@ -139,4 +140,12 @@ def _remove_unless_held(folder: Path, changed_at: float) -> None:
         if unchanged_s > _EMPTY_FOR_S:
             folder.rmdir()
     elif unchanged_s > EVERY_S:  # between making the file and locking it a living owner takes no minute
-        files.when_left(folder / _OWNER, lambda _: shutil.rmtree(folder, ignore_errors=True))
+        files.when_left(folder / _OWNER, lambda _: _remove(folder))
+
+
+def _remove(folder: Path) -> None:
+    """Under another name, for a kernel's host that ends meanwhile writes by the one that it knows: what came between
+    would keep the folder from going, without the file of its owner, for ever."""
+    with contextlib.suppress(OSError):
+        folder = folder.rename(folder.with_name(f"{_PREFIX}{secrets.token_hex(4)}"))
+    shutil.rmtree(folder, ignore_errors=True)

@@ -69,7 +69,8 @@ def open_store(where: Settings | None = None) -> Store:
     name = chosen("store", where)
     which = (name, where.get("store.url", ""), where.get("store.schema", ""), str(where.home))
     if which not in _opened:
-        _opened[which] = make("store", name, where)
+        # Of threads that come at once the first one's: each store keeps its own connection.
+        _opened.setdefault(which, make("store", name, where))
     return _opened[which]
 
 

@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import nbformat
 from nbformat.v4 import new_code_cell, new_notebook
@@ -441,3 +442,40 @@ def year(full: bool) -> Iterator[Figure]:
     faults, begun, slept, killed, crossed = map(int, run.stdout.split())
     note = f"{begun} begun, {slept} sleeps, {killed} kills, {crossed} commits that crossed"
     yield Figure("begun twice, lost or unlisted", faults, "schedules", at_most(0), note=note)
+
+
+@row(
+    "recipe.load",
+    "runs through one workspace, 8 at a time",
+    "none lost, nothing left",
+    ("ipykernel",),
+    is_required=True,
+)
+def load(full: bool) -> Iterator[Figure]:
+    """1,000 of them, in short 60: by commands, by the supervisor, and in threads of one kernel."""
+    with project() as (folder, own), pool() as env:
+        here = {**own, **env, "AIINFRA_WORKSPACE": str(folder), "IPYTHONDIR": str(folder / ".ipython")}
+        argv = [sys.executable, "-m", f"{__package__}._load", "1000" if full else "60"]
+        done = subprocess.run(argv, env=here, cwd=folder, check=True, stdout=subprocess.PIPE, text=True)
+    found = json.loads(done.stdout.splitlines()[-1])
+    for kind in ("lost", "left"):
+        for what, names in found[kind].items():
+            yield Figure(f"{kind}: {what}", len(names), "", exactly(0), note="; ".join(names[:5]))
+    for span in found["spans"]:
+        yield from _grown(span)
+    few, many = found["few"], found["many"]
+    yield Figure("recipe ls", many["ls_cpu_s"], "s CPU", ratio_at_most(2), few["ls_cpu_s"], "after 10 runs")
+    for what in ("store", "home"):
+        yield Figure(what, many[f"{what}_mb"], "MB", at_most(100), few[f"{what}_mb"], "after 10 runs")
+
+
+def _grown(span: dict[str, Any]) -> Iterator[Figure]:
+    """What a process has more of than some runs before."""
+    before, after, runs = span["before"], span["after"], span["runs"]
+    if before["pid"] != after["pid"]:  # its successor shows nothing
+        return
+    limits = {"rss_mb": ("memory", "MB", 10 + 0.02 * runs)}
+    limits |= {each: (each, "", 0) for each in ("files", "threads", "children")}
+    for field, (what, unit, most) in limits.items():
+        note = f"{before[field]:.4g} → {after[field]:.4g} {unit} in {runs} runs"
+        yield Figure(f"{span['who']}: more {what}", after[field] - before[field], unit, at_most(most), note=note)

@@ -80,13 +80,17 @@ Measure = Callable[[bool], Iterable[Figure]]
 
 @dataclass(frozen=True)
 class Row:
-    """A row of a table of figures: how it is measured, and the versions that matter for it."""
+    """A row of a table of figures: how it is measured, and the versions that matter for it.
+
+    is_required: it counts faults, so that it must hold on every machine, however slow.
+    """
 
     id: str
     what: str
     reach: str
     measure: Measure
     packages: tuple[str, ...]
+    is_required: bool = False
 
     def entry(self, *, full: bool) -> dict[str, Any]:
         """Measure it, as an entry of bench.json. A row that its machine cannot measure holds `None`."""
@@ -115,13 +119,15 @@ def all_hold(parts: list[bool | None]) -> bool | None:
 registry: dict[str, Row] = {}
 
 
-def row(id: str, what: str, reach: str, packages: tuple[str, ...] = ()) -> Callable[[Measure], Measure]:
+def row(
+    id: str, what: str, reach: str, packages: tuple[str, ...] = (), *, is_required: bool = False
+) -> Callable[[Measure], Measure]:
     """Register a function as the measurement of a row. It is told whether to run everything (FULL=1)."""
 
     def register(measure: Measure) -> Measure:
         if id in registry:
             raise ValueError(f"row {id} is there twice")
-        registry[id] = Row(id, what, reach, measure, packages)
+        registry[id] = Row(id, what, reach, measure, packages, is_required)
         return measure
 
     return register

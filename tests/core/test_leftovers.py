@@ -5,6 +5,7 @@ import signal
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -12,6 +13,7 @@ from pathlib import Path
 import pytest
 
 from aiinfra_lab import lab, leftovers
+from aiinfra_lab.host.spec import STATE_FILE, HostState, write_state
 
 WRITE = "from aiinfra_lab.files import writing as hold"
 BUILD = "from aiinfra_lab.files import building as hold"
@@ -107,6 +109,27 @@ def test_the_folder_of_a_killed_process_goes_and_that_of_a_living_one_stays(work
     forget(workspace)
     lab.show()
     assert (left.exists(), alive.exists()) == (False, True)
+
+
+def test_a_folder_goes_although_a_process_that_ends_writes_into_it(tmp_path):
+    folders, is_over = [tmp_path], threading.Event()
+
+    def write_on():
+        while not is_over.is_set():
+            write_state(folders[-1] / "host", HostState())
+
+    writer = threading.Thread(target=write_on)
+    writer.start()
+    for _ in range(50):
+        folder = leftovers.make_temporary(tmp_path)
+        (folder / "host").mkdir()
+        folders.append(folder)
+        while not (folder / "host" / STATE_FILE).exists():
+            time.sleep(0.001)
+        leftovers.remove_temporary(folder)
+    is_over.set()
+    writer.join()
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_what_is_not_ours_stays_in_the_temporary_directory(workspace, begin, temporary_folder):

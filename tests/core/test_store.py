@@ -12,7 +12,8 @@ from typing import ClassVar
 
 import pytest
 
-from aiinfra_lab import audit, lab
+from aiinfra_lab import audit, lab, providers
+from aiinfra_lab.config import settings
 from aiinfra_lab.errors import Conflict, Damaged, NotFound, Unavailable
 from aiinfra_lab.lab.noun import WorkspaceRecord
 from aiinfra_lab.models.record import ModelVersion
@@ -418,6 +419,20 @@ def test_the_next_number_can_be_told_while_folders_come_and_go(workspace):
     finally:
         going.set()
         thread.join()
+
+
+def test_threads_that_open_it_at_once_have_one_store(workspace, monkeypatch):
+    both, make = threading.Barrier(2), providers.make
+
+    def make_beside_the_other(*named):
+        both.wait(60)
+        return make(*named)
+
+    monkeypatch.setattr("aiinfra_lab.store.make", make_beside_the_other)
+    where = settings()
+    with ThreadPoolExecutor(2) as threads:
+        one, other = threads.map(open_store, [where, where])
+    assert one is other is open_store()
 
 
 def test_who_opens_a_new_store_waits_for_the_other_who_does(store):

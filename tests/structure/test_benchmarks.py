@@ -64,6 +64,20 @@ def test_a_new_entry_takes_the_place_of_the_old_one(tmp_path: Path, monkeypatch:
     assert [(item["id"], item["ours"]) for item in kept] == [("loop.2", 2), ("loop.10", 3)]
 
 
+def test_a_row_that_must_hold_decides_the_exit_code(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    for is_required, code in ((False, 0), (True, 1)):
+        missed = Row("x.1", "a row", "none", lambda full: [Figure("a", 1, "", exactly(0))], (), is_required)
+        monkeypatch.setattr(bench, "chosen", lambda only, missed=missed: [missed])
+        monkeypatch.setattr("sys.argv", ["benchmarks"])
+        assert bench.main() == code
+
+
+def test_rows_are_in_the_order_of_their_numbers_and_then_of_their_names() -> None:
+    ids = ["x.load", "x.10", "x.1w", "x.2", "x.1"]
+    assert sorted(ids, key=bench.order) == ["x.1", "x.1w", "x.2", "x.10", "x.load"]
+
+
 def test_one_row_or_one_group_can_be_chosen() -> None:
     assert [item.id for item in bench.chosen("loop.5")] == ["loop.5"]
     assert [item.id for item in bench.chosen("loop")] == [f"loop.{number}" for number in range(1, 7)]
