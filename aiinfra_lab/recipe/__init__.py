@@ -18,8 +18,8 @@ from ..show import Listing, in_notebook
 from ..store import open_store
 from ..uris import Uri
 from ..verbs import KEPT, Choices, Destination, Live, Name, Params, Suggested, verb
-from . import alerting, budget, declaration, filling, history, holding, made_things, started, taken
-from .base import ENDED_EARLY, FAILED, Recipe
+from . import alerting, budget, declaration, filling, history, holding, made_things, makers, started, taken
+from .base import ENDED_EARLY, FAILED, Recipe, Value
 from .diff import RunDifference, compare_runs
 from .exported import ExportedRecipe
 from .findings import failure, finding
@@ -108,13 +108,20 @@ def show(name: RunName) -> RecipeInfo | RecipeRun:
 
 
 @verb("recipe", keys_help)
-def check(name: RecipeName, *, fix: bool = False, report: bool = False) -> RecipeInfo:
+def check(
+    name: RecipeName,
+    *,
+    param: Annotated[Params, Suggested(_parameters, is_closed=True)] = {},  # noqa: B006  # never changed
+    fix: bool = False,
+    report: bool = False,
+) -> RecipeInfo:
     """Check a recipe without running it: its keys, steps, references and files, and the code of its notebooks.
 
     Whether they would run where nobody looks: names that nothing defines, secrets, paths of one machine, what is not
     installed, lines that the toolkit refuses. docs/lint.md has every rule, and how a comment silences one.
 
     name: the recipe
+    param: a parameter of the recipe, as a run would be given it
     fix: first make those edits in its notebooks that change nothing of what they do
     report: return what was found in the notebooks instead of raising
 
@@ -125,12 +132,15 @@ def check(name: RecipeName, *, fix: bool = False, report: bool = False) -> Recip
 
     recipe = Uri.parse(name, KIND).name
     fixed = sum(fix_notebook(path, lint_notebook(path)) for path in declaration.notebooks(recipe)) if fix else 0
+    given: dict[str, Value] = {}
     notes: tuple[str, ...] = ()
     try:
         declared = declaration.read(recipe)
-        taken.pinned(filling.filled_recipe(declared, {}))
+        given = filling.given_values(declared, param)
+        filled = makers.checked(declared, given)
         alerting.check_destinations(declared)
-        found, notes = lint(declared), (*alerting.unset(declared), *budget.notes(declared))
+        notes = (*makers.absent(declared, filled), *alerting.unset(declared), *budget.notes(declared))
+        found = lint(replace(declared, parameters={**declared.parameters, **given}))
     except ComputedParameter as unread:  # what else is wrong in the notebooks is of use all the same
         found = [each for path in declaration.notebooks(recipe) for each in lint_notebook(path)]
         if not report:
@@ -138,7 +148,9 @@ def check(name: RecipeName, *, fix: bool = False, report: bool = False) -> Recip
             raise (failure(recipe, found) if is_named else None) or unread from None
     if not report and (problem := failure(recipe, found)):
         raise problem
-    return replace(_as_it_is(recipe), findings=tuple(map(finding, found)), fixed=fixed, notes=notes)
+    checked = _as_it_is(recipe)
+    parameters = {**checked.parameters, **{name: given[name] for name in param if name in given}}
+    return replace(checked, parameters=parameters, findings=tuple(map(finding, found)), fixed=fixed, notes=notes)
 
 
 @verb("recipe", keys_help)
@@ -182,7 +194,7 @@ def run(
     resumed = history.to_resume(uri) if resume else ""
     before = resolve(resumed or uri, RunRecord).body.parameters if uri.tag or resumed else {}
     given = filling.given_values(recipe, {**before, **param})
-    recipe = filling.filled_recipe(recipe, given)
+    recipe = makers.checked(recipe, given)
     recipe = only_step(recipe, only) if only else recipe
     if dry:
         recent = history.runs(recipe.name, history.RECENT)
@@ -205,7 +217,7 @@ def run(
 def get(
     name: RecipeName, uri: Annotated[Name, Suggested(_outputs)] | None = None, *, into: Destination | None = None
 ) -> Made | StepOutput:
-    """Hand over something that a recipe makes; when there is none yet, make a small one first and say so.
+    """Hand over a thing that a recipe makes, no file; when there is none yet, make a small one first and say so.
 
     What the steps before have made is taken where it is there: of a model its champion, of all else the newest.
 
@@ -229,7 +241,7 @@ def get(
         return Made(found, found, "")
     recipe = declaration.read(Uri.parse(name, KIND).name)
     given = filling.given_values(recipe, recipe.small)
-    recipe = filling.filled_recipe(recipe, given)
+    recipe = makers.checked(recipe, given)
     part = recipe.leading_to(str(wanted.bare))
     # Where there is none yet, what is made now becomes version 1.
     if part is None or wanted.version not in (None, 1):
@@ -367,7 +379,7 @@ def export(
     from .exports.exporting import ExportRequest
 
     recipe = declaration.read(Uri.parse(name, KIND).name)
-    filling.given_values(recipe, param)  # for its errors
+    makers.checked(recipe, filling.given_values(recipe, param))  # for its errors
     request = ExportRequest(recipe, to, cron, tz, image, {key: str(value) for key, value in param.items()})
     done = request.render()
     where = Path(into) if into else settings().project if check else None

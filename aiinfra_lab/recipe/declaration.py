@@ -21,12 +21,13 @@ from .lines import text_of
 from .matrix import mentions, read_matrix, usual_meanings
 from .mistakes import mistakes
 from .parameters import as_text, stored
-from .references import as_reference, filled, meanings_of, source_of
+from .references import as_reference, filled, meanings_of, source_of, words
 from .schedule.deciding import RecipeSchedule, RecipeTrigger
 from .schedule.declared import KEYS as SCHEDULE_KEYS
 from .schedule.declared import read_schedule
 from .schedule.triggers import KEYS as TRIGGER_KEYS
 from .schedule.triggers import read_trigger
+from .spelling import refuse_misspelt
 from .step_order import ordered
 from .taken import is_path
 
@@ -99,10 +100,11 @@ def read(name: str) -> Recipe:
     try:
         table = tomllib.loads(text_of(path))
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as problem:
-        raise UsageProblem(f"{path.name} is not valid TOML: {problem}", "correct that line") from None
+        raise UsageProblem(f"{path.name} is not valid TOML: {problem}", _toml_fix(str(problem))) from None
     except OSError as problem:
         raise Denied(f"{path} cannot be read: {problem.strerror}", "make it readable, or take it away") from None
     _known(path.name, table, RECIPE_KEYS)
+    refuse_misspelt(path, table)
     tables = _table(path.name, table.get("steps", {}), "steps", "steps.NAME")
     parameters, small = (_stored(_table(path.name, table.get(key, {}), key)) for key in ("parameters", "small"))
     defaults = meanings_of(parameters)
@@ -122,6 +124,14 @@ def read(name: str) -> Recipe:
     if problems := list(mistakes(recipe)):
         raise Failed(f"{path.name}: {'; '.join(what for what, _ in problems)}", "; ".join(fix for _, fix in problems))
     return recipe
+
+
+def _toml_fix(problem: str) -> str:
+    is_inline = problem.startswith(("Unclosed inline table", "Invalid initial character for a key"))
+    more = (
+        ": `in = { … }` stands on one line, with no comma behind its last; or write [steps.NAME.in] and a line for each"
+    )
+    return f"correct that line{more if is_inline else ''}"
 
 
 def _stored(values: Mapping[str, object]) -> dict[str, Value]:
@@ -200,7 +210,9 @@ def _sorted_inputs(step: RecipeStep, steps: Mapping[str, object], defaults: Mapp
         source = source_of(text) or text
         meant = as_text(filled(source, defaults))
         is_made = meant.partition(".")[0] in steps and "/" not in meant
-        where = data if Uri.is_one(meant) else made if is_made or not is_path(meant) else files
+        # A reference to what is not there is no step's name either: `mistakes` names it.
+        is_files = is_path(meant) or any(words(meant))
+        where = data if Uri.is_one(meant) else made if is_made or not is_files else files
         where[name] = source
     return replace(step, parameters=plain, inputs=made, files=files, data=data)
 

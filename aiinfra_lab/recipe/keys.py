@@ -26,8 +26,11 @@ STEP_KEYS = {
         'name = value for its cell tagged `parameters`; "${params.months}" is a parameter of the recipe, '
         '"${steps.STEP.out.NAME}" what a step made'
     ),
-    "in": 'name = "step.output", "data:NAME", or a path, folder or glob of the project',
-    "out": 'name = "noun:NAME" of what it makes',
+    "in": (
+        'name = "step.output", also as "${steps.STEP.out.NAME}", "data:NAME", or a path, folder or glob of the '
+        "project, in which ${params.NAME} may stand"
+    ),
+    "out": 'name = "noun:NAME" of a thing that it makes, or the path of a file or folder that it writes',
     "matrix": (
         "name = [values]: it runs once for each combination, with them as its parameters or as ${matrix.name}; "
         "what takes its output gets a list of all"

@@ -2,22 +2,19 @@
 
 from __future__ import annotations
 
-import os
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from pathlib import Path
 
 from ..errors import did_you_mean
 from ..uris import Uri
-from .base import Recipe, RecipeStep, is_file
+from .base import Recipe, RecipeStep
 from .filling import filled_recipe, given_now, parameter_fix, place_in, takers
-from .made_things import can_live
+from .makers import mistakes_in_made
 from .matrix import combinations, meanings_in
 from .notebook import HANDED_BY, Notebook, Part, read_notebook
 from .parameters import Misfit, ParameterSchema, is_name, takes_many, takes_path
 from .references import RUN_WORDS, filled, filled_values, is_output, meanings_of, parameter_of, words
 from .schedule.declared import meanings_at
-from .taken import place_of
 
 
 def mistakes(recipe: Recipe) -> Iterator[tuple[str, str]]:
@@ -36,7 +33,7 @@ def mistakes(recipe: Recipe) -> Iterator[tuple[str, str]]:
     yield from _mistakes_in_schedule(recipe)
     filled = filled_recipe(recipe, {})
     steps = {step.name: step for step in filled.steps}
-    yield from _made_twice(filled)
+    yield from mistakes_in_made(filled)
     # Of those of a matrix the first: what is wrong in its notebook is so for all.
     firsts = {step.declared_name: step for step in reversed(filled.steps)}
     for step in recipe.steps:
@@ -81,41 +78,8 @@ def _reference_fix(recipe: Recipe, name: str, word: str, known: Sequence[str]) -
         return f'write {name} = "${{{word}}}", with nothing else in that text, in `parameters` or in `in`'
     if word.startswith("params."):
         return parameter_fix(recipe, word.removeprefix("params."))
-    return did_you_mean(word, [*known, "steps.STEP.out.NAME"])
-
-
-def _made_twice(recipe: Recipe) -> Iterator[tuple[str, str]]:
-    """What two `out` name, or what lies in a folder that another names: of which step it is nobody could tell."""
-    makers: dict[str, RecipeStep] = {}
-    for step in recipe.steps:
-        for name, made in step.makes.items():
-            others = [
-                other for other in makers if _is_same(made, other) and not _may_both(step, makers[other], made, other)
-            ]
-            if others:
-                where = "" if others[0] == made else f" in {others[0]}"
-                place = place_in(recipe, f"steps.{step.declared_name}", name)
-                what = f"{step.name}: {made} is made by {makers[others[0]].name} already{where} ({place})"
-                in_it = " and ".join(f"${{matrix.{each}}}" for each in step.combination)
-                is_own = in_it and makers[others[0]].of == step.of
-                yield what, f"write {in_it} in it" if is_own else f"call what it makes otherwise, or leave {name} out"
-                break
-            makers.setdefault(made, step)
-
-
-def _may_both(step: RecipeStep, other: RecipeStep, made: str, before: str) -> bool:
-    """Whether both may make it: a step one thing by two names, the combinations of a matrix versions of one."""
-    if made != before:
-        return False
-    return step.name == other.name or bool(step.of == other.of != "" and not is_file(made) and not can_live(made))
-
-
-def _is_same(made: str, other: str) -> bool:
-    """Whether they are one thing, or one file lies in the other."""
-    if not (is_file(made) and is_file(other)):
-        return made == other
-    one, two = (Path(os.path.normpath(each)) for each in (made, other))
-    return one.is_relative_to(two) or two.is_relative_to(one)
+    made = [f"steps.{step.name}.out.{name}" for step in recipe.steps for name in step.makes]
+    return did_you_mean(word, [*known, *(made or ["steps.STEP.out.NAME"])])
 
 
 def _mistakes_in(step: RecipeStep, recipe: Recipe, steps: Mapping[str, RecipeStep]) -> Iterator[tuple[str, str]]:
@@ -139,14 +103,15 @@ def _mistakes_in(step: RecipeStep, recipe: Recipe, steps: Mapping[str, RecipeSte
         origin, _, output = source.partition(".")
         if output not in steps[origin].makes:
             file_name = steps[origin].declared_name
+            makes = steps[origin].makes
             first = f'write out = {{ {output or "NAME"} = "…" }} below [steps.{file_name}]'
-            what = f"{step.name}: {name} takes {f'{file_name}.{output}'!r}, and {file_name} has no such output"
-            yield what, did_you_mean(output, steps[origin].makes, first)
+            if output or not makes:
+                what = f"{step.name}: {name} takes {f'{file_name}.{output}'!r}, and {file_name} has no such output"
+                yield what, did_you_mean(output, makes, first)
+            else:
+                each = " or ".join(f'{name} = "{file_name}.{made}"' for made in makes)
+                yield f"{step.name}: {name} takes the step {file_name!r}, and not what it makes", f"write {each}"
     yield from _mistakes_in_taken(step, known)
-    for uri in step.outputs.values():
-        Uri.parse(uri)
-    for path in step.made_files.values():
-        place_of(path)
 
 
 def _mistakes_in_code(step: RecipeStep, notebook: Notebook) -> Iterator[tuple[str, str]]:
@@ -157,7 +122,8 @@ def _mistakes_in_code(step: RecipeStep, notebook: Notebook) -> Iterator[tuple[st
             takes = f"{step.notebook.name} takes recipe.{HANDED_BY[part]}.{name}"
             what = f"{step.name}: {takes}, and `{part}` has no such name"
             below = f"below [steps.{step.declared_name}]"
-            yield what, did_you_mean(name, names, f'write {part} = {{ {name} = "…" }} {below}')
+            known = [each for each in names if is_name(each)]
+            yield what, did_you_mean(name, known, f'write {part} = {{ {name} = "…" }} {below}')
 
 
 def _mistakes_in_value(

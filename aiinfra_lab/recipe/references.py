@@ -12,7 +12,8 @@ from collections.abc import Iterator, Mapping
 from .base import Value
 from .parameters.stored import as_text
 
-_REFERENCE = re.compile(r"\$(\$?)\{([^{}]*)\}")
+REFERENCE = re.compile(r"\$\$\{|\$\{([^{}]*)\}")
+"""A reference, whose first group stands in its braces; or `$${`, which has none."""
 _PARAMETER = re.compile(r"params\.([A-Za-z_]\w*)")
 _FORMER = re.compile(r"\$([A-Za-z_]\w*)")
 _OUTPUT = re.compile(r"steps\.([\w-]+)\.out\.([\w-]+)")
@@ -23,7 +24,7 @@ def words(value: object) -> Iterator[str]:
     """What stands in the braces of every reference in a text, or in the texts of a list or table."""
     match value:
         case str():
-            yield from (found[2] for found in _REFERENCE.finditer(value) if not found[1])
+            yield from (found[1] for found in REFERENCE.finditer(value) if found[1] is not None)
         case list():
             for each in value:
                 yield from words(each)
@@ -72,7 +73,7 @@ def filled(value: Value, meanings: Mapping[str, Value]) -> Value:
             return (
                 meanings[word]
                 if word is not None and word in meanings
-                else _REFERENCE.sub(lambda found: _text(found, meanings), value)
+                else REFERENCE.sub(lambda found: _text(found, meanings), value)
             )
         case list():
             return [filled(each, meanings) for each in value]
@@ -97,11 +98,11 @@ def meanings_of(parameters: Mapping[str, Value]) -> dict[str, Value]:
 
 
 def _whole(value: object) -> str | None:
-    found = _REFERENCE.fullmatch(value) if isinstance(value, str) else None
-    return found[2] if found and not found[1] else None
+    found = REFERENCE.fullmatch(value) if isinstance(value, str) else None
+    return found[1] if found else None
 
 
 def _text(found: re.Match[str], meanings: Mapping[str, Value]) -> str:
-    if found[1]:
-        return found[0][1:]
-    return as_text(meanings[found[2]]) if found[2] in meanings else found[0]
+    if found[1] is None:
+        return "${"
+    return as_text(meanings[found[1]]) if found[1] in meanings else found[0]

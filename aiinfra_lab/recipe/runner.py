@@ -23,8 +23,8 @@ from . import holding, started
 from .alerting import report_end
 from .base import ENDED_EARLY, FAILURES, Executor, Recipe, Value
 from .budget import RunBudget
-from .filling import filled_recipe
 from .history import KIND, RECENT, going, observe, runs
+from .makers import checked
 from .plan import Planner
 from .record import EndState, RunRecord, StepRecord
 from .run_writer import RunWriter, Show
@@ -65,7 +65,7 @@ class RecipeRunner:
         force: bool,
         resumes: str = "",
     ) -> None:
-        self._recipe = filled_recipe(recipe, given)
+        self._recipe = checked(recipe, given)
         self._budget = RunBudget(self._recipe)
         self._given = dict(given)
         self._executor = executor

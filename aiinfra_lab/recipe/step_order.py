@@ -2,20 +2,23 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Mapping
 from graphlib import CycleError, TopologicalSorter
 
-from ..errors import UsageProblem, did_you_mean
+from ..config import settings
+from ..errors import UsageProblem, did_you_mean, nearest
 from .base import RecipeStep
+from .references import source_of
 
 
 def ordered(where: str, steps: Mapping[str, RecipeStep]) -> tuple[RecipeStep, ...]:
     """Each step behind those that it needs, else as written. UsageProblem for a circle, and for one that is missing."""
     for step in steps.values():
-        for source in step.inputs.values():
+        for name, source in step.inputs.items():
             if source.partition(".")[0] not in steps:
                 what = f"{where}: {step.name} takes {source!r}, and there is neither such a step nor such a file"
-                raise UsageProblem(what, did_you_mean(source.partition(".")[0], steps))
+                raise UsageProblem(what, _meant(name, source, steps))
         for needed in step.depends_on:
             if needed not in steps:
                 raise UsageProblem(
@@ -37,3 +40,17 @@ def ordered(where: str, steps: Mapping[str, RecipeStep]) -> tuple[RecipeStep, ..
             next(step for step in steps.values() if step.name not in done and done.issuperset(step.depends_on))
         )
     return tuple(order)
+
+
+def _meant(name: str, source: str, steps: Mapping[str, RecipeStep]) -> str:
+    """What may be meant by what is neither a step's output nor a file."""
+    if output := source_of(f"${{{source}}}"):
+        return f'write {name} = "{output}"'
+    _, colon, thing = source.partition(":")
+    if colon:
+        return f'write {name} = "data:{thing}", or the path of a file'
+    there = [each.name for each in itertools.islice(settings().project.iterdir(), 1000)]
+    if near := nearest(source, there):
+        return f"did you mean the file {near}?"
+    step = did_you_mean(source.partition(".")[0], steps)
+    return step if step.startswith("did you mean") else f"steps that are {step}; a file is to be put into the project"

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import dataclasses
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 from msgspec.structs import replace
@@ -94,16 +95,31 @@ class RunSteps:
         urgency = self._budget.urgency(urgency, self._writer.body.steps)
         done = [(going, end) for going in self._going.values() if (end := going.execution.turn(urgency)) is not None]
         for going, end in done:
-            self._finish(going, end, watch)
+            self._tried(going.step, partial(self._finish, going, end, watch))
         urgency = self._budget.urgency(urgency, self._writer.body.steps)  # what has ended may have used it up
         # In the order of the recipe: what is skipped lets those behind it be looked at right now.
-        decided = [step.name for step in self._recipe.steps if self._is_due(step) and self._decide(step, urgency)]
+        decided = [
+            step.name
+            for step in self._recipe.steps
+            if self._is_due(step) and self._tried(step, partial(self._decide, step, urgency))
+        ]
         # Before the process of a step begins: a run that is killed must have said that it may have begun.
         self._writer.write()
         if self._starting is not None:
-            self._start(self._starting, watch)
+            self._tried(self._steps[self._starting.name], partial(self._start, self._starting, watch))
             self._starting = None
         return bool(done or decided)
+
+    def _tried(self, step: RecipeStep, act: Callable[[], bool | None]) -> bool:
+        """What was done about a step: where that is refused, as for a file that was there when the run began, it has
+        failed for that."""
+        try:
+            return bool(act())
+        except LabError as problem:
+            self._revived.discard(step.name)
+            self._going.pop(step.name, None)
+            self._writer.set(replace(self._writer.step(step.name), state="failed", error=str(problem)))
+            return True
 
     def _is_due(self, step: RecipeStep) -> bool:
         is_open = step.name in self._revived or self._writer.step(step.name).state == "waiting"
@@ -124,11 +140,7 @@ class RunSteps:
             self._revived.discard(step.name)
             self._writer.set(replace(record, state="blocked", error=f"{', '.join(failed)} did not succeed"))
             return True
-        try:
-            planned = self._planned.get(step.name) or self._planner.plan(step)
-        except LabError as problem:  # it was there when the run began
-            self._writer.set(replace(record, state="failed", error=str(problem)))
-            return True
+        planned = self._planned.get(step.name) or self._planner.plan(step)
         if (held := self._planner.given_up.pop(step.name, None)) is not None:
             holding.end(held)
         if planned.found is not None:

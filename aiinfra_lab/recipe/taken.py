@@ -104,20 +104,28 @@ def files_of(source: str) -> list[Path]:
 def place_of(made: str) -> Path:
     """Where a file or folder lies that a step makes.
 
-    UsageProblem for a glob, and for what no file can be called; Denied as in `files_of`, and for a folder that holds
-    more of the project than what is made.
+    UsageProblem for a glob, and for what no file can be called; Denied as in `files_of`, for what is the project's own,
+    and for a folder that holds more of the project than what is made.
     """
     if is_glob(made):
         raise UsageProblem(f"{made!r} in `out` names many files", "name one, or the folder in which they lie")
-    if not made.isprintable() or max(len(os.fsencode(part)) for part in made.split("/")) > _LONGEST_NAME:
+    is_other = ":" in made or made.startswith("~")  # a URI; and what a shell reads as a folder outside
+    if is_other or not made.isprintable() or max(len(os.fsencode(part)) for part in made.split("/")) > _LONGEST_NAME:
         raise UsageProblem(f"{made[:80]!r} in `out` can be no file", "call it otherwise, e.g. build/table.csv")
-    root = settings().project
-    path = _inside(root, made)
-    if any((root / own).is_relative_to(path) for own in (FILE, "notebooks", "recipes")):
-        raise Denied(
-            f"{made!r} in `out` is the project's own", "name a file or folder of its own, e.g. build/table.csv"
-        )
+    root, fix = settings().project, "name a file or folder of its own, e.g. build/table.csv"
+    try:
+        path = _inside(root, made)
+    except Denied as problem:
+        raise Denied(problem.what, fix) from None
+    if any((root / own).is_relative_to(path) for own in (FILE, "notebooks", "recipes")) or _is_source(root, path):
+        raise Denied(f"{made!r} in `out` is the project's own", fix)
     return path
+
+
+def _is_source(root: Path, path: Path) -> bool:
+    """Whether it is where people write a notebook, or a recipe."""
+    written = ("notebooks", ".ipynb"), ("recipes", ".toml")
+    return any(path.suffix == suffix and path.is_relative_to(root / folder) for folder, suffix in written)
 
 
 def pinned(recipe: Recipe) -> dict[str, str]:

@@ -89,9 +89,19 @@ def test_an_unknown_recipe_suggests_the_nearest(two):
         (('{ n = "${params.n}" }', '{ n = "abc" }'), "a value of type int"),
         (("n = 3", "n = 'many'"), "a value of type int"),
         (("n = 3", "n = "), "correct that line"),
+        (('"first.made"', '"steps.first.out.made"'), 'write path = "first.made"'),
+        (('"first.made"', '"${step.first.out.made}"'), "did you mean steps.first.out.made?"),
+        (('"first.made"', '"${steps.first.outputs.made}"'), "did you mean steps.first.out.made?"),
+        (('"first.made"', '"first"'), 'write path = "first.made"'),
+        (('"first.made"', '"dta:nope"'), 'write path = "data:nope", or the path of a file'),
+        (('"first.made"', '"sales.csv"'), "a file is to be put into the project"),
+        (('"first.made"', '"aiinfra.tmol"'), "did you mean the file aiinfra.toml?"),
+        (('{ path = "first.made" }', '{ path = "first.made", }'), "stands on one line, with no comma behind its last"),
+        (('{ path = "first.made" }', '{\npath = "first.made" }'), "stands on one line, with no comma behind its last"),
     ],
 )
 def test_every_mistake_is_found_before_anything_runs(two, workspace: Path, change, fix):
+    (workspace / "aiinfra.toml").touch()
     path = workspace / "recipes" / "two.toml"
     path.write_text(path.read_text().replace(*change, 1))
     with pytest.raises(LabError) as problem:

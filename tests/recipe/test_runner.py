@@ -8,7 +8,7 @@ import pytest
 
 from aiinfra_lab import jobs
 from aiinfra_lab.config import settings
-from aiinfra_lab.errors import Conflict, StoreUnavailable, Unavailable
+from aiinfra_lab.errors import Conflict, StoreUnavailable, Unavailable, UsageProblem
 from aiinfra_lab.recipe import declaration, history, runner
 from aiinfra_lab.recipe.base import Outcome
 from aiinfra_lab.recipe.record import RunRecord
@@ -70,6 +70,16 @@ def test_an_executor_that_cannot_start_a_notebook_fails_the_step_with_the_fix(ch
         raise Unavailable("no machine is free", "ask again later")
 
     assert go(refuse).body.steps[0].error == "no machine is free\n  fix: ask again later"
+
+
+@pytest.mark.parametrize("method", ["_decide", "_start", "_finish"])
+def test_what_is_refused_to_a_step_is_why_it_has_failed(chain, monkeypatch, method):
+    def refuse(*_: object) -> bool:
+        raise UsageProblem("that is no file", "call it otherwise")
+
+    monkeypatch.setattr(RunSteps, method, refuse)
+    run = go(lambda *_: Outcome("done"))
+    assert (states(run)[:2], run.body.steps[0].error) == (["failed"] * 2, "that is no file\n  fix: call it otherwise")
 
 
 def test_what_nobody_foresaw_ends_the_run_as_failed(chain, monkeypatch):
