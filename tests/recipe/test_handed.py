@@ -172,7 +172,7 @@ def test_a_name_that_nobody_has_is_refused(files, monkeypatch):
 @pytest.mark.parametrize(
     ("before", "after", "what", "fix"),
     [
-        ("build/made/table.csv", "../table.csv", "lies outside of the project", "copy or link it"),
+        ("build/made/table.csv", "../table.csv", "lies outside of the project", "name a file or folder of its own"),
         ("build/made/table.csv", "build/*.csv", "names many files", "the folder in which they lie"),
         ('raw = "raw', 'row = "raw', "make.ipynb takes recipe.inputs.raw, and `in` has no such name", "mean row?"),
         ('{ table = "build', '{ tables = "build', "takes recipe.outputs.table, and `out` has no", "mean tables?"),
