@@ -236,6 +236,13 @@ def publish(finished: Path, target: Path, *, replace: bool = False, flush: bool 
             raise _taken(target) from problem
 
 
+def remove_as(folder: Path, name: Path) -> None:
+    """Remove a folder, which has that name meanwhile: who writes by the one that it knows would keep it from going."""
+    with contextlib.suppress(OSError):
+        folder = folder.rename(name)
+    shutil.rmtree(folder, ignore_errors=True)
+
+
 def clear_left_of(target: Path) -> None:
     """Remove what those that were killed while they wrote `target`, or built it, left beside it."""
     with contextlib.suppress(OSError):

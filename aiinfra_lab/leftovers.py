@@ -10,7 +10,6 @@ import os
 import random
 import re
 import secrets
-import shutil
 import stat
 import tempfile
 import time
@@ -144,8 +143,4 @@ def _remove_unless_held(folder: Path, changed_at: float) -> None:
 
 
 def _remove(folder: Path) -> None:
-    """Under another name, for a kernel's host that ends meanwhile writes by the one that it knows: what came between
-    would keep the folder from going, without the file of its owner, for ever."""
-    with contextlib.suppress(OSError):
-        folder = folder.rename(folder.with_name(f"{_PREFIX}{secrets.token_hex(4)}"))
-    shutil.rmtree(folder, ignore_errors=True)
+    files.remove_as(folder, folder.with_name(f"{_PREFIX}{secrets.token_hex(4)}"))
