@@ -70,7 +70,7 @@ def run_card(
         advice=fix.strip().rstrip(".") + "." if fix else "",
         progress=None if is_over else _progress(steps, context),
         facts=[("recipe", title), *_given(context), *(_archives(archive, steps) if is_over else ())],
-        parts=[*_graph(steps, context), _steps(steps, context, broken), *_quoted(error)],
+        parts=[*_graph(steps, context), _steps(steps, context, broken, took), *_quoted(error)],
         notes=[note for name, step in steps.items() for note in _of_files(name, step)],
         next=_next(uri, state, steps, context),
     )  # fmt: skip
@@ -175,8 +175,8 @@ def _open(name: str, steps: Mapping[str, RunStep], context: RunContext) -> list[
 _OPEN = ("waiting", "running")
 
 
-def _steps(steps: Mapping[str, RunStep], context: RunContext, broken: str | None) -> Table:
-    """broken: the step of which the card's sentence says why it failed."""
+def _steps(steps: Mapping[str, RunStep], context: RunContext, broken: str | None, run_s: float) -> Table:
+    """broken: the step of which the card's sentence says why it failed. run_s: for how long the run has gone on."""
     with_usual = any(name in context.usual_s for name in steps)
     usual = [Number("usual")] if with_usual else []
     cost = [Number("cost")] if context.usd_per_hour else []
@@ -193,11 +193,14 @@ def _steps(steps: Mapping[str, RunStep], context: RunContext, broken: str | None
         for name, step in steps.items()
     ]
     took = sum(map(_ran, steps.values()))
-    total: list[Cell] = ["all", "", "", show_duration(took) if took else Dim("–")]
+    # Not the sum of theirs: the machine is paid once, however many go on at a time, and between them too.
+    at_once = "at once, " if _union_s(steps.values()) < 0.99 * took else ""
+    lasted = f"{at_once}in a run of {show_duration(run_s)}" if at_once or cost else ""
+    total: list[Cell] = ["all", "", lasted, show_duration(took) if took else Dim("–")]
     if with_usual:
         total.append(show_duration(sum(context.usual_s.get(name, 0.0) for name in steps)))
     if cost:
-        total.append(show_usd(_union_s(steps.values()) / 3600 * context.usd_per_hour))
+        total.append(show_usd(run_s / 3600 * context.usd_per_hour))
     titles = ("step", "state", "why", Number("time"), *usual, *cost, "made")
     return Table(titles, rows, total=[*total, ""] if len(steps) > 1 else (), most=_MOST_STEPS)
 
@@ -220,7 +223,7 @@ def _cost(step: RunStep, context: RunContext) -> list[Cell]:
 
 
 def _union_s(steps: Iterable[RunStep]) -> float:
-    """The seconds in which at least one of them ran: the machine is paid once, however many go on at a time."""
+    """The seconds in which at least one of them ran."""
     spans = sorted((each["began_at"], each["began_at"] + _ran(each))
                    for each in steps if each["began_at"] is not None and _is_spent(each))  # fmt: skip
     total, until = 0.0, 0.0

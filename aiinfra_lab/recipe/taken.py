@@ -110,7 +110,10 @@ def place_of(made: str) -> Path:
     if not made.isprintable() or max(len(os.fsencode(part)) for part in made.split("/")) > _LONGEST_NAME:
         raise UsageProblem(f"{made[:80]!r} in `out` can be no file", "call it otherwise, e.g. build/table.csv")
     root = settings().project
-    path = _inside(root, made)
+    try:
+        path = _inside(root, made)
+    except Denied as problem:
+        raise Denied(problem.what, "name a path of the project, e.g. build/table.csv") from None
     if any((root / own).is_relative_to(path) for own in (FILE, "notebooks", "recipes")):
         raise Denied(
             f"{made!r} in `out` is the project's own", "name a file or folder of its own, e.g. build/table.csv"
