@@ -429,9 +429,9 @@ def _makes(recipe: Recipe) -> list[str]:
     return [uri for step in recipe.steps for uri in step.outputs.values()]
 
 
-def _thing_of(name: str, text: str) -> Uri:
+def _thing_of(name: str, text: Name) -> Uri:
     """What is wanted of that recipe. UsageProblem for a file, and for what `out` calls a thing instead of its URI."""
-    if not Uri.is_one(text) and name in declaration.names():
+    if isinstance(text, str) and not Uri.is_one(text) and name in declaration.names():
         for step in filling.filled_recipe(declaration.read(name), {}).steps:
             for output, made in step.makes.items():
                 if text in (made, output, f"{step.name}.{output}"):
