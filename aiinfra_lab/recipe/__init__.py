@@ -19,7 +19,7 @@ from ..store import open_store
 from ..uris import Uri
 from ..verbs import KEPT, Choices, Destination, Live, Name, Params, Suggested, verb
 from . import alerting, budget, declaration, filling, history, holding, made_things, makers, started, taken
-from .base import ENDED_EARLY, FAILED, Recipe, Value
+from .base import ENDED_EARLY, FAILED, Recipe, Value, is_file
 from .diff import RunDifference, compare_runs
 from .exported import ExportedRecipe
 from .findings import failure, finding
@@ -236,7 +236,7 @@ def get(
         what = "it is not given what is wanted" if uri is None else "--into is for an executed notebook"
         example = f"%recipe get {Uri.parse(name, KIND).name}"
         raise UsageProblem(what, f"e.g. `{example} data:flights`, or `{example}@1/STEP --into FILE.ipynb`")
-    wanted = Uri.parse(uri)
+    wanted = _thing_of(Uri.parse(name, KIND).name, uri)
     if found := made_things.newest(wanted):
         return Made(found, found, "")
     recipe = declaration.read(Uri.parse(name, KIND).name)
@@ -245,7 +245,9 @@ def get(
     part = recipe.leading_to(str(wanted.bare))
     # Where there is none yet, what is made now becomes version 1.
     if part is None or wanted.version not in (None, 1):
-        raise NotFound(f"there is no {wanted}", f"the recipe {recipe.name} makes: {', '.join(_makes(recipe))}")
+        things = ", ".join(_makes(recipe))
+        makes = f": {things}" if things else f" files: `%recipe run {recipe.name}` writes them"
+        raise NotFound(f"there is no {wanted}", f"the recipe {recipe.name} makes{makes}")
     # What several combinations of a matrix make versions of, one version does not stand for.
     made = Counter(each for step in part.steps for each in {*step.makes.values()})
     there = {each: found for each, count in made.items() if count == 1 and (found := made_things.standing(each))}
@@ -440,6 +442,19 @@ def _end_leftovers(uri: Uri) -> None:
 
 def _makes(recipe: Recipe) -> list[str]:
     return [uri for step in recipe.steps for uri in step.outputs.values()]
+
+
+def _thing_of(name: str, text: Name) -> Uri:
+    """What is wanted of that recipe. UsageProblem for a file, and for what `out` calls a thing instead of its URI."""
+    if isinstance(text, str) and not Uri.is_one(text) and name in declaration.names():
+        for step in filling.filled_recipe(declaration.read(name), {}).steps:
+            for output, made in step.makes.items():
+                if text in (made, output, f"{step.name}.{output}"):
+                    is_path = is_file(made)
+                    what = f"{made} is a file, and `get` hands over things" if is_path else f"{text} is called {made}"
+                    fix = f"`%recipe run {name}` writes it; then open it" if is_path else f"`%recipe get {name} {made}`"
+                    raise UsageProblem(what, fix)
+    return Uri.parse(text)
 
 
 def _info(recipe: Recipe, runs: int | None = None) -> RecipeInfo:

@@ -1,20 +1,20 @@
 """What a run of a recipe may cost, by `budget` in its file, and that it keeps to that while it goes on.
 
-A run costs the time in which its steps run, at the price of this machine, as its card and `cost show` have it. What a
-step rents is a thing of its own, with a budget of its own.
+A run costs the time that it takes, at the price of this machine, as its card and `cost show` have it. What a step rents
+is a thing of its own, with a budget of its own.
 """
 
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from dataclasses import replace
 
 from ..errors import Failed, UsageProblem
 from ..units import parse_usd, show_usd
 from .attempts import GRACE_S
 from .base import ALERTS, OVER_BUDGET, Outcome, Recipe
-from .record import RunRecord, StepRecord
+from .record import RunRecord
 from .references import parameters_in
 
 _FIX = 'write budget = "5 USD" above the tables, or leave it out'
@@ -34,18 +34,6 @@ def read_budget(where: str, value: object) -> float | None:
     return usd
 
 
-def busy_s(spans: Iterable[tuple[float, float]]) -> float:
-    """The seconds in which at least one of them went on: the machine is paid once, however many do so at a time.
-
-    spans: when each began, and how many seconds it took
-    """
-    total, until = 0.0, 0.0
-    for start, took in sorted(spans):
-        total += max(0.0, start + took - max(start, until))
-        until = max(until, start + took)
-    return total
-
-
 def notes(recipe: Recipe) -> Iterator[str]:
     """What to know of its budget before it runs, a sentence each. UsageProblem for a price that is none."""
     if recipe.budget_usd is None:
@@ -60,7 +48,7 @@ def notes(recipe: Recipe) -> Iterator[str]:
 
 def spent_usd(run: RunRecord) -> float:
     """What a run with a budget has cost: until now while it goes on, else as it was at its end."""
-    return busy_s(_spans(run.steps)) / 3600 * _usd_per_hour() if run.is_open else run.spent_usd
+    return _lasted_s(run.started_at) / 3600 * _usd_per_hour() if run.is_open else run.spent_usd
 
 
 class RunBudget:
@@ -78,15 +66,15 @@ class RunBudget:
         more = f'write budget = "{2 * (self._limit_usd or 0.0):g} USD" in {self._file}, or have it cost less'
         return str(Failed(self.reason, more)) if self.reason else ""
 
-    def spent_usd(self, steps: Iterable[StepRecord]) -> float:
-        """What a run has cost so far whose steps are these."""
-        return busy_s(_spans(steps)) / 3600 * self._usd_per_hour
+    def spent_usd(self, started_at: float) -> float:
+        """What a run has cost so far that was started then, in epoch seconds."""
+        return _lasted_s(started_at) / 3600 * self._usd_per_hour
 
-    def urgency(self, asked: int, steps: Iterable[StepRecord]) -> int:
+    def urgency(self, asked: int, started_at: float) -> int:
         """How urgently what goes on has to end, as `StopRequests` has it: by that request, or for the budget."""
         if self._limit_usd is None or not self._usd_per_hour:
             return asked
-        if self._since is None and (spent_usd := self.spent_usd(steps)) >= self._limit_usd:
+        if self._since is None and (spent_usd := self.spent_usd(started_at)) >= self._limit_usd:
             self._since = time.monotonic()
             # What somebody stops before that ends as stopped, however long it takes.
             if not asked:
@@ -102,10 +90,8 @@ class RunBudget:
         return replace(outcome, state="failed", error=self.error) if is_mine else outcome
 
 
-def _spans(steps: Iterable[StepRecord]) -> Iterator[tuple[float, float]]:
-    for step in steps:
-        if step.began_at is not None and step.state != "skipped":
-            yield step.began_at, time.time() - step.began_at if step.seconds is None else step.seconds
+def _lasted_s(started_at: float) -> float:
+    return max(0.0, time.time() - started_at)
 
 
 def _usd_per_hour() -> float:

@@ -12,6 +12,7 @@ from ..rules import Rule, parse
 from ..units import plain
 from ..uris import Uri
 from . import made_things
+from .base import is_file
 
 
 def read_expectations(where: str, table: Mapping[str, Any], outputs: Mapping[str, str]) -> dict[str, Rule]:
@@ -22,6 +23,9 @@ def read_expectations(where: str, table: Mapping[str, Any], outputs: Mapping[str
             first = f'write out = {{ {name} = "…" }} with what it makes, e.g. train:NAME'
             what = f"{where}: expect names {name!r}, which is not in `out`"
             raise UsageProblem(what, did_you_mean(name, outputs, first))
+        if is_file(outputs[name]):
+            what = f"{where}: expect {name}: {outputs[name]} is a file, and `expect` is for things"
+            raise UsageProblem(what, f"leave {name} out of `expect`, and `assert` it in a cell of the notebook")
         try:
             found[name] = _read(str(text), Uri.parse(outputs[name]).noun)
         except UsageProblem as problem:

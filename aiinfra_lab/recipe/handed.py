@@ -7,18 +7,14 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import NamedTuple
 
 from ..config import settings
-from ..errors import NotFound, UsageProblem, did_you_mean
-from ..resolve import resolve_any
-from ..uris import Uri
-from . import declaration, filling, made_things
-from .base import Recipe, RecipeStep, is_file
+from ..errors import NotFound, UsageProblem, did_you_mean, nearest
+from .base import is_file
+from .by_hand import OpenedStep, as_run_last, steps_of, taken
 from .notebook import HANDED_BY, Part
-from .parts import made_last
 from .taken import files_of, is_glob, place_of
 
 HANDED_OVER = "AIINFRA_STEP"
@@ -35,13 +31,17 @@ def handed_over(taken: Mapping[str, str | list[str]], makes: Mapping[str, str]) 
     return json.dumps({"in": dict(taken), "out": dict(makes)})
 
 
+class NoSuchName(NotFound, AttributeError):
+    """`in`, or `out`, has no such name; for `hasattr`, and for `getattr` with a default, that is all."""
+
+
 class HandedOver:
     """The names of `in`, or of `out`, as attributes.
 
     A thing is its URI, in `inputs` with the version of this run; a file or folder its path, a glob a list of paths, and
-    what all combinations of a step made a list. The folder of an output is made. In a notebook that is opened by hand,
-    called with `"RECIPE/STEP"` it is that step's, where several have the name. NotFound where no step has it, or
-    nothing was made yet.
+    what all combinations of a step made a list. The folder of an output is made. In a notebook that is opened by hand
+    all is that of the last good run; called with `"RECIPE/STEP"` it is that step's there, where several have the name,
+    and in a run its own step's all the same. NotFound where no step has it, or nothing was made yet.
     """
 
     def __init__(self, part: Part, step: str = "") -> None:
@@ -58,18 +58,18 @@ class HandedOver:
             return self._value(self._by_hand(name))
         if name not in found:
             what = f"`{self._part}` of this step has no {name}"
-            raise NotFound(what, did_you_mean(name, found, f'write {self._part} = {{ {name} = "…" }}'))
+            raise NoSuchName(what, did_you_mean(name, found, f'write {self._part} = {{ {name} = "…" }}'))
         return self._value(found[name])
 
     def __dir__(self) -> list[str]:
         found = self._in_run()
-        return sorted(found if found is not None else {name for each in self._steps() for name in self._names(each)})
+        return sorted(found if found is not None else self._names(self._steps()))
 
     def __repr__(self) -> str:
         return f"recipe.{HANDED_BY[self._part]}: {', '.join(dir(self)) or 'nothing'}"
 
     def _in_run(self) -> dict[str, str | list[str]] | None:
-        text = "" if self._step else os.environ.get(HANDED_OVER, "")
+        text = os.environ.get(HANDED_OVER, "")
         return json.loads(text)[self._part] if text else None
 
     def _value(self, text: str | list[str]) -> Handed:
@@ -83,68 +83,49 @@ class HandedOver:
             return path
         return files_of(text) if is_glob(text) else settings().project / text
 
-    def _by_hand(self, name: str) -> str | list[str]:
-        steps = [*self._steps()]
-        found = [each for each in steps if name in self._names(each)]
-        if not found:
-            known = {one for each in steps for one in self._names(each)}
-            what = f"no step of a recipe has {name} in its `{self._part}`"
-            raise NotFound(what, did_you_mean(name, known, f'write {self._part} = {{ {name} = "…" }} below [steps.…]'))
-        if len(found) > 1:
-            example = f'recipe.{HANDED_BY[self._part]}("{found[0].label}").{name}'
-            what = f"{name} is in `{self._part}` of {', '.join(each.label for each in found)}"
-            raise UsageProblem(what, f"say which: `{example}`")
-        (one,) = found
-        return one.step.makes[name] if self._part == "out" else _taken(one, name)
-
-    def _names(self, one: _DeclaredStep) -> Mapping[str, str]:
-        return one.step.taken if self._part == "in" else one.step.makes
-
-    def _steps(self) -> Iterator[_DeclaredStep]:
+    def _steps(self) -> list[OpenedStep]:
         """Those that this notebook may be."""
-        own = Path(os.environ.get(_NOTEBOOK, "")).name
-        for name in declaration.names():
-            declared = declaration.find(name)
-            if declared is None:
-                continue
-            recipe = filling.filled_recipe(declared, {})
-            # Of those of a matrix the first, as long as nobody names another.
-            firsts = {step.declared_name: step for step in reversed(recipe.steps)}
-            for step in recipe.steps if self._step else reversed(firsts.values()):
-                one = _DeclaredStep(recipe, step)
-                is_named = self._step in (one.label, f"{recipe.name}/{step.declared_name}")
-                if is_named or (not self._step and own in ("", step.notebook.name)):
-                    yield one
+        if not self._step:
+            return steps_of(_own_notebook())
+        one = as_run_last(self._step)
+        return [one] if one else []
+
+    def _names(self, steps: Iterable[OpenedStep]) -> set[str]:
+        return {name for one in steps for name in (one.step.taken if self._part == "in" else one.step.makes)}
+
+    def _by_hand(self, name: str) -> str | list[str]:
+        steps = self._steps()
+        if self._step and not steps:
+            known = [one.label for one in steps_of("")]
+            raise NotFound(f"there is no step {self._step}", did_you_mean(self._step, known, "write a recipe"))
+        having = self._having(name, steps)
+        if not having:
+            raise self._unknown(name, steps)
+        if len(having) > 1:
+            what = f"{name} is in `{self._part}` of {', '.join(one.label for one in having)}"
+            raise UsageProblem(what, f"say which: {self._example(having[0], name)}")
+        one = as_run_last(having[0].label) or having[0]
+        return taken(one, name) if self._part == "in" else one.step.makes[name]
+
+    def _having(self, name: str, steps: Iterable[OpenedStep]) -> list[OpenedStep]:
+        return [one for one in steps if name in self._names([one])]
+
+    def _unknown(self, name: str, steps: Sequence[OpenedStep]) -> NoSuchName:
+        own = _own_notebook()
+        what = f"no step {f'with {own}' if own else 'of a recipe'} has {name} in its `{self._part}`"
+        if self._step:
+            what = f"`{self._part}` of {self._step} has no {name}"
+        elif own and not steps:
+            what = f"no recipe has a step with {own}"
+        known, others = self._names(steps), self._having(name, steps_of(""))
+        if others and not nearest(name, known):
+            return NoSuchName(what, f"{self._example(others[0], name)} is that of {others[0].label}")
+        return NoSuchName(what, did_you_mean(name, known, f'write {self._part} = {{ {name} = "…" }} below [steps.…]'))
+
+    def _example(self, one: OpenedStep, name: str) -> str:
+        return f'`recipe.{HANDED_BY[self._part]}("{one.label}").{name}`'
 
 
-class _DeclaredStep(NamedTuple):
-    recipe: Recipe
-    step: RecipeStep
-
-    @property
-    def label(self) -> str:
-        return f"{self.recipe.name}/{self.step.name}"
-
-
-def _taken(one: _DeclaredStep, name: str) -> str | list[str]:
-    """What a step takes by that name, as things are now: of a step before, what it made when it last went well."""
-    step = one.step
-    if name in step.files:
-        return step.files[name]
-    if name in step.data:
-        return resolve_any(step.data[name]).uri
-    if name in step.gathered:
-        return [_made_before(one, source) for source in step.gathered[name].all]
-    return _made_before(one, step.inputs[name])
-
-
-def _made_before(one: _DeclaredStep, source: str) -> str:
-    before, _, output = source.partition(".")
-    if found := made_last(one.recipe.name, before, output):
-        return found
-    made = next(each for each in one.recipe.steps if each.name == before).makes[output]
-    if is_file(made):
-        raise NotFound(f"{before} has not made {made} yet", f"`%recipe run {one.recipe.name} --only {before}` makes it")
-    if found := made_things.newest(Uri.parse(made)):
-        return found
-    raise NotFound(f"{before} has not made {made} yet", f"`%recipe get {one.recipe.name} {made}` makes a small one")
+def _own_notebook() -> str:
+    """The name of its file; empty where that is not known, as outside of JupyterLab."""
+    return Path(os.environ.get(_NOTEBOOK, "")).name

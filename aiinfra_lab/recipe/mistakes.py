@@ -5,12 +5,13 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator, Mapping, Sequence
 
-from ..errors import did_you_mean
+from ..errors import did_you_mean, nearest
 from ..uris import Uri
 from .base import Recipe, RecipeStep
 from .filling import filled_recipe, given_now, parameter_fix, place_in, takers
 from .makers import mistakes_in_made
 from .matrix import combinations, meanings_in
+from .mentions import assigned, mentioned
 from .notebook import HANDED_BY, Notebook, Part, read_notebook
 from .parameters import Misfit, ParameterSchema, is_name, takes_many, takes_path
 from .references import RUN_WORDS, filled, filled_values, is_output, meanings_of, parameter_of, words
@@ -86,9 +87,11 @@ def _mistakes_in(step: RecipeStep, recipe: Recipe, steps: Mapping[str, RecipeSte
     notebook = read_notebook(step.notebook)
     known = notebook.schema()
     yield from _mistakes_in_code(step, notebook)
-    by_name = notebook.mentioned("in")
-    lacking = [name for name in (*step.parameters, *step.taken)
-               if name not in known and (name in step.parameters or name not in by_name)]  # fmt: skip
+    # What `in` names need not be a parameter: a module may take it, or nobody, where it is an input all the same.
+    free = {*known} - {*step.parameters, *step.taken}
+    taken = [name for name in step.taken if name not in known and name not in mentioned(notebook, "in")]
+    meant = [name for name in taken if name in assigned(notebook) or (len(name) > 2 and nearest(name, free))]
+    lacking = [name for name in (*step.parameters, *meant) if name not in known]
     if lacking and not known.parameters:
         yield _without_parameters(step, lacking)
     else:
@@ -118,7 +121,7 @@ def _mistakes_in_code(step: RecipeStep, notebook: Notebook) -> Iterator[tuple[st
     """What the notebook takes by `recipe.inputs` and `recipe.outputs`, and the step has not."""
     parts: tuple[tuple[Part, Mapping[str, str]], ...] = (("in", step.taken), ("out", step.makes))
     for part, names in parts:
-        for name in sorted(notebook.mentioned(part) - {*names}):
+        for name in sorted(mentioned(notebook, part) - {*names}):
             takes = f"{step.notebook.name} takes recipe.{HANDED_BY[part]}.{name}"
             what = f"{step.name}: {takes}, and `{part}` has no such name"
             below = f"below [steps.{step.declared_name}]"

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import functools
 import json
-import re
 import shlex
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -22,8 +21,6 @@ HANDED_BY: Mapping[Part, str] = {"in": "inputs", "out": "outputs"}
 """By which attribute of `recipe` a notebook has what `in` and `out` of its step name."""
 
 _OLDEST = 4
-_COMMENT = re.compile(r"^\s*#.*$", re.MULTILINE)
-_MENTIONED = re.compile(r"\brecipe\.(inputs|outputs)\.([A-Za-z_]\w*)")
 _UNREADABLE = (json.JSONDecodeError, UnicodeDecodeError, KeyError, TypeError, AttributeError)
 
 
@@ -49,11 +46,6 @@ class Notebook:
     def parameters_at(self) -> int | None:
         """Which of the code cells declares the parameters."""
         return next((at for at, cell in enumerate(self.cells) if PARAMETERS in cell.tags), None)
-
-    def mentioned(self, part: Part) -> set[str]:
-        """The names in `in`, or in `out`, that its code takes from `recipe.inputs`, or `recipe.outputs`."""
-        found = (each for cell in self.cells for each in _MENTIONED.findall(_COMMENT.sub("", cell.source)))
-        return {name for attribute, name in found if attribute == HANDED_BY[part]}
 
     def schema(self) -> ParameterSchema:
         """The parameters that it declares. Failed when their cell is no Python, computes, or contradicts itself."""

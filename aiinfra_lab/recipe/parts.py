@@ -36,7 +36,7 @@ def made_last(recipe: str, step: str, output: str) -> str | None:
     """What a step made by that name when it last went well, as `StepRecord.makes` has it, where that is there."""
     for run in history.runs(recipe, history.RECENT):
         record = run.body.step(step)
-        if record and record.succeeded and output in record.makes and _is_there(record.makes[output]):
+        if record and record.succeeded and output in record.makes and is_there(record.makes[output]):
             return record.makes[output]
     return None
 
@@ -52,5 +52,6 @@ def _standing(recipe: Recipe, steps: Mapping[str, RecipeStep], name: str, source
     raise NotFound(f"{name} takes {source}, and there is no {made}", fix)
 
 
-def _is_there(made: str) -> bool:
+def is_there(made: str) -> bool:
+    """Whether the thing, or the file or folder, was not removed."""
     return place_of(made).exists() if is_file(made) else made_things.is_there(made, alive=False)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import shlex
 import time
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -30,7 +30,6 @@ from ..units import counted, show_duration, show_usd
 from ..uris import Uri
 from . import holding
 from .base import ENDED_EARLY, FAILED, FAILURES, is_file
-from .budget import busy_s
 from .history import KIND
 from .parameters import as_text
 from .record import NO_FILE
@@ -75,9 +74,9 @@ def run_card(
     spent_usd: float | None = None,
 ) -> Card:
     """The card of a run. run_error: why it failed, where that is no step's. spent_usd: None while it goes on."""
-    spent = _cost_of_all(steps, context) if spent_usd is None else spent_usd
     is_over = state not in ("running", "stopping")
     took = time.time() - started_at if duration_s is None else duration_s
+    spent = took / 3600 * context.usd_per_hour if spent_usd is None else spent_usd
     broken = next(
         (name for name, step in steps.items() if step["state"] == state and state in (*FAILURES, "lost")), None
     )
@@ -96,7 +95,7 @@ def run_card(
             *_budget(spent, budget_usd),
             *(_archives(archive, steps) if is_over else ()),
         ],
-        parts=[*_graph(steps, context), _steps(steps, context, broken), *_quoted(error)],
+        parts=[*_graph(steps, context), _steps(steps, context, broken, took), *_quoted(error)],
         notes=[note for name, step in steps.items() for note in _of_files(name, step)],
         next=_next(uri, state, steps, context),
     )  # fmt: skip
@@ -211,8 +210,8 @@ def _open(name: str, steps: Mapping[str, RunStep], context: RunContext) -> list[
 _OPEN = ("waiting", "running")
 
 
-def _steps(steps: Mapping[str, RunStep], context: RunContext, broken: str | None) -> Table:
-    """broken: the step of which the card's sentence says why it failed."""
+def _steps(steps: Mapping[str, RunStep], context: RunContext, broken: str | None, run_s: float) -> Table:
+    """broken: the step of which the card's sentence says why it failed. run_s: for how long the run has gone on."""
     with_usual = any(name in context.usual_s for name in steps)
     usual = [Number("usual")] if with_usual else []
     cost = [Number("cost")] if context.usd_per_hour else []
@@ -229,11 +228,14 @@ def _steps(steps: Mapping[str, RunStep], context: RunContext, broken: str | None
         for name, step in steps.items()
     ]
     took = sum(map(_ran, steps.values()))
-    total: list[Cell] = ["all", "", "", show_duration(took) if took else Dim("–")]
+    # Not the sum of theirs: the machine is paid once, however many go on at a time, and between them too.
+    at_once = "at once, " if _union_s(steps.values()) < 0.99 * took else ""
+    lasted = f"{at_once}in a run of {show_duration(run_s)}" if at_once or cost else ""
+    total: list[Cell] = ["all", "", lasted, show_duration(took) if took else Dim("–")]
     if with_usual:
         total.append(show_duration(sum(context.usual_s.get(name, 0.0) for name in steps)))
     if cost:
-        total.append(show_usd(_cost_of_all(steps, context)))
+        total.append(show_usd(run_s / 3600 * context.usd_per_hour))
     titles = ("step", "state", "why", Number("time"), *usual, *cost, "made")
     return Table(titles, rows, total=[*total, ""] if len(steps) > 1 else (), most=_MOST_STEPS)
 
@@ -255,11 +257,15 @@ def _cost(step: RunStep, context: RunContext) -> list[Cell]:
     return [show_usd(_ran(step) / 3600 * context.usd_per_hour) if _is_spent(step) else Dim("–")]
 
 
-def _cost_of_all(steps: Mapping[str, RunStep], context: RunContext) -> float:
-    """What they have cost on this machine together."""
-    spent = (step for step in steps.values() if _is_spent(step))
-    spans = ((step["began_at"], _ran(step)) for step in spent if step["began_at"] is not None)
-    return busy_s(spans) / 3600 * context.usd_per_hour
+def _union_s(steps: Iterable[RunStep]) -> float:
+    """The seconds in which at least one of them ran."""
+    spans = sorted((each["began_at"], each["began_at"] + _ran(each))
+                   for each in steps if each["began_at"] is not None and _is_spent(each))  # fmt: skip
+    total, until = 0.0, 0.0
+    for start, end in spans:
+        total += max(0.0, end - max(start, until))
+        until = max(until, end)
+    return total
 
 
 def _is_spent(step: RunStep) -> bool:

@@ -240,7 +240,7 @@ class RecipeRunner:
             detail["still_live"] = still_live
             _warn_of(still_live)
         event = Event("recipe end", run.uri, outputs=(run.uri, *made_now), detail=detail)
-        error, spent_usd = self._budget.error if state in FAILURES else "", self._budget.spent_usd(run.body.steps)
+        error, spent_usd = self._budget.error if state in FAILURES else "", self._budget.spent_usd(run.body.started_at)
         ended = replace(self._writer.body, state=state, ended_at=time.time(), error=error, spent_usd=spent_usd)
         self._writer.end(ended, event)
         self._ended = self._writer.run

@@ -92,11 +92,11 @@ class RunSteps:
 
     def _turn(self, urgency: int, watch: ProjectWatch) -> bool:
         """One look at every step; whether something has become of any."""
-        urgency = self._budget.urgency(urgency, self._writer.body.steps)
+        urgency = self._budget.urgency(urgency, self._writer.body.started_at)
         done = [(going, end) for going in self._going.values() if (end := going.execution.turn(urgency)) is not None]
         for going, end in done:
             self._tried(going.step, partial(self._finish, going, end, watch))
-        urgency = self._budget.urgency(urgency, self._writer.body.steps)  # what has ended may have used it up
+        urgency = self._budget.urgency(urgency, self._writer.body.started_at)  # what has ended may have used it up
         # In the order of the recipe: what is skipped lets those behind it be looked at right now.
         decided = [
             step.name

@@ -112,13 +112,15 @@ def place_of(made: str) -> Path:
     is_other = ":" in made or made.startswith("~")  # a URI; and what a shell reads as a folder outside
     if is_other or not made.isprintable() or max(len(os.fsencode(part)) for part in made.split("/")) > _LONGEST_NAME:
         raise UsageProblem(f"{made[:80]!r} in `out` can be no file", "call it otherwise, e.g. build/table.csv")
-    root, fix = settings().project, "name a file or folder of its own, e.g. build/table.csv"
+    root, fix = settings().project, "name a path of the project, e.g. build/table.csv"
     try:
         path = _inside(root, made)
     except Denied as problem:
         raise Denied(problem.what, fix) from None
     if any((root / own).is_relative_to(path) for own in (FILE, "notebooks", "recipes")) or _is_source(root, path):
-        raise Denied(f"{made!r} in `out` is the project's own", fix)
+        raise Denied(
+            f"{made!r} in `out` is the project's own", "name a file or folder of its own, e.g. build/table.csv"
+        )
     return path
 
 

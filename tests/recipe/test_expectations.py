@@ -127,6 +127,14 @@ def test_a_value_is_shown_where_it_lies(rule, value, shown):
     assert expectations._shown(parse(rule), "x", value) == shown
 
 
+def test_nothing_is_expected_of_a_file(notebook, recipe):
+    notebook("a", "n: int = 1")
+    recipe("r", RECORDED.format(uri="build/t.txt", rule="rows > 0"))
+    with pytest.raises(UsageProblem, match=r"expect o: build/t.txt is a file, and `expect` is for things") as problem:
+        declaration.read("r")
+    assert problem.value.fix == "leave o out of `expect`, and `assert` it in a cell of the notebook"
+
+
 def test_what_the_step_does_not_make_cannot_be_expected(notebook, recipe):
     notebook("a", "")
     recipe("r", '[steps.a]\nnotebook = "a.ipynb"\nout = { run = "train:x" }\nexpect = { rnu = "auc > 1" }\n')

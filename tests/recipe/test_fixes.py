@@ -42,7 +42,7 @@ FILES = [
     (f'{STEP}after = ["c"]\n{OTHER}', "known: a, b", f'{STEP}after = ["b"]\n{OTHER}'),
     (f'{STEP}in = {{ x = "c.made" }}\n{MAKER}', "known: a, b", f'{STEP}in = {{ x = "b.made" }}\n{MAKER}'),
     (f'{STEP}in = {{ x = "b.mode" }}\n{MAKER}', "did you mean made?", f'{STEP}in = {{ x = "b.made" }}\n{MAKER}'),
-    (f'{STEP}in = {{ y = "raw/x.csv" }}', "known: x", f'{STEP}in = {{ x = "raw/x.csv" }}'),
+    (f'{STEP}parameters = {{ y = "1" }}', "known: x", f'{STEP}parameters = {{ x = "1" }}'),
     (f'{STEP}after = ["b"]\n{OTHER}after = ["a"]', "out of `in` or `after`", f'{STEP}after = ["b"]\n{OTHER}'),
     (f"[small]\nm = 1\n[parameters]\nn = 1\n{STEP}", "known: n", f"[small]\nn = 1\n[parameters]\nn = 1\n{STEP}"),
     (f'[parameters]\nn = 1\n{STEP}parameters = {{ x = "${{params.m}}" }}', "known: n", f"[parameters]\nn = 1\n{STEP}"),
@@ -179,6 +179,28 @@ def test_what_a_recipe_does_not_make_is_one_that_it_makes(notebook, recipe):
     with pytest.raises(NotFound) as problem:
         run("recipe get one data:other")
     run(f"recipe get one {problem.value.fix.rpartition(': ')[2]}")
+
+
+@pytest.mark.parametrize(
+    ("wanted", "fix"),
+    [
+        ("t", "`%recipe run one` writes it; then open it"),
+        ("a.t", "`%recipe run one` writes it; then open it"),
+        ("build/t.txt", "`%recipe run one` writes it; then open it"),
+        ("made", "`%recipe get one data:made`"),
+        ("data:none", "the recipe one makes: data:made"),
+    ],
+)
+def test_what_is_no_thing_of_the_recipe_is_named(notebook, recipe, wanted, fix):
+    notebook("a", "x: int = 1")
+    recipe("one", f'{STEP}out = {{ t = "build/t.txt", made = "data:made" }}')
+    with pytest.raises(LabError) as problem:
+        run(f"recipe get one {wanted}")
+    assert problem.value.fix.replace("aiinfra ", "%") == fix
+    recipe("one", f'{STEP}out = {{ t = "build/t.txt" }}')
+    with pytest.raises(NotFound) as problem:
+        run("recipe get one data:made")
+    assert problem.value.fix.replace("aiinfra ", "%") == "the recipe one makes files: `%recipe run one` writes them"
 
 
 def test_a_run_that_is_over_is_shown(notebook, recipe):

@@ -158,6 +158,76 @@ def test_a_name_of_several_steps_is_that_of_the_open_notebook_or_the_one_that_is
     assert inputs.rows == "data:rows@1"
 
 
+def test_in_a_run_the_step_that_a_notebook_names_is_its_own(workspace, notebook, recipe):
+    (workspace / "raw").mkdir()
+    for day in "12":
+        (workspace / "raw" / f"{day}.txt").write_text(f"of {day}")
+    notebook("x", "n: int = 1", LOAD, "print(recipe.inputs('a/x').raw.read_text())")
+    text = '[parameters]\nday = 1\n[steps.x]\nnotebook = "x.ipynb"\nin = { raw = "raw/${params.day}.txt" }\n'
+    recipe("a", text)
+    recipe("b", text.replace("day = 1", "day = 2"))
+    assert printed(run_recipe("a", param={"day": 2}), "x") == "of 2\n"
+    assert printed(run_recipe("b"), "x") == "of 2\n"
+    assert inputs("a/x").raw.read_text() == "of 2"
+
+
+DAILY = """
+[parameters]
+day = "${run.date}"
+[steps.first]
+notebook = "first.ipynb"
+in = { raw = "raw/${params.day}/*.csv" }
+out = { totals = "build/${params.day}/totals.csv" }
+[steps.second]
+notebook = "second.ipynb"
+in = { totals = "first.totals" }
+out = { page = "build/${params.day}/page.html" }
+"""
+
+
+def test_a_notebook_opened_by_hand_has_all_of_one_run(workspace, notebook, recipe, monkeypatch):
+    for day in ("2026-01-02", "2026-01-03"):
+        (workspace / "raw" / day).mkdir(parents=True)
+        (workspace / "raw" / day / "a.csv").write_text(day)
+    notebook("first", "n: int = 1", LOAD, "recipe.outputs.totals.write_text(recipe.inputs.raw[0].read_text())")
+    fails = "assert '01-02' in recipe.inputs.totals.read_text(), 'another day'"
+    notebook("second", "n: int = 1", LOAD, fails, "recipe.outputs.page.write_text('page')")
+    recipe("daily", DAILY)
+    build = workspace / "build"
+    with pytest.raises(NotFound, match=r"first has not made build/.* yet") as problem:
+        _ = inputs.totals
+    assert problem.value.fix == '`recipe.run("daily", only="first")` makes it'
+    run_recipe("daily", param={"day": "2026-01-02"})
+    assert (inputs.totals, outputs.page) == (build / "2026-01-02/totals.csv", build / "2026-01-02/page.html")
+    assert inputs.raw == [workspace / "raw/2026-01-02/a.csv"]
+    with pytest.raises(Failed):
+        run_recipe("daily", param={"day": "2026-01-03"})
+    # What the second takes went well: that is what it failed with, and is corrected for.
+    assert (inputs.totals, outputs.page) == (build / "2026-01-03/totals.csv", build / "2026-01-03/page.html")
+    assert inputs("daily/first").raw == [workspace / "raw/2026-01-03/a.csv"]
+    inputs.totals.unlink()
+    with pytest.raises(NotFound) as problem:
+        _ = inputs.totals
+    assert problem.value.fix == "`recipe.run(\"daily\", param={'day': '2026-01-03'}, only=\"first\")` makes it"
+
+
+def test_a_notebook_of_no_step_has_what_it_names(notebook, recipe, monkeypatch):
+    notebook("use", "x: str = ''")
+    recipe("sales", '[steps.report]\nnotebook = "use.ipynb"\nin = { t = "raw/" }\n[steps.b]\nnotebook = "use.ipynb"\n')
+    monkeypatch.setenv("JPY_SESSION_NAME", "work/Untitled.ipynb")
+    with pytest.raises(NotFound, match=r"no recipe has a step with Untitled.ipynb") as problem:
+        _ = inputs.t
+    assert problem.value.fix == '`recipe.inputs("sales/report").t` is that of sales/report'
+    for name, fix in (("sales/reprt", "did you mean sales/report?"), ("nothing", "known: sales/b, sales/report")):
+        with pytest.raises(NotFound, match=f"there is no step {name}") as problem:
+            _ = inputs(name).t
+        assert problem.value.fix == fix
+    with pytest.raises(NotFound, match="`in` of sales/report has no tt") as problem:
+        _ = inputs("sales/report").tt
+    assert problem.value.fix == "did you mean t?" or "known: t" in problem.value.fix
+    assert getattr(inputs, "none", 3) == 3
+
+
 def test_a_name_that_nobody_has_is_refused(files, monkeypatch):
     with pytest.raises(NotFound, match="no step of a recipe has tabel in its `in`") as problem:
         _ = inputs.tabel
@@ -167,12 +237,13 @@ def test_a_name_that_nobody_has_is_refused(files, monkeypatch):
     with pytest.raises(NotFound, match="`in` of this step has no tabel"):
         _ = inputs.tabel
     assert not hasattr(inputs, "_repr_html_")
+    assert not hasattr(inputs, "tabel")
 
 
 @pytest.mark.parametrize(
     ("before", "after", "what", "fix"),
     [
-        ("build/made/table.csv", "../table.csv", "lies outside of the project", "name a file or folder of its own"),
+        ("build/made/table.csv", "../table.csv", "lies outside of the project", "name a path of the project"),
         ("build/made/table.csv", "build/*.csv", "names many files", "the folder in which they lie"),
         ('raw = "raw', 'row = "raw', "make.ipynb takes recipe.inputs.raw, and `in` has no such name", "mean row?"),
         ('{ table = "build', '{ tables = "build', "takes recipe.outputs.table, and `out` has no", "mean tables?"),

@@ -80,12 +80,12 @@ def script(document: Path) -> str:
     """The document's calls as a Python program; empty when it has none."""
     calls = list(_calls(document))
     text = "\n".join(calls)
-    assigned = re.findall(r"^(\w+)(?:: \w+)? = ", text, re.MULTILINE)
+    assigned = re.findall(r"^(\w+)(?:: [^=\n]+)? = ", text, re.MULTILINE)
     # A notebook may give a variable a noun's name, or a parameter's variable a new value, as it does in a kernel.
     hidden = {*assigned} & {*TABLE}
     text = re.sub(r"\x01(\w+)\x01", lambda found: f"aiinfra_lab.{found[1]}" if found[1] in hidden else found[1], text)
     for name in {name for name in assigned if assigned.count(name) > 1}:
-        text = re.sub(rf"^{name}: \w+ = ", f"{name} = ", text, flags=re.MULTILINE)
+        text = re.sub(rf"^{name}: [^=\n]+ = ", f"{name} = ", text, flags=re.MULTILINE)
     known = {*assigned, *TABLE}
     free = sorted(set(re.findall(r"\0(\w+)\0", text)) - known)
     declared = "".join(f'{name}: str = ""\n' for name in free)

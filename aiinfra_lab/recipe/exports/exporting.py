@@ -34,10 +34,10 @@ _INSTALLS = {
     "pyproject.toml": "uv pip install -e .",
     "constraints.txt": "uv pip install -r constraints.txt",
 }
-_FILES_NOTE = "lies in the project's folder, which each task must share; what is kept in the workspace is `data:NAME`"
-_MATRIX_NOTE = "of the values that it has now, each combination of a matrix is a task; for others, export it again"
-_CLOCK_NOTE = "${run.date} and ${run.time} are those of when its run begins, however late that is, for all of its steps"
-_BUDGET_NOTE = "budget: each step is a run of its own there, and may cost as much"
+_FILES_NOTE = "files of the project's folder, which each task must share (what `data:NAME` is, the workspace keeps)"
+_MATRIX_NOTE = "each combination of a matrix is a task, of the values as they are now; for others, export it again"
+_CLOCK_NOTE = "all steps have ${run.date} and ${run.time} of when their run begins, however late that is"
+_BUDGET_NOTE = "each step is a run of its own there, and may cost as much as the budget"
 # Whose one command runs all of it.
 _AT_ONCE = ("container", "cron", "systemd")
 # Who begins a run later than it was due, and knows for when it was.
@@ -97,11 +97,12 @@ class ExportRequest:
     def _notes(self, facts: ExportFacts) -> list[str]:
         """Where any form may differ from a run of the recipe."""
         kept, missed = _MISSED.get(self.to, ((), ""))
-        notes = [f'catch_up = "{facts.catch_up}": {missed}'] if missed and facts.catch_up not in (None, *kept) else []
+        differs = missed and facts.catch_up not in (None, *kept)
+        notes = [f'for catch_up = "{facts.catch_up}": {missed}'] if differs else []
         made = [path for step in self.recipe.steps for path in step.made_files.values()]
-        notes += [f"{', '.join(made)}: {_FILES_NOTE}"] if made and self.to in IN_STEPS else []
+        notes += [f"{_FILES_NOTE}: {', '.join(made)}"] if made and self.to in IN_STEPS else []
         lists = dict.fromkeys(name for step in self.recipe.steps for name in parameters_in(step.matrix))
-        notes += [f"{', '.join(lists)}: {_MATRIX_NOTE}"] if lists and self.to in (*IN_STEPS, "dvc") else []
+        notes += [f"{_MATRIX_NOTE}: {', '.join(lists)}"] if lists and self.to in (*IN_STEPS, "dvc") else []
         notes += [_BUDGET_NOTE] if self.recipe.budget_usd is not None and self.to not in _AT_ONCE else []
         return [*notes, *([_CLOCK_NOTE] if facts.reads_clock and self.to not in _KNOW_WHEN else [])]
 

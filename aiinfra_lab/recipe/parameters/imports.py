@@ -27,7 +27,7 @@ def imported(sources: Iterable[str]) -> Meanings:
     found: dict[str, str] = {}
     for source in sources:
         for node in ast.walk(_parsed(source) or ast.Module([], [])):
-            found.update(_bound_by(node))
+            found.update(bound_by(node))
     return found
 
 
@@ -43,7 +43,7 @@ def certain(sources: Iterable[str]) -> Meanings:
             if isinstance(node, ast.ImportFrom) and any(alias.name == "*" for alias in node.names):
                 found.clear()
             elif isinstance(node, ast.Import | ast.ImportFrom):
-                found.update(_bound_by(node))
+                found.update(bound_by(node))
             else:
                 for name in names_bound(ast.walk(node)):
                     found.pop(name, None)
@@ -65,7 +65,8 @@ def meaning(node: ast.AST, names: Meanings) -> str:
     return f"{owner}.{node.attr}" if owner else ""
 
 
-def _bound_by(node: ast.AST) -> dict[str, str]:
+def bound_by(node: ast.AST) -> dict[str, str]:
+    """Each name that an import binds → what it is; nothing of any other node."""
     match node:
         case ast.Import(names=aliases):
             pairs = ((each.asname or each.name.partition(".")[0], each) for each in aliases)

@@ -34,7 +34,10 @@ def read_trigger(where: str, table: Mapping[str, Any]) -> RecipeTrigger:
             try:
                 uri = Uri.parse(source)
             except UsageProblem as problem:
-                raise UsageProblem(f"{where}: {problem.what}", problem.fix) from None
+                is_one = Uri.is_one(source)
+                what = problem.what if is_one else f"{source!r} in `on` is no file that is there, and no thing"
+                fix = problem.fix if is_one else f'write "./{source}" for a file that is to come, else data:NAME'
+                raise UsageProblem(f"{where}: {what}", fix) from None
             if uri.tag or uri.part or not nouns.find(uri.noun).has_versions:
                 raise UsageProblem(f"{where}: {source!r} has no new versions", f"name what has: {uri.noun}:NAME")
     try:

@@ -164,6 +164,7 @@ def test_paused_nothing_is_looked_at_and_what_came_meanwhile_is_no_news(on, no_d
         ("on = []", "it says not on what"),
         ('on = "data:flights"', "it says not on what"),
         ('on = ["data:flights@3"]', "has no new versions"),
+        ('on = ["nope.csv"]', "'nope.csv' in `on` is no file that is there, and no thing"),
         ('on = ["deploy:late"]', "has no new versions"),
         ('on = ["datta:flights"]', "datta"),
         ('on = ["data:flights"]\nevery = "3"', "every: '3' has no unit"),
