@@ -158,9 +158,7 @@ class LabScheduler(Scheduler):  # type: ignore[misc]  # it ships no types
         """Refuse what the form does not offer: no list of jobs could be shown that has one with such an output."""
         offered = self.environments_manager.output_formats_mapping()
         if wrong := [each for each in model.output_formats or () if each not in offered]:
-            raise SchedulerError(
-                f"there is no output as {', '.join(wrong)}: output_formats takes {', '.join(offered)}"
-            )
+            raise SchedulerError(f"there is no output as {', '.join(wrong)}: output_formats takes {', '.join(offered)}")
 
     def _path_of(self, uri: str) -> Path:
         return Path(self.root_dir, uri).absolute()
