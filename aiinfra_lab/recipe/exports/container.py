@@ -42,7 +42,7 @@ build
 """
 _BUILD = "build"  # the folder of what can be made anew
 _VOLUME_NOTE = "the workspace is the volume /workspace: without one each run begins with nothing"
-_FILES_NOTE = "files of steps go with the container, but for those in folders that -v names, where user 10001 may write"
+_FILES_NOTE = "what steps write goes with the container, but for folders that -v names, where user 10001 may write"
 
 
 def render(recipe: Recipe, facts: ExportFacts) -> RecipeFiles:

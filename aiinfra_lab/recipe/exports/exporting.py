@@ -194,9 +194,12 @@ def _modules(notebook: Path) -> tuple[str, ...]:
 
 def _outside(recipe: Recipe, project: Path) -> tuple[str, ...]:
     """What `in` names that git ignores, so that no commit has it; nothing where there is no git."""
-    named = list(dict.fromkeys(path for step in recipe.steps for path in step.files.values()))
+    named = dict.fromkeys(path for step in recipe.steps for path in step.files.values())
     with contextlib.suppress(OSError):
-        ask = ["git", "check-ignore", "-z", "--stdin"]
-        found = subprocess.run(ask, cwd=project, input="\0".join(named), capture_output=True, text=True, check=False)
-        return tuple(found.stdout.split("\0")[:-1])
+        return tuple(path for path in named if _is_ignored(path, project))
     return ()
+
+
+def _is_ignored(path: str, project: Path) -> bool:
+    done = subprocess.run(["git", "check-ignore", "-q", "--", path], cwd=project, capture_output=True, check=False)
+    return done.returncode == 0

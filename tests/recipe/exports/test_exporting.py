@@ -186,7 +186,7 @@ def test_a_container_is_run_with_the_folders_that_steps_make_files_in(notebook, 
     for folder in ("build", "out", "plots"):
         assert f' -v "$PWD"/{folder}:/project/{folder} ' in done.use
     assert """ -v "$PWD"/'build/it'"'"'s:/project/build/it'"'"'s' """ in done.use
-    assert "c.csv" in next(note for note in done.notes if note.startswith("files of steps"))
+    assert "c.csv" in next(note for note in done.notes if note.startswith("what steps write"))
 
 
 @pytest.mark.parametrize(("taken", "is_ignored"), [("raw/*.csv", True), ("build/*.csv", False), ("build", False)])

@@ -388,7 +388,9 @@ def test_a_definition_runs_when_it_is_due_until_it_is_paused(jobs):
 
 def test_what_a_scheduled_job_cannot_take_any_more_is_its_failure(jobs, two):
     definition = jobs.define(two, tags=["recipe:two"], parameters={"word": "x"}, schedule="0 0 1 1 *", timezone="UTC")
-    (jobs.folder / "recipes" / "two.toml").write_text(TWO.replace("word", "other"))
+    (jobs.folder / "recipes" / "two.toml").write_text(
+        TWO.replace('word = "1"', 'other = "1"').replace("params.word", "params.other")
+    )
     job = jobs.server.call("POST", f"/scheduler/job_definitions/{definition}/jobs", {})["job_id"]
     failed = jobs.ended(job)
     assert failed["status"] == "FAILED"
@@ -410,11 +412,11 @@ def test_what_a_definition_is_changed_to_or_run_with_is_checked_as_it_was(jobs, 
         ("PATCH", "", {"schedule": ""}, "is no line of cron"),
     ):
         assert why in jobs.wrong(method, f"{place}{more}", asked)
-    jobs.server.call("PATCH", place, {"parameters": {"x": "3"}, "runtime_environment_parameters": {"mine": "1"}})
+    jobs.server.call("PATCH", place, {"parameters": {"x": "3"}, "runtime_environment_parameters": {"mine": "a"}})
     kept = jobs.server.call("GET", place)
     assert kept["parameters"] == {"x": "3"}
     folder = str(jobs.folder / "notebooks")
-    assert kept["runtime_environment_parameters"] == {"mine": "1", "aiinfra_folder": folder}
+    assert kept["runtime_environment_parameters"] == {"mine": "a", "aiinfra_folder": folder}
     assert jobs.ended(jobs.server.call("POST", f"{place}/jobs", {})["job_id"])["status"] == "COMPLETED"
 
 
