@@ -294,11 +294,21 @@ def _spawn(job_id: str, folder: Path, workspace: Path, project: Path) -> None:
         ).returncode = 0  # its wrapper tells the exit code; `reap` collects the child
 
 
-def _take(home: Path, *, stays: bool) -> IO[bytes] | None:
-    """The lock of whoever supervises; who stays waits for it, and for whoever asked the one before to leave."""
-    while stays and (files.is_locked(home / LEAVE) or files.is_locked(home / LOCK)):
+def _take(home: Path, asked: list[int], *, stays: bool) -> IO[bytes] | None:
+    """The lock of whoever supervises; who stays waits for it, until asked to end, and for whoever asked the one before
+    to leave."""
+    is_noted = False
+    while not asked:
+        is_taken = stays and (files.is_locked(home / LEAVE) or files.is_locked(home / LOCK))
+        lock = None if is_taken else files.take_lock(home / LOCK)
+        if lock is not None or not stays:
+            return lock
+        if not is_noted:
+            _log.info("waits for the end of another supervisor of %s", home)
+            is_noted = True
+        processes.reap()  # as the first process of a container it gets what others leave
         time.sleep(WAIT_S)
-    return files.take_lock(home / LOCK)
+    return None
 
 
 def main(*, stays: bool = False, in_container: bool = False) -> None:
@@ -310,13 +320,13 @@ def main(*, stays: bool = False, in_container: bool = False) -> None:
     supervisor = Supervisor()
     if in_container:
         files.make_folder(supervisor.home)  # its volume may be a new one
-    lock = _take(supervisor.home, stays=stays)
-    if lock is None:
-        return
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
     asked: list[int] = []
     if in_container:  # the first process of one is not ended by a signal that it does not take
         signal.signal(signal.SIGTERM, lambda number, _frame: asked.append(number))
+    lock = _take(supervisor.home, asked, stays=stays)
+    if lock is None:
+        return
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
     processes.adopt_orphans()
     _end_all(_watch(supervisor, lock, asked, stays=stays))
 

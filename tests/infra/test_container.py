@@ -8,7 +8,10 @@ import sys
 import time
 from pathlib import Path
 
-from aiinfra_lab import jobs
+import psutil
+
+from aiinfra_lab import files, jobs
+from aiinfra_lab.config import settings
 from aiinfra_lab.recipe import run as run_recipe
 from aiinfra_lab.recipe import show
 from aiinfra_lab.recipe.exports.container import IMAGE, UV
@@ -58,3 +61,22 @@ def test_its_entry_ends_a_run_in_order_before_itself(workspace):
     assert show("r@1").state == "interrupted"
     assert show("r@1").steps["a"]["state"] == "interrupted"
     assert not jobs.ls("recipe:r", live=True)
+
+
+def test_one_that_waits_for_another_says_so_collects_what_has_ended_and_ends_when_asked(workspace):
+    end_supervisor(workspace)
+    files.make_folder(settings().home)
+    with files.take_lock(settings().home / jobs.LOCK):
+        # As the first process of a container it has children that it has not started.
+        code = "import os, sys; os.fork() or os._exit(0); os.execv(sys.executable, [sys.executable, *sys.argv[1:]])"
+        log = workspace / "log"
+        started = subprocess.Popen([sys.executable, "-c", code, *entry()[1:]], stderr=log.open("w"))
+        try:
+            until(lambda: "waits for the end of another supervisor" in log.read_text())
+            until(lambda: not psutil.Process(started.pid).children())
+            started.send_signal(signal.SIGTERM)
+            assert started.wait(PATIENCE_S) == 0
+            assert len(log.read_text().splitlines()) == 1
+        finally:
+            if started.poll() is None:
+                started.kill()

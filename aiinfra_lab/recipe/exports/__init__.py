@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from . import airflow, argo, container, crontab, dvc, github, gitlab, systemd
-from .base import ExportFacts, RecipeExport, RecipeFiles
+from .base import ExportFacts, ExportTraits, RecipeExport, RecipeFiles
 
-__all__ = ["FORMS", "IN_STEPS", "TAKE_IMAGE", "TAKE_SCHEDULE", "ExportFacts", "RecipeExport", "RecipeFiles"]
+__all__ = ["FORMS", "ExportFacts", "ExportTraits", "RecipeExport", "RecipeFiles"]
 
 FORMS: Mapping[str, RecipeExport] = {
     "airflow": airflow,
@@ -19,7 +19,3 @@ FORMS: Mapping[str, RecipeExport] = {
     "gitlab": gitlab,
     "systemd": systemd,
 }
-# Whose runs have several commands, and a beginning that all of these know.
-IN_STEPS = ("airflow", "argo", "github", "gitlab")
-TAKE_IMAGE = ("argo",)
-TAKE_SCHEDULE = ("airflow", "argo", "cron", "github", "gitlab", "systemd")

@@ -5,10 +5,18 @@ from __future__ import annotations
 import re
 
 from ..base import Recipe, RecipeStep
-from .base import ExportFacts, RecipeFiles, seconds_of
+from .base import ExportFacts, ExportTraits, RecipeFiles, seconds_of
 from .stages import starts
 from .written import one_line, sealed, slug
 
+TRAITS = ExportTraits(
+    is_split=True,
+    in_steps=True,
+    takes_schedule=True,
+    knows_when=True,
+    missed="Airflow makes up for the last time that it missed; `airflow backfill create` makes more runs",
+    catch_up=("last",),
+)
 _BODY = """\
 from __future__ import annotations
 

@@ -7,10 +7,18 @@ from typing import Any
 
 from ...errors import UsageProblem
 from ..base import Recipe, RecipeStep
-from .base import BY_HAND, ExportFacts, RecipeFiles, seconds_of
+from .base import BY_HAND, ExportFacts, ExportTraits, RecipeFiles, seconds_of
 from .stages import StepStart, starts
 from .written import one_line, sealed, slug, yaml_text
 
+TRAITS = ExportTraits(
+    is_split=True,
+    in_steps=True,
+    takes_image=True,
+    takes_schedule=True,
+    missed="Argo makes up for what it missed once, if that is no older than an hour",
+    catch_up=("last", "none"),
+)
 _CLAIM, _SECRET = "aiinfra-workspace", "aiinfra"
 _NOTE = "pods end with their steps: a recipe that deploys needs endpoints elsewhere, as `%deploy start --on` gives them"
 

@@ -17,6 +17,7 @@ from ..base import Recipe, RecipeStep
 from ..schedule.deciding import CatchUp
 from .cron import CronLine
 
+_WILD = ("*", "?", "[", "${")
 _CLOCK = {"${run.date}": '"${RUN_TIME%T*}"', "${run.time}": '"$RUN_TIME"'}
 
 BY_HAND = "a run that is begun by hand is given the schedule's parameters, too"
@@ -31,7 +32,8 @@ class ExportFacts:
     image: of a container with the project. modules: step → files of the project that its notebook imports. uses: step →
     the parameters of the recipe that it refers to. dated: those of the recipe whose default says when it runs, by
     `${run.date}` and `${run.time}`. due: the parameters of the schedule, which may hold these, too, for the runs that
-    it begins. zone: the time zone of both. catch_up: of the recipe's own schedule.
+    it begins. zone: the time zone of both. catch_up: of the recipe's own schedule. outside: what `in` names that no
+    commit of the project has.
     """
 
     refresh: str
@@ -46,11 +48,17 @@ class ExportFacts:
     due: Mapping[str, str] = field(default_factory=dict)
     zone: str = "UTC"
     catch_up: CatchUp | None = None
+    outside: tuple[str, ...] = ()
 
     @property
     def reads_clock(self) -> bool:
         """Whether a parameter is known only when it runs."""
         return _read_clock([*self.dated.values(), *self.due.values()])
+
+    @property
+    def check_reads_clock(self) -> bool:
+        """Whether `check` does."""
+        return _read_clock(self.due.values())
 
     def clock(self, at: str = "") -> str:
         """A shell command that sets RUN_TIME to when the run begins, for all that is run behind it. at: a word for the
@@ -68,7 +76,14 @@ class ExportFacts:
     def shell(self, recipe: Recipe, step: RecipeStep | None = None, is_due: str = "") -> str:
         """The same for a shell that has RUN_TIME, every word quoted that needs it. is_due: a command by which it knows
         that the schedule began the run; without one the parameters of the schedule are given to each."""
-        words = shlex.join(self._words(recipe, step))
+        return self._in_shell(self._words(recipe, step), step, is_due)
+
+    def check(self, recipe: Recipe, is_due: str) -> str:
+        """As `shell` the check of the recipe, with what its runs are given."""
+        return self._in_shell(["aiinfra", "recipe", "check", recipe.name, *_parameters(self.given)], None, is_due)
+
+    def _in_shell(self, command: list[str], step: RecipeStep | None, is_due: str) -> str:
+        words = shlex.join(command)
         always, due = (_quoted(values) for values in (self._dated(step), {**self._dated(step), **self.due}))
         if is_due and self.due:
             return f'if {is_due}; then set --{due}; else set --{always}; fi && {words} "$@"'
@@ -121,8 +136,29 @@ class RecipeFiles:
     notes: tuple[str, ...] = ()
 
 
+@dataclass(frozen=True)
+class ExportTraits:
+    """What a form takes, and where it differs from a run of the recipe.
+
+    is_split: each step, also of a matrix, is a task. in_steps: these have a beginning that all of them know, and may
+    run on several machines. takes_image: --image. takes_schedule: --cron, and the recipe's own schedule. knows_when: a
+    run that begins late knows for when it was due. missed: what becomes of the times that were missed. catch_up: as
+    which of the schedule's values that is.
+    """
+
+    is_split: bool = False
+    in_steps: bool = False
+    takes_image: bool = False
+    takes_schedule: bool = False
+    knows_when: bool = False
+    missed: str = ""
+    catch_up: tuple[CatchUp, ...] = ()
+
+
 class RecipeExport(Protocol):
     """Writes a recipe for one other scheduler; a module of this folder is one."""
+
+    TRAITS: ExportTraits
 
     def render(self, recipe: Recipe, facts: ExportFacts) -> RecipeFiles:
         """The files. The same recipe and facts give the same texts, of lines that end with a line feed; every name and
@@ -144,3 +180,10 @@ def seconds_of(step: RecipeStep) -> float | None:
     """
     # Beside the work itself: a cell that is interrupted, a kernel that starts.
     return None if step.timeout_s is None else (step.timeout_s + 60) * (step.retries + 1)
+
+
+def without_glob(source: str) -> str:
+    """A path of a step; of a glob, or of one that says when it runs, the folder that it looks in."""
+    parts = source.split("/")
+    plain = next((at for at, part in enumerate(parts) if any(mark in part for mark in _WILD)), len(parts))
+    return "/".join(parts[:plain]) or "."

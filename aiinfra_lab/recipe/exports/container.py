@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import json
+import shlex
+from pathlib import Path
 
 from ..base import Recipe
-from .base import ExportFacts, RecipeFiles
+from .base import ExportFacts, ExportTraits, RecipeFiles, without_glob
 from .written import one_line, sealed, slug
 
+TRAITS = ExportTraits()
 IMAGE, UV = "python:3.11-slim-bookworm", "0.13.9"
 _BODY = """\
 FROM {image}
@@ -37,6 +40,9 @@ build
 **/*.pem
 **/*.key
 """
+_BUILD = "build"  # the folder of what can be made anew
+_VOLUME_NOTE = "the workspace is the volume /workspace: without one each run begins with nothing"
+_FILES_NOTE = "what steps write goes with the container, but for folders that -v names, where user 10001 may write"
 
 
 def render(recipe: Recipe, facts: ExportFacts) -> RecipeFiles:
@@ -54,11 +60,29 @@ def render(recipe: Recipe, facts: ExportFacts) -> RecipeFiles:
         "No secret is in it: give them as variables when it runs. `docker buildx imagetools inspect` says the digest",
         "of the base, by which to pin it where an image must be the same at each build.",
     ]
-    ignored = sealed(recipe, facts, "What is not to come into the image of", _IGNORED)
+    ignored = sealed(recipe, facts, "What is not to come into the image of", _ignored(recipe))
     build = f"docker build -f {main} -t {name} ."
+    made = [path for step in recipe.steps for path in step.made_files.values()]
+    folders = filter(None, dict.fromkeys(map(_folder_of, made)))
+    volumes = "".join(f' -v "$PWD"/{shlex.quote(f"{each}:/project/{each}")}' for each in folders)
+    start = f"docker run --init -v workspace:/workspace{volumes} {one_line(name)}"
+    notes = [_VOLUME_NOTE, *([f"{_FILES_NOTE}: {', '.join(made)}"] if made else [])]
     return RecipeFiles(
         {main: sealed(recipe, facts, "A container file", body, comments), f"{main}.dockerignore": ignored},
         main,
-        f"`{build}`, in the project's folder; `docker run --init -v workspace:/workspace {one_line(name)}` runs it",
-        ("the workspace is the volume /workspace: without one each run begins with nothing",),
+        f"`{build}`, in the project's folder; `{start}` runs it",
+        tuple(notes),
     )
+
+
+def _ignored(recipe: Recipe) -> str:
+    """All but what the recipe takes."""
+    takes_build = any(Path(path).parts[:1] == (_BUILD,) for step in recipe.steps for path in step.files.values())
+    return _IGNORED.replace(f"{_BUILD}\n", "") if takes_build else _IGNORED
+
+
+def _folder_of(path: str) -> str:
+    """The folder of the project below which a step makes that; empty for the project's own."""
+    fixed = without_glob(path)
+    folder = fixed.rpartition("/")[0] if fixed == path else fixed
+    return folder.strip("./")

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from ...errors import UsageProblem
 from ..base import Recipe
-from .base import ExportFacts, RecipeFiles, needs_schedule
+from .base import ExportFacts, ExportTraits, RecipeFiles, needs_schedule
 from .written import sealed, slug
+
+TRAITS = ExportTraits(takes_schedule=True, missed="cron makes up for no time that it missed", catch_up=("none",))
 
 
 def render(recipe: Recipe, facts: ExportFacts) -> RecipeFiles:

@@ -12,11 +12,11 @@ from typing import Any
 from ..base import Recipe, RecipeStep
 from ..made_things import can_live
 from ..references import words
-from .base import ExportFacts, RecipeFiles
+from .base import ExportFacts, ExportTraits, RecipeFiles, without_glob
 from .stages import is_chain
 from .written import sealed, slug, yaml_text
 
-_WILD = ("*", "?", "[", "${")
+TRAITS = ExportTraits(is_split=True)
 _CLOCK_NOTE = "${run.date} and ${run.time} are those of when each of its stages begins"
 
 
@@ -47,7 +47,7 @@ def _stage(recipe: Recipe, step: RecipeStep, facts: ExportFacts, folder: str) ->
     deps = [
         facts.in_project(step.notebook),
         *facts.modules.get(step.name, ()),
-        *map(_without_glob, step.files.values()),
+        *map(without_glob, step.files.values()),
     ]
     deps += [path for before in _seen(recipe, step) for _, path in _made(before, folder)]
     return {
@@ -96,13 +96,6 @@ def _seen(recipe: Recipe, step: RecipeStep) -> list[RecipeStep]:
             if any(map(can_live, before.outputs.values())):
                 left.extend(before.depends_on)
     return [each for each in recipe.steps if each.name in found]
-
-
-def _without_glob(source: str) -> str:
-    """A path of `in`; of a glob, or of one that says when it runs, the folder that it looks in."""
-    parts = source.split("/")
-    plain = next((at for at, part in enumerate(parts) if any(mark in part for mark in _WILD)), len(parts))
-    return "/".join(parts[:plain]) or "."
 
 
 def _literal(text: str) -> str:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import shlex
+import subprocess
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from importlib.metadata import version
@@ -21,8 +23,7 @@ from ..history import KIND
 from ..notebook import read_notebook
 from ..parameters import as_text, stored
 from ..references import parameters_in, words
-from ..schedule.deciding import CatchUp
-from . import FORMS, IN_STEPS, TAKE_IMAGE, TAKE_SCHEDULE
+from . import FORMS, ExportTraits
 from .base import ExportFacts, RecipeFiles
 from .cron import schedule_of
 from .written import is_untouched
@@ -35,25 +36,10 @@ _INSTALLS = {
     "constraints.txt": "uv pip install -r constraints.txt",
 }
 _FILES_NOTE = "files of the project's folder, which each task must share (what `data:NAME` is, the workspace keeps)"
+_OUTSIDE_NOTE = "no checkout of the project has these files, which have to be where its tasks run"
 _MATRIX_NOTE = "each combination of a matrix is a task, of the values as they are now; for others, export it again"
 _CLOCK_NOTE = "all steps have ${run.date} and ${run.time} of when their run begins, however late that is"
 _BUDGET_NOTE = "each step is a run of its own there, and may cost as much as the budget"
-# Whose one command runs all of it.
-_AT_ONCE = ("container", "cron", "systemd")
-# Who begins a run later than it was due, and knows for when it was.
-_KNOW_WHEN = ("airflow",)
-# What becomes of the times that were missed, and as which catch_up has it.
-_MISSED: Mapping[str, tuple[tuple[CatchUp, ...], str]] = {
-    "airflow": (
-        ("last",),
-        "Airflow makes up for the last time that it missed; `airflow backfill create` makes more runs",
-    ),
-    "argo": (("last", "none"), "Argo makes up for what it missed once, if that is no older than an hour"),
-    "cron": (("none",), "cron makes up for no time that it missed"),
-    "github": (("last", "none"), "GitHub makes up for no time that it missed; a job waits for its runner for a day"),
-    "gitlab": (("last", "none"), "GitLab makes up for no time that it missed; a job waits for its runner"),
-    "systemd": (("last", "none"), "systemd makes up for all times that it missed by one run"),
-}
 
 
 @dataclass(frozen=True)
@@ -82,7 +68,7 @@ class ExportRequest:
             project=project,
             install=_install(project),
             given=self.given,
-            schedule=schedule_of(self.recipe.schedule, self.cron, self.tz) if self.to in TAKE_SCHEDULE else None,
+            schedule=schedule_of(own, self.cron, self.tz) if self._traits.takes_schedule else None,
             image=self.image,
             modules={step.name: _modules(step.notebook) for step in declared.steps},
             uses={step.name: used[step.declared_name] for step in declared.steps},
@@ -90,42 +76,48 @@ class ExportRequest:
             due=self._due(),
             zone=self.tz if self.tz != "UTC" or not own else own.calendar.tz,
             catch_up=own.catch_up if own else None,
+            outside=_outside(declared, project),
         )
         done = FORMS[self.to].render(declared, facts)
         return replace(done, notes=(*done.notes, *self._notes(facts)))
 
+    @property
+    def _traits(self) -> ExportTraits:
+        return FORMS[self.to].TRAITS
+
     def _notes(self, facts: ExportFacts) -> list[str]:
         """Where any form may differ from a run of the recipe."""
-        kept, missed = _MISSED.get(self.to, ((), ""))
-        differs = missed and facts.catch_up not in (None, *kept)
-        notes = [f'for catch_up = "{facts.catch_up}": {missed}'] if differs else []
-        made = [path for step in self.recipe.steps for path in step.made_files.values()]
-        notes += [f"{_FILES_NOTE}: {', '.join(made)}"] if made and self.to in IN_STEPS else []
+        traits, made = self._traits, [path for step in self.recipe.steps for path in step.made_files.values()]
         lists = dict.fromkeys(name for step in self.recipe.steps for name in parameters_in(step.matrix))
-        notes += [f"{_MATRIX_NOTE}: {', '.join(lists)}"] if lists and self.to in (*IN_STEPS, "dvc") else []
-        notes += [_BUDGET_NOTE] if self.recipe.budget_usd is not None and self.to not in _AT_ONCE else []
-        return [*notes, *([_CLOCK_NOTE] if facts.reads_clock and self.to not in _KNOW_WHEN else [])]
+        is_missed = traits.missed and facts.catch_up not in (None, *traits.catch_up)
+        notes = [f'for catch_up = "{facts.catch_up}": {traits.missed}'] if is_missed else []
+        notes += [f"{_FILES_NOTE}: {', '.join(made)}"] if made and traits.in_steps else []
+        notes += [f"{_OUTSIDE_NOTE}: {', '.join(facts.outside)}"] if facts.outside and traits.in_steps else []
+        notes += [f"{_MATRIX_NOTE}: {', '.join(lists)}"] if lists and traits.is_split else []
+        notes += [_BUDGET_NOTE] if self.recipe.budget_usd is not None and traits.is_split else []
+        return [*notes, *([_CLOCK_NOTE] if facts.reads_clock and not traits.knows_when else [])]
 
     def _dated(self) -> dict[str, str]:
         """What differs from run to run without being given, where a run is of several commands."""
-        if self.to not in IN_STEPS:
+        if not self._traits.in_steps:
             return {}
         values = {name: value for name, value in self.recipe.parameters.items() if any(words(value))}
         return {name: as_text(stored(value)) for name, value in values.items() if name not in self.given}
 
     def _due(self) -> dict[str, str]:
         """What the recipe's own schedule gives its runs, also at the times of --cron."""
-        own = self.recipe.schedule if self.to in TAKE_SCHEDULE else None
+        own = self.recipe.schedule if self._traits.takes_schedule else None
         values = own.parameters if own else {}
         return {name: as_text(stored(value)) for name, value in values.items() if name not in self.given}
 
     def _refuse_unused(self) -> None:
         """UsageProblem for a flag that would change nothing: whoever gives it believes that it does."""
-        if self.image and self.to not in TAKE_IMAGE:
-            raise UsageProblem(f"{self.to} is given no image", f"leave --image out; {', '.join(TAKE_IMAGE)} takes one")
-        if self.cron is not None and self.to not in TAKE_SCHEDULE:
-            what = f"{self.to} has no schedules"
-            raise UsageProblem(what, f"leave --cron out; {', '.join(TAKE_SCHEDULE)} take one")
+        if self.image and not self._traits.takes_image:
+            takers = ", ".join(name for name, form in FORMS.items() if form.TRAITS.takes_image)
+            raise UsageProblem(f"{self.to} is given no image", f"leave --image out; {takers} takes one")
+        if self.cron is not None and not self._traits.takes_schedule:
+            takers = ", ".join(name for name, form in FORMS.items() if form.TRAITS.takes_schedule)
+            raise UsageProblem(f"{self.to} has no schedules", f"leave --cron out; {takers} take one")
         if self.tz != "UTC" and self.cron is None:
             raise UsageProblem("--tz is the time zone of --cron, which is not given", 'add --cron, e.g. "0 3 * * *"')
 
@@ -200,3 +192,16 @@ def _install(project: Path) -> tuple[str, ...]:
 def _modules(notebook: Path) -> tuple[str, ...]:
     """The files of the project that a notebook imports."""
     return tuple(sorted(project_modules(notebook_code(read_notebook(notebook)), notebook.parent)))
+
+
+def _outside(recipe: Recipe, project: Path) -> tuple[str, ...]:
+    """What `in` names that git ignores, so that no commit has it; nothing where there is no git."""
+    named = dict.fromkeys(path for step in recipe.steps for path in step.files.values())
+    with contextlib.suppress(OSError):
+        return tuple(path for path in named if _is_ignored(path, project))
+    return ()
+
+
+def _is_ignored(path: str, project: Path) -> bool:
+    done = subprocess.run(["git", "check-ignore", "-q", "--", path], cwd=project, capture_output=True, check=False)
+    return done.returncode == 0

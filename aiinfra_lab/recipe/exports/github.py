@@ -9,7 +9,7 @@ from typing import Any
 
 from ...errors import UsageProblem
 from ..base import Recipe
-from .base import ExportFacts, RecipeFiles
+from .base import ExportFacts, ExportTraits, RecipeFiles
 from .stages import (
     Stage,
     endpoints,
@@ -24,6 +24,13 @@ from .stages import (
 )
 from .written import one_line, sealed, slug, yaml_text
 
+TRAITS = ExportTraits(
+    is_split=True,
+    in_steps=True,
+    takes_schedule=True,
+    missed="GitHub makes up for no time that it missed; a job waits for its runner for a day",
+    catch_up=("last", "none"),
+)
 # Commits of the tags in actions/checkout (2026-07-16) and astral-sh/setup-uv (2026-07-21).
 _ACTIONS = {
     "actions/checkout@d23441a48e516b6c34aea4fa41551a30e30af803": "v6.1.0",
@@ -35,6 +42,7 @@ _PYTHON = "3.11"
 _HOSTED = "ubuntu-latest"
 _RUNNER = "${{ vars.AIINFRA_RUNNER || 'aiinfra' }}"
 _KEPT = ': "${AIINFRA_WORKSPACE:?set the variable AIINFRA_WORKSPACE to a folder that your runners keep}"'
+_IS_DUE = '[ "$GITHUB_EVENT_NAME" = schedule ]'
 _NOT_OF_PULL_REQUEST = "github.event_name != 'pull_request'"
 
 
@@ -87,7 +95,7 @@ def _triggers(recipe: Recipe, facts: ExportFacts, main: str) -> dict[str, Any]:
     modules = sorted({module for found in facts.modules.values() for module in found})
     paths = [_pattern(each) for each in (facts.in_project(recipe.path), *notebooks, *modules, main)]
     on: dict[str, Any] = {"push": {"branches": ["main"], "paths": paths}}
-    if not has_outside_data(recipe):
+    if not has_outside_data(recipe, facts):
         on["pull_request"] = {"paths": paths}
     if facts.schedule:
         if facts.schedule.tz != "UTC":
@@ -98,8 +106,8 @@ def _triggers(recipe: Recipe, facts: ExportFacts, main: str) -> dict[str, Any]:
 
 
 def _jobs(recipe: Recipe, facts: ExportFacts, name: str) -> dict[str, Any]:
-    is_hosted = not has_outside_data(recipe)
-    check = [_step("Check the recipe", f"aiinfra recipe check {shlex.quote(recipe.name)}")]
+    is_hosted = not has_outside_data(recipe, facts)
+    check = [_step("Check the recipe", facts.check(recipe, _IS_DUE))]
     jobs: dict[str, Any] = {
         "check": _job("Code commit", facts, check, environment="" if is_hosted else name, is_hosted=is_hosted),
     }
@@ -107,6 +115,8 @@ def _jobs(recipe: Recipe, facts: ExportFacts, name: str) -> dict[str, Any]:
         # Once for all jobs, which may wait for approval.
         note = f'{facts.clock()}\necho "run_time=$RUN_TIME" >> "$GITHUB_OUTPUT"'
         jobs["check"]["steps"].insert(0, {"id": "begin", **_step("When the run begins", note)})
+        if facts.check_reads_clock:
+            jobs["check"]["steps"][-1]["env"] = {"RUN_TIME": "${{ steps.begin.outputs.run_time }}"}
         jobs["check"]["outputs"] = {"run_time": "${{ steps.begin.outputs.run_time }}"}
     before = "check"
     for stage in stages(recipe):
@@ -155,7 +165,7 @@ def _recipe_steps(stage: Stage, recipe: Recipe, facts: ExportFacts) -> list[dict
         stops = [f"steps.{ids[each]}.outcome != 'failure'" for each in start.stops]
         conditions = ["!cancelled()", *(needs or [f"steps.{first}.outcome == 'success'"]), *stops]
         condition = {} if start.is_plain else {"if": f"${{{{ {' && '.join(conditions)} }}}}"}
-        run = _step(f"Step {step.name}", facts.shell(recipe, step, '[ "$GITHUB_EVENT_NAME" = schedule ]'))
+        run = _step(f"Step {step.name}", facts.shell(recipe, step, _IS_DUE))
         steps.append({**({} if is_chain(stage.steps) else {"id": ids[step.name]}), **condition, **run})
     return steps
 

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from ..base import Recipe
-from .base import ExportFacts, RecipeFiles
+from .base import ExportFacts, ExportTraits, RecipeFiles
 from .container import IMAGE, UV
 from .stages import (
     Stage,
@@ -23,7 +23,15 @@ from .stages import (
 )
 from .written import sealed, slug, yaml_text
 
+TRAITS = ExportTraits(
+    is_split=True,
+    in_steps=True,
+    takes_schedule=True,
+    missed="GitLab makes up for no time that it missed; a job waits for its runner",
+    catch_up=("last", "none"),
+)
 _ON_PUSH = {"if": '$CI_PIPELINE_SOURCE == "push" && $CI_COMMIT_BRANCH == $CI_DEFAULT_BRANCH'}
+_IS_DUE = '[ "$CI_PIPELINE_SOURCE" = schedule ]'
 _BY_HAND = {"if": '$CI_PIPELINE_SOURCE == "web" || $CI_PIPELINE_SOURCE == "schedule"'}
 _OF_MERGE_REQUEST = {"if": '$CI_PIPELINE_SOURCE == "merge_request_event"'}
 _NOTED = "served.env"
@@ -75,22 +83,25 @@ def _base(facts: ExportFacts) -> dict[str, Any]:
         "cache": {"key": "uv", "paths": [".uv-cache"]},
         "before_script": [
             ': "${AIINFRA_WORKSPACE:?set the variable AIINFRA_WORKSPACE to a folder that your runners keep}"',
-            *_ACTIVATE,
-            *facts.install,
-            *([facts.clock('"$CI_PIPELINE_CREATED_AT"')] if facts.reads_clock else []),
+            *_prepared(facts, reads_clock=facts.reads_clock),
         ],
     }
 
 
+def _prepared(facts: ExportFacts, *, reads_clock: bool) -> list[str]:
+    clock = [facts.clock('"$CI_PIPELINE_CREATED_AT"')] if reads_clock else []
+    return [*_ACTIVATE, *facts.install, *clock]
+
+
 def _jobs(recipe: Recipe, facts: ExportFacts, name: str) -> dict[str, Any]:
-    check = _job(name, "check", [f"aiinfra recipe check {shlex.quote(recipe.name)}"])
-    if not has_outside_data(recipe):
+    check = _job(name, "check", [facts.check(recipe, _IS_DUE)])
+    if not has_outside_data(recipe, facts):
         # Of a merge request nothing runs but this, and not where the workspace is.
         del check["tags"]
         check |= {
             "rules": [_OF_MERGE_REQUEST, _ON_PUSH, _BY_HAND],
             "image": IMAGE,
-            "before_script": [f"pip install --quiet uv=={UV}", *_ACTIVATE, *facts.install],
+            "before_script": [f"pip install --quiet uv=={UV}", *_prepared(facts, reads_clock=facts.check_reads_clock)],
         }
     jobs = {f"{name}-check": check}
     before = f"{name}-check"
@@ -131,7 +142,7 @@ def _stage_job(stage: Stage, recipe: Recipe, facts: ExportFacts, name: str) -> d
 def _script(stage: Stage, recipe: Recipe, facts: ExportFacts) -> list[str]:
     """A line for each step, of one shell that ends where one fails. Where the recipe goes on behind a failure its line
     keeps that, and the last ends the job with it."""
-    lines = [facts.shell(recipe, step, '[ "$CI_PIPELINE_SOURCE" = schedule ]') for step in stage.steps]
+    lines = [facts.shell(recipe, step, _IS_DUE) for step in stage.steps]
     if is_chain(stage.steps):
         return lines
     ids = {step.name: f"done_{at}" for at, step in enumerate(stage.steps, 1)}

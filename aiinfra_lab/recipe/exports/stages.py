@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 from ...uris import Uri
 from ..base import Recipe, RecipeStep
-from .base import seconds_of
+from .base import ExportFacts, seconds_of
 
 # Of those steps that nothing limits, together.
 _USUAL_S = 6 * 3600.0
@@ -90,9 +90,9 @@ def endpoints(recipe: Recipe) -> list[str]:
     return list(dict.fromkeys(uri.name for uri in made if uri.noun == "deploy"))
 
 
-def has_outside_data(recipe: Recipe) -> bool:
-    """Whether it takes data that a workspace keeps, so that a check of it needs the workspace."""
-    return any(step.data for step in recipe.steps)
+def has_outside_data(recipe: Recipe, facts: ExportFacts) -> bool:
+    """Whether it takes data that a workspace or a machine keeps, so that it cannot be checked elsewhere."""
+    return bool(facts.outside) or any(step.data for step in recipe.steps)
 
 
 def newest_served(endpoint: str) -> str:

@@ -5,9 +5,14 @@ from __future__ import annotations
 import re
 
 from ..base import Recipe
-from .base import BY_HAND, ExportFacts, RecipeFiles, seconds_of
+from .base import BY_HAND, ExportFacts, ExportTraits, RecipeFiles, seconds_of
 from .written import one_line, sealed, slug
 
+TRAITS = ExportTraits(
+    takes_schedule=True,
+    missed="systemd makes up for all times that it missed by one run",
+    catch_up=("last", "none"),
+)
 _SERVICE = """\
 [Unit]
 Description=aiinfra-lab, the recipe {title} of %f

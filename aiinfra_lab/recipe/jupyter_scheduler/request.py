@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import contextlib
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -28,6 +29,8 @@ def recipe_of(filename: str, tags: Sequence[str] | None) -> str:
     named = {tag.removeprefix(_TAG).strip() for tag in tags or () if tag.startswith(_TAG)}
     if filename.endswith(_IN_FILE):
         named.add(filename.removesuffix(_IN_FILE))
+    if "" in named:
+        raise UsageProblem(f"the tag `{_TAG}` names no recipe", f"write `{_TAG}NAME`, or leave the tag out")
     if len(named) > 1:
         raise UsageProblem(f"a job runs one recipe, and this one names {', '.join(sorted(named))}", "leave one tag")
     return named.pop() if named else ""
@@ -45,18 +48,28 @@ def project_of(folder: Path) -> Iterator[Settings | None]:
         yield found
 
 
-def check(path: Path, tags: Sequence[str] | None, parameters: Mapping[str, str] | None) -> None:
-    """LabError when a job of that notebook, or recipe's file, could not run: all that is found without a kernel."""
-    with project_of(path.parent):
+def check(path: Path, folder: Path, tags: Sequence[str] | None, parameters: Mapping[str, str] | None) -> None:
+    """LabError when a job of that notebook, or recipe's file, could not run: all that is found without a kernel.
+
+    folder: where it lies, or lay when a copy of it was made
+    """
+    with project_of(folder):
         name = recipe_of(path.name, tags)
         if not name:
             values = notebook_values(path, parameters)
             inject(nbformat.read(path, as_version=4), values, path)  # type: ignore[no-untyped-call]
             return
         recipe = declaration.read(name)
-        if path.suffix == _IN_FILE and path.resolve() != recipe.path.resolve():
-            raise UsageProblem(f"{path} is no recipe of the project", f"its recipes are in {recipe.path.parent}")
+        if path.suffix == _IN_FILE and (folder / path.name).resolve() != recipe.path.resolve():
+            raise UsageProblem(
+                f"{folder / path.name} is no recipe of the project", f"its recipes are in {recipe.path.parent}"
+            )
         filling.given_values(recipe, recipe_values(parameters))
+
+
+def in_form(problem: LabError) -> str:
+    """A problem as it is shown beside a form: that has no `-p`, and its server would double the % of a magic."""
+    return re.sub(r"-p (?=[\w.]+=)", "", str(problem).replace("%recipe", "aiinfra recipe"))
 
 
 def recipe_values(parameters: Mapping[str, str] | None) -> dict[str, Typed]:

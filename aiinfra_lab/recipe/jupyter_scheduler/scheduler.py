@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import multiprocessing
 import platform
 import signal
 import time
+from collections.abc import Sequence
+from multiprocessing.util import Finalize
 from pathlib import Path
 from typing import Any
 
@@ -20,8 +23,8 @@ from ...errors import LabError
 from ...host.processes import signal_process
 from ...jobs import process
 from .. import archives
-from .execution import FOLDER, LabExecutionManager, archive_of, send_alert
-from .request import check
+from .execution import FOLDER, LabExecutionManager, archive_of, folder_of, send_alert
+from .request import check, in_form
 from .times import LabTaskRunner, calendar_of
 
 _OPEN = (Status.CREATED, Status.QUEUED, Status.IN_PROGRESS, Status.STOPPING)
@@ -29,6 +32,7 @@ _PLACE = "aiinfra_place"  # of a job's `runtime_environment_parameters`: where i
 _VANISHED = "its process vanished: it was killed, or its machine went away"
 _SPAWNED = "multiprocessing.spawn"  # on the command line of every process that multiprocessing spawns
 _MOST_WAIT_S = 10.0
+_GRACE_S = 4.0  # twice of it is less than what `docker stop` leaves a server
 
 
 class LabScheduler(Scheduler):  # type: ignore[misc]  # it ships no types
@@ -42,8 +46,14 @@ class LabScheduler(Scheduler):  # type: ignore[misc]  # it ships no types
     def _times(self) -> type[LabTaskRunner]:
         return LabTaskRunner
 
+    def __init__(self, *args: Any, **options: Any) -> None:
+        super().__init__(*args, **options)
+        # Called before multiprocessing waits for all processes that it has begun, which it does when the server ends.
+        Finalize(None, self._end_jobs, exitpriority=0)
+
     def create_job(self, model: Any) -> str:
         """SchedulerError when it could not run. What a definition has is looked at by its job, which can say so."""
+        self._refuse_formats(model)
         if not model.job_definition_id:
             self._prepare(model)
         own = model.runtime_environment_parameters or {}
@@ -58,17 +68,33 @@ class LabScheduler(Scheduler):  # type: ignore[misc]  # it ships no types
 
     def create_job_definition(self, model: Any) -> str:
         """SchedulerError when its jobs could not run."""
+        self._refuse_formats(model)
         self._prepare(model)
-        if model.schedule:
+        if model.schedule is not None:
             self._raising(calendar_of, model.schedule, model.timezone)
         return str(super().create_job_definition(model))
 
     def update_job_definition(self, job_definition_id: str, model: Any) -> None:
-        """SchedulerError when it would not be known when it is due."""
-        if model.schedule or model.timezone:
-            before = self.get_job_definition(job_definition_id)
-            self._raising(calendar_of, model.schedule or before.schedule, model.timezone or before.timezone)
+        """SchedulerError when its jobs could not run, or it would not be known when they are due."""
+        before = self.get_job_definition(job_definition_id)
+        self._refuse_formats(model)
+        if model.schedule is not None or (model.timezone is not None and before.schedule is not None):
+            schedule = before.schedule if model.schedule is None else model.schedule
+            self._raising(calendar_of, schedule, model.timezone or before.timezone)
+        own = model.runtime_environment_parameters
+        if model.input_uri or own is not None:
+            folder = self._path_of(model.input_uri).parent if model.input_uri else folder_of(before, self.root_dir)
+            kept = before.runtime_environment_parameters if own is None else own
+            model.runtime_environment_parameters = {**(kept or {}), FOLDER: str(folder)}
+        if model.input_uri or model.tags is not None or model.parameters is not None:
+            self._check_changed(before, model)
         super().update_job_definition(job_definition_id, model)
+
+    def create_job_from_definition(self, job_definition_id: str, model: Any) -> str:
+        """SchedulerError when it could not run with the parameters that it is given; see `create_job`."""
+        if model.parameters is not None:
+            self._check_changed(self.get_job_definition(job_definition_id), model)
+        return str(super().create_job_from_definition(job_definition_id, model))
 
     def stop_job(self, job_id: str) -> None:
         """Ask for its end: the cell that runs is interrupted. Asked once more some seconds later, at once.
@@ -91,11 +117,8 @@ class LabScheduler(Scheduler):  # type: ignore[misc]  # it ships no types
         for number in (signal.SIGTERM, signal.SIGINT):  # the second one means at once
             if _is_at_work(pid):
                 signal_process(pid, number)
-        until = time.monotonic() + _MOST_WAIT_S
-        while _is_at_work(pid) and time.monotonic() < until:
-            time.sleep(0.05)
-        if _is_at_work(pid):
-            signal_process(pid, signal.SIGKILL)
+        for left in _left_after(_MOST_WAIT_S, [pid]):
+            signal_process(left, signal.SIGKILL)
         super().delete_job(job_id)
 
     def get_job(self, job_id: str, job_files: bool | None = True) -> Any:
@@ -117,17 +140,49 @@ class LabScheduler(Scheduler):  # type: ignore[misc]  # it ships no types
         """Refuse what could not run, and keep where its file lies: what runs is a copy, and knows no project."""
         if not self.file_exists(model.input_uri):
             return  # which jupyter-scheduler reports
-        path = Path(self.root_dir, model.input_uri).absolute()
-        self._raising(check, path, model.tags, model.parameters)
+        path = self._path_of(model.input_uri)
+        self._raising(check, path, path.parent, model.tags, model.parameters)
         own = model.runtime_environment_parameters or {}
         model.runtime_environment_parameters = {**own, FOLDER: str(path.parent)}
+
+    def _check_changed(self, definition: Any, model: Any) -> None:
+        """Refuse what a job of that definition could not run with. Its jobs run a copy of what its file was."""
+        changed = {"input_uri": None, **definition.dict(), **model.dict(exclude_none=True)}
+        path, folder = Path(self.get_staging_paths(definition)["input"]), folder_of(definition, self.root_dir)
+        if changed["input_uri"]:
+            path = self._path_of(changed["input_uri"])
+            folder = path.parent
+        self._raising(check, path, folder, changed["tags"], changed["parameters"])
+
+    def _refuse_formats(self, model: Any) -> None:
+        """Refuse what the form does not offer: no list of jobs could be shown that has one with such an output."""
+        offered = self.environments_manager.output_formats_mapping()
+        if wrong := [each for each in model.output_formats or () if each not in offered]:
+            raise SchedulerError(f"there is no output as {', '.join(wrong)}: output_formats takes {', '.join(offered)}")
+
+    def _path_of(self, uri: str) -> Path:
+        return Path(self.root_dir, uri).absolute()
+
+    def _end_jobs(self) -> None:
+        """Stop those that this server has begun; at once what takes longer."""
+        begun = [child.pid for child in multiprocessing.active_children()]
+        with self.db_session() as session:
+            found = session.query(Job).filter(Job.status.in_(_OPEN), Job.pid.in_(begun))
+            pids = {job.job_id: job.pid for job in found if _place_of(job) == _here()}
+        for job_id in pids:
+            self.stop_job(job_id)
+        for number in (signal.SIGINT, signal.SIGKILL):
+            for pid in _left_after(_GRACE_S, list(pids.values())):
+                signal_process(pid, number)
+        _left_after(_GRACE_S, list(pids.values()))
+        self._settle()
 
     def _raising(self, looks: Any, *of: Any) -> None:
         """A problem as the package's own error, whose text its form shows."""
         try:
             looks(*of)
         except LabError as problem:
-            raise SchedulerError(str(problem)) from None
+            raise SchedulerError(in_form(problem)) from None
 
     def _settle(self) -> None:
         """Write down the end of jobs whose process is gone without having done so."""
@@ -186,3 +241,11 @@ def _is_at_work(pid: int) -> bool:
         return found.status() != psutil.STATUS_ZOMBIE and any(_SPAWNED in word for word in found.cmdline())
     except psutil.Error:
         return False
+
+
+def _left_after(most_s: float, pids: Sequence[int]) -> list[int]:
+    """Which of them still go on then; sooner where none does."""
+    until = time.monotonic() + most_s
+    while (left := [pid for pid in pids if _is_at_work(pid)]) and time.monotonic() < until:
+        time.sleep(0.05)
+    return left

@@ -1,4 +1,4 @@
-"""LAB100 to LAB106 and LAB109: whether a notebook runs at all where nobody looks at it, from top to bottom."""
+"""Whether a notebook runs at all where nobody looks at it, from top to bottom."""
 
 from __future__ import annotations
 

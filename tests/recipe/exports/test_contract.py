@@ -190,6 +190,16 @@ class TestExport:
             assert ".." not in name
 
 
+@pytest.mark.parametrize("form", ["github", "gitlab"])
+def test_the_recipe_is_checked_with_what_its_runs_are_given(form):
+    facts = replace(facts_of(x=EVIL), due={"day": "${run.date}"})
+    lines = READ[form](FORMS[form].render(EVIL_RECIPE, facts).files)
+    [check] = [words for words in lines if "check" in words]
+    assert check[check.index("aiinfra") :] == ["aiinfra", "recipe", "check", EVIL, "-p", f"x={EVIL}", "$@"]
+    assert check[:9] == ["if", "[", *check[2:3], "=", "schedule", "];", "then", "set", "--"]
+    assert "-p" in check[9:10]
+
+
 def test_every_form_is_read_by_the_suite() -> None:
     assert READ.keys() == FORMS.keys()
     assert list(FORMS) == sorted(FORMS)

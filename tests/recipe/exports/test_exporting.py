@@ -1,8 +1,10 @@
 """`%recipe export`: what it writes, what it leaves alone, and what it says when a file is stale."""
 
+import subprocess
 from pathlib import Path
 
 import pytest
+import yaml
 
 from aiinfra_lab import recipe as recipes
 from aiinfra_lab.cli import main
@@ -182,3 +184,40 @@ def test_where_each_step_is_a_run_the_budget_is_of_each(notebook, recipe, form, 
     recipe("one", f'budget = "5 USD"\n{ONE}[schedule]\ncron = "0 3 * * *"\n')
     notes = recipes.export("one", to=form).notes
     assert any(note.startswith("each step is a run of its own there") for note in notes) == is_noted
+
+
+def test_a_container_is_run_with_the_folders_that_steps_make_files_in(notebook, recipe):
+    made = '{ a = "build/a.csv", b = "build/it\'s/b.csv", c = "c.csv", d = "out/${params.word}/d.csv", e = "plots/" }'
+    notebook("a", "word: str = ''", "from aiinfra_lab import recipe", "recipe.outputs.a.touch()")
+    recipe("one", f"{ONE.replace('hello', '${{run.date}}')}out = {made}\n".replace("${{", "${").replace("}}", "}"))
+    done = recipes.export("one", to="container")
+    for folder in ("build", "out", "plots"):
+        assert f' -v "$PWD"/{folder}:/project/{folder} ' in done.use
+    assert """ -v "$PWD"/'build/it'"'"'s:/project/build/it'"'"'s' """ in done.use
+    assert "c.csv" in next(note for note in done.notes if note.startswith("what steps write"))
+
+
+@pytest.mark.parametrize(("taken", "is_ignored"), [("raw/*.csv", True), ("build/*.csv", False), ("build", False)])
+def test_what_a_recipe_takes_comes_into_its_image(one, notebook, recipe, taken, is_ignored):
+    notebook("a", 'word: str = "x"', "from aiinfra_lab import recipe", "recipe.inputs.table")
+    (one / "build").mkdir()
+    recipe("one", f'{ONE}in = {{ table = "{taken}" }}\n')
+    recipes.export("one", to="container", into=".")
+    ignored = (one / "container" / "one" / "Dockerfile.dockerignore").read_text().splitlines()
+    assert ("build" in ignored) == is_ignored
+    assert ".aiinfra" in ignored
+
+
+@pytest.mark.parametrize(("form", "check"), [("github", "check"), ("gitlab", "one-check")])
+def test_where_a_checkout_lacks_what_a_recipe_takes_it_is_checked_where_it_runs(one, notebook, recipe, form, check):
+    notebook("a", 'word: str = "x"', "from aiinfra_lab import recipe", "recipe.inputs.table, recipe.inputs.kept")
+    recipe("one", f'{ONE}in = {{ table = "raw/2013/*.csv", kept = "kept/*.csv" }}\n')
+    subprocess.run(["git", "init", "-q", "."], cwd=one, check=True)
+    hosted, own = ("ubuntu-latest" if form == "github" else "merge_request_event"), "no checkout of the project"
+    committed = recipes.export("one", to=form)
+    assert hosted in str(yaml.safe_load(committed.text)[check if form == "gitlab" else "jobs"])
+    assert not any(note.startswith(own) for note in committed.notes)
+    (one / ".gitignore").write_text("raw/\n")
+    ignored = recipes.export("one", to=form)
+    assert hosted not in str(yaml.safe_load(ignored.text)[check if form == "gitlab" else "jobs"])
+    assert next(note for note in ignored.notes if note.startswith(own)).endswith(": raw/2013/*.csv")

@@ -99,19 +99,25 @@ class NotebookJobs:
 
     def refused(self, path: str, way: str = "create", **more: Any) -> str:
         """Why it was not taken."""
+        place = {"create": "/scheduler/jobs", "define": "/scheduler/job_definitions"}[way]
+        return self.wrong("POST", place, self.asked(path, **more))
+
+    def wrong(self, method: str, place: str, asked: object) -> str:
+        """Why a call was not taken."""
         with pytest.raises(urllib.error.HTTPError) as raised:
-            getattr(self, way)(path, **more)
+            self.server.call(method, place, asked)
         return str(json.loads(raised.value.read())["message"])
 
 
-@pytest.fixture(scope="module")
-def jobs(module_workspace, tmp_path_factory) -> Iterator[NotebookJobs]:
+@contextlib.contextmanager
+def scheduling(folder: Path) -> Iterator[NotebookJobs]:
+    """A server with the package in it; its database is kept in the folder, for the next one."""
     try:
         packages = packages_of("scheduler")
     except AssertionError as problem:
         pytest.skip(f"packages cannot be had here: {problem}")
-    (module_workspace / "aiinfra.toml").write_text('[alerts]\nto = ["file:alerts.jsonl"]\n')
-    home = module_workspace / "jupyter" / "data"
+    home = folder / "jupyter" / "data"
+    home.mkdir(parents=True, exist_ok=True)
     options = [
         "--ServerApp.jpserver_extensions={'jupyter_scheduler': True}",
         f"--SchedulerApp.scheduler_class={SCHEDULER}",
@@ -121,8 +127,15 @@ def jobs(module_workspace, tmp_path_factory) -> Iterator[NotebookJobs]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("PYTHONPATH", os.pathsep.join([str(packages), str(ROOT)]))
         patch.setenv("MY_API_KEY", SECRET)
-        with serving(module_workspace, *options) as server:
-            yield NotebookJobs(server, module_workspace)
+        with serving(folder, *options) as server:
+            yield NotebookJobs(server, folder)
+
+
+@pytest.fixture(scope="module")
+def jobs(module_workspace) -> Iterator[NotebookJobs]:
+    (module_workspace / "aiinfra.toml").write_text('[alerts]\nto = ["file:alerts.jsonl"]\n')
+    with scheduling(module_workspace) as found:
+        yield found
 
 
 def alerts(folder: Path) -> list[tuple[str, str, str]]:
@@ -386,20 +399,72 @@ def test_a_definition_runs_when_it_is_due_until_it_is_paused(jobs):
     assert jobs.of_definition(definition) == []
 
 
-def test_what_a_scheduled_job_cannot_take_any_more_is_its_failure(jobs):
-    path = jobs.write("drifts", "x: int = 0")
-    definition = jobs.define(path, schedule="0 0 1 1 *", timezone="UTC")
-    place = f"/scheduler/job_definitions/{definition}"
-    job = jobs.server.call("POST", f"{place}/jobs", {"parameters": {"x": "many"}})["job_id"]
+def test_what_a_scheduled_job_cannot_take_any_more_is_its_failure(jobs, two):
+    definition = jobs.define(two, tags=["recipe:two"], parameters={"word": "x"}, schedule="0 0 1 1 *", timezone="UTC")
+    (jobs.folder / "recipes" / "two.toml").write_text(
+        TWO.replace('word = "1"', 'other = "1"').replace("params.word", "params.other")
+    )
+    job = jobs.server.call("POST", f"/scheduler/job_definitions/{definition}/jobs", {})["job_id"]
     failed = jobs.ended(job)
     assert failed["status"] == "FAILED"
-    assert "x must be of type int" in failed["status_message"]
-    until(lambda: ("failed", "notebook-job:drifts", "drifts.ipynb failed") in alerts(jobs.folder))
+    assert "has no parameter 'word'" in failed["status_message"]
+    until(lambda: ("failed", "notebook-job:use", "use.ipynb failed") in alerts(jobs.folder))
+
+
+def test_what_a_definition_is_changed_to_or_run_with_is_checked_as_it_was(jobs, two):
+    path = jobs.write("kept", "x: int = 0", "print(x)")
+    place = f"/scheduler/job_definitions/{jobs.define(path, schedule='0 0 1 1 *', timezone='UTC')}"
+    jobs.write("kept", "y: str = ''")  # its jobs run what it was
+    for method, more, asked, why in (
+        ("POST", "/jobs", {"parameters": {"x": "many"}}, "x must be of type int"),
+        ("PATCH", "", {"parameters": {"y": "1"}}, "no parameter 'y'"),
+        ("PATCH", "", {"tags": ["recipe:"]}, "names no recipe"),
+        ("PATCH", "", {"tags": ["recipe:two"], "parameters": {"x": "1"}}, "has no parameter 'x'"),
+        ("PATCH", "", {"input_uri": path, "parameters": {"x": "1"}}, "no parameter 'x'"),
+        ("PATCH", "", {"output_formats": ["pdf"]}, "there is no output as pdf"),
+        ("PATCH", "", {"schedule": ""}, "is no line of cron"),
+    ):
+        assert why in jobs.wrong(method, f"{place}{more}", asked)
+    jobs.server.call("PATCH", place, {"parameters": {"x": "3"}, "runtime_environment_parameters": {"mine": "a"}})
+    kept = jobs.server.call("GET", place)
+    assert kept["parameters"] == {"x": "3"}
+    folder = str(jobs.folder / "notebooks")
+    assert kept["runtime_environment_parameters"] == {"mine": "a", "aiinfra_folder": folder}
+    assert jobs.ended(jobs.server.call("POST", f"{place}/jobs", {})["job_id"])["status"] == "COMPLETED"
+
+
+def test_a_definition_gets_its_schedule_later(jobs):
+    place = f"/scheduler/job_definitions/{jobs.define(jobs.write('later', 'x: int = 0'))}"
+    jobs.server.call("PATCH", place, {"schedule": "0 0 1 1 *", "timezone": "UTC"})
+    jobs.server.call("PATCH", place, {"active": False})
+    assert jobs.server.call("GET", place)["schedule"] == "0 0 1 1 *"
+
+
+@pytest.mark.parametrize("way", ["create", "define"])
+def test_an_output_that_the_form_does_not_offer_is_refused(jobs, way):
+    path = jobs.write("prints", "x: int = 0")
+    assert "there is no output as pdf" in jobs.refused(path, way, output_formats=["html", "pdf"])
+    assert jobs.server.call("GET", "/scheduler/jobs")["jobs"] is not None
+
+
+def test_a_server_that_is_stopped_ends_its_jobs_and_then_itself(workspace):
+    ignores = SLEEPS.replace("time.sleep(600)", "import signal\nsignal.signal(signal.SIGINT, signal.SIG_IGN)\n"
+                             "while True: time.sleep(1)")  # fmt: skip
+    with scheduling(workspace) as before:
+        made = [before.create(before.write(name, "x: int = 0", code)) for name, code in
+                (("sleeps", SLEEPS), ("ignores", ignores.replace("begun", "begun-too")))]  # fmt: skip
+        children = [before.begun(job, file) for job, file in zip(made, ("begun", "begun-too"), strict=True)]
+        before.server.process.terminate()
+        before.server.process.wait(PATIENCE_S)
+        assert not any(map(psutil.pid_exists, children))
+    with scheduling(workspace) as after:
+        assert [after.show(job)["status"] for job in made] == ["STOPPED", "STOPPED"]
 
 
 @pytest.mark.parametrize(
     ("more", "why"),
     [
+        ({"schedule": ""}, "is no line of cron"),
         ({"schedule": "61 * * * *"}, "is no line of cron"),
         ({"schedule": "0 0 30 2 *"}, "is no line of cron"),
         ({"schedule": "0 3 * * *", "timezone": "Europe/Berlni"}, "there is no time zone"),

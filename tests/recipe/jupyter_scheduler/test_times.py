@@ -4,6 +4,7 @@ import json
 import os
 import subprocess
 import sys
+from datetime import UTC, datetime
 
 import pytest
 
@@ -11,6 +12,7 @@ from aiinfra_lab.recipe.schedule.calendar import Calendar
 from tests.slow.environments import ROOT, packages_of
 
 pytestmark = pytest.mark.slow
+NEVER = datetime(9999, 1, 1, tzinfo=UTC).timestamp()
 ASKS = """
 import json, sys, time
 from aiinfra_lab.recipe.jupyter_scheduler.times import LabTaskRunner
@@ -45,3 +47,8 @@ def test_times_are_those_of_our_calendar_where_clocks_are_changed():
 def test_a_line_of_before_that_only_the_package_understands_is_left_to_it():
     [found] = due(0.0, ("* * * * * 30", None))
     assert found > 1e9
+
+
+def test_a_line_that_nobody_understands_is_never_due_and_keeps_no_other_from_it():
+    found = due(0.0, ("", None), ("61 * * * *", "Mars/X"), ("0 3 * * *", None))
+    assert found == [NEVER, NEVER, 3 * 3600]
