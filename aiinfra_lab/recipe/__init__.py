@@ -28,7 +28,7 @@ from .history import KIND
 from .keys import keys_help
 from .noun import NOUN
 from .parameters import ComputedParameter, Range, Secret, as_text, controls
-from .parts import only_step
+from .parts import only_step, standing
 from .plan import Planner, build_plan
 from .plan_result import RecipePlan, recipe_plan
 from .progress import shown_while
@@ -250,7 +250,8 @@ def get(
         raise NotFound(f"there is no {wanted}", f"the recipe {recipe.name} makes{makes}")
     # What several combinations of a matrix make versions of, one version does not stand for.
     made = Counter(each for step in part.steps for each in {*step.makes.values()})
-    there = {each: found for each, count in made.items() if count == 1 and (found := made_things.standing(each))}
+    there = {each: found for step in part.steps for each in step.makes.values()
+             if made[each] == 1 and (found := standing(recipe.name, step.name, each))}  # fmt: skip
     part = part.from_what_is_there(there)
     runner = RecipeRunner(part, given, make("recipe.executor"), keep=True, force=False)
     done = shown_while(runner.go, part, f"{recipe.title} (small, up to {wanted})")

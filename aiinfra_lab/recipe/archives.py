@@ -12,6 +12,7 @@ import logging
 from pathlib import Path
 from typing import Any
 
+from ..config import settings
 from ..errors import LabError
 from ..files import digest, write
 from ..secrets import redactor
@@ -49,6 +50,12 @@ def clean(archive: Path) -> None:
             except LabError as problem:
                 archive.unlink()
                 _log.warning("%s held a secret and is removed: %s", archive, problem)
+
+
+def path_of(recorded: str) -> Path:
+    """Where the executed notebook lies that a record names: in this workspace, which may have been moved since then."""
+    own = settings().home.joinpath(*Path(recorded).parts[-3:])  # recipe/NAME@N/STEP.ipynb
+    return own if own.is_file() else Path(recorded)
 
 
 def digest_of(archive: Path) -> str:

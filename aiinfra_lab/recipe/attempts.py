@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import logging
+import math
 import time
 from dataclasses import dataclass, replace
 
@@ -12,6 +13,7 @@ from ..files import publish
 from ..units import counted, show_duration
 from . import archives
 from .base import FAILURES, Executor, NotebookTask, Outcome, RecipeStep, TaskHandle
+from .made_files import Leftovers
 
 _log = logging.getLogger(__name__)
 
@@ -22,20 +24,26 @@ _FIRST_PAUSE_S, _MOST_PAUSE_S = 1.0, 60.0  # before another attempt, each twice 
 
 @dataclass(frozen=True)
 class Attempts:
-    """How a step ended, and how often it was begun."""
+    """How a step ended, and how often it was begun. began_at: the last time, in epoch seconds."""
 
     outcome: Outcome
     number: int
+    began_at: float
 
 
 class StepExecution:
     """A step from the begin of its first attempt to the end of its last.
 
-    What an attempt before has executed is kept beside the archive, as `STEP.1.ipynb`.
+    What an attempt before has executed is kept beside the archive, as `STEP.1.ipynb`; the files that it wrote are
+    removed, as is what is left of earlier runs: each attempt begins as the first in a fresh clone does.
     """
 
-    def __init__(self, executor: Executor, step: RecipeStep, task: NotebookTask) -> None:
+    def __init__(
+        self, executor: Executor, step: RecipeStep, task: NotebookTask, leftovers: Leftovers | None = None
+    ) -> None:
         self._executor, self._step, self._task = executor, step, task
+        self._leftovers = leftovers or Leftovers()
+        self._since_at, self._last_at = math.inf, 0.0  # when the first and the last attempt began, as time.time
         self._number, self._asked = 0, 0
         self._began_at = self._again_at = self._unreached_at = 0.0  # as time.monotonic
         self._is_given_up = False
@@ -52,7 +60,7 @@ class StepExecution:
             return None
         is_last = self._number > self._step.retries or self._is_given_up
         if self._outcome.state not in FAILURES or is_last or urgency:
-            return Attempts(_counted(self._outcome, self._number), self._number)
+            return Attempts(_counted(self._outcome, self._number), self._number, self._last_at)
         if time.monotonic() >= self._again_at and has_room(self._executor, self._task):
             self._put_aside()
             self._begin()
@@ -69,8 +77,13 @@ class StepExecution:
     def _begin(self) -> None:
         self._number += 1
         self._asked, self._began_at = 0, time.monotonic()
+        task = self._now()
         try:
-            self._handle = self._executor.submit(self._now())
+            if task.hold is None or not task.hold.goes_on:
+                self._leftovers.remove(self._since_at)
+            self._last_at = time.time()
+            self._since_at = min(self._since_at, self._last_at)
+            self._handle = self._executor.submit(task)
         except LabError as problem:
             self._take(Outcome("failed", str(problem)))
 

@@ -13,7 +13,7 @@ from ..store import Record
 from ..uris import Uri
 from . import declaration, filling, history, made_things
 from .base import Recipe, RecipeStep, Value, is_file
-from .parts import is_there
+from .parts import standing
 from .record import RunRecord
 
 
@@ -87,15 +87,20 @@ def _went_well(step: RecipeStep, run: RunRecord) -> bool:
 def _made_before(one: OpenedStep, source: str) -> str:
     before, _, output = source.partition(".")
     made = next(each for each in one.recipe.steps if each.name == before).makes[output]
-    ended = filter(None, (run.body.step(before) for run in one.runs))
-    recorded = [each.makes[output] for each in ended if each.succeeded and output in each.makes]
     # A path says itself of which parameters it is, and a version of a thing does not.
-    for each in [made] if is_file(made) else recorded:
-        if is_there(each):
-            return each
-    if not is_file(made) and (found := made_things.newest(Uri.parse(made))):
-        return found
+    if is_file(made):
+        if found := standing(one.recipe.name, before, made):
+            return found
+    else:
+        ended = filter(None, (run.body.step(before) for run in one.runs))
+        recorded = [each.made[output] for each in ended if each.succeeded and output in each.made]
+        if found := next(filter(_is_there, recorded), None) or made_things.newest(Uri.parse(made)):
+            return found
     param = f", param={dict(one.parameters)}" if one.parameters else ""
     again = f'`recipe.run("{one.recipe.name}"{param}, only="{before}")` makes it'
     small = f'`recipe.get("{one.recipe.name}", "{made}")` makes a small one'
     raise NotFound(f"{before} has not made {made} yet", again if is_file(made) else small)
+
+
+def _is_there(uri: str) -> bool:
+    return made_things.is_there(uri, alive=False)

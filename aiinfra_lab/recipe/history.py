@@ -9,7 +9,6 @@ import statistics
 import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Literal
 
 from .. import jobs
@@ -143,7 +142,7 @@ def _write_ends(lost: Sequence[Record[RunRecord]]) -> Sequence[Record[RunRecord]
     _end_leftovers([record.uri for record in written if record.body.may_leave_things])
     for step in (step for record in written for step in record.body.steps):
         if step.state == "lost" and step.archive:
-            archives.close_lost(Path(step.archive))
+            archives.close_lost(archives.path_of(step.archive))
     return written
 
 

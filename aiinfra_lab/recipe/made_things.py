@@ -12,8 +12,6 @@ from ..errors import NotFound
 from ..resolve import resolve_any
 from ..store import Event, Record, open_store
 from ..uris import Uri
-from .base import is_file
-from .taken import place_of
 
 # That are looked at: what a step has just made is among the newest, and who made a version is the first that names it.
 _MOST_EVENTS = 1000
@@ -60,12 +58,7 @@ def _versions(event: Event, uri: Uri) -> list[str]:
 
 
 def standing(text: str) -> str | None:
-    """What others go on from: the version behind its noun's usual alias, such as the champion, or else the newest.
-
-    Of a file of the project its path, where it is there.
-    """
-    if is_file(text):
-        return text if place_of(text).exists() else None
+    """What others go on from: the version behind its noun's usual alias, such as the champion, or else the newest."""
     alias = nouns.find(Uri.parse(text).noun).usual_alias
     found = _found(f"{text}@{alias}") if alias else None
     return found.uri if found else newest(Uri.parse(text))

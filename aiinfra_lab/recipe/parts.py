@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import replace
 
 from ..errors import NotFound, UsageProblem, did_you_mean
 from ..uris import Uri
 from . import history, made_things
 from .base import Recipe, RecipeStep, is_file
-from .taken import place_of
+from .record import MadeFile, StepRecord
+from .taken import Taken, place_of
 
 
 def only_step(recipe: Recipe, name: str) -> Recipe:
@@ -33,25 +34,62 @@ def only_step(recipe: Recipe, name: str) -> Recipe:
 
 
 def made_last(recipe: str, step: str, output: str) -> str | None:
-    """What a step made by that name when it last went well, as `StepRecord.makes` has it, where that is there."""
-    for run in history.runs(recipe, history.RECENT):
-        record = run.body.step(step)
-        if record and record.succeeded and output in record.makes and is_there(record.makes[output]):
-            return record.makes[output]
+    """What a step made by that name when it last went well, as `StepRecord.makes` has it, where that is there.
+
+    NotFound where another content is there in its place.
+    """
+    for run, record in _good(recipe, step):
+        if output in record.made and made_things.is_there(record.made[output], alive=False):
+            return record.made[output]
+        for file in record.files:
+            if file.name == output and _is_as_made(file, run, recipe, step):
+                return file.path
     return None
+
+
+def standing(recipe: str, step: str, made: str) -> str | None:
+    """What others go on from: see `made_things.standing`. Of a file of the project its path, where it is there.
+
+    NotFound where that is not what the step made there when it last went well.
+    """
+    if not is_file(made):
+        return made_things.standing(made)
+    for run, record in _good(recipe, step):
+        for file in record.files:
+            if file.path == made:
+                return made if _is_as_made(file, run, recipe, step) else None
+    return made if place_of(made).exists() else None  # in a fresh clone, or by another recipe
 
 
 def _standing(recipe: Recipe, steps: Mapping[str, RecipeStep], name: str, source: str) -> str:
     before, _, output = source.partition(".")
     made = steps[before].makes[output]
     # Of one thing several combinations make versions: the newest is that of any.
-    own = made_last(recipe.name, before, output) if steps[before].of else None
-    if found := own or (made_things.standing(made) if is_file(made) else made_things.newest(Uri.parse(made))):
+    if is_file(made):
+        found = standing(recipe.name, before, made)
+    else:
+        own = made_last(recipe.name, before, output) if steps[before].of else None
+        found = own or made_things.newest(Uri.parse(made))
+    if found:
         return found
-    fix = f"`aiinfra recipe run {recipe.name} --only {before}` makes it"
-    raise NotFound(f"{name} takes {source}, and there is no {made}", fix)
+    raise NotFound(f"{name} takes {source}, and there is no {made}", _makes_it(recipe.name, before))
 
 
-def is_there(made: str) -> bool:
-    """Whether the thing, or the file or folder, was not removed."""
-    return place_of(made).exists() if is_file(made) else made_things.is_there(made, alive=False)
+def _good(recipe: str, step: str) -> Iterator[tuple[str, StepRecord]]:
+    """The runs of a recipe in which a step went well, newest first."""
+    for run in history.runs(recipe, history.RECENT):
+        record = run.body.step(step)
+        if record and record.succeeded:
+            yield run.uri, record
+
+
+def _is_as_made(file: MadeFile, run: str, recipe: str, step: str) -> bool:
+    """Whether it is there. NotFound where it is not what that run made."""
+    there = Taken.made(file.path)
+    if there.files and there.digest != file.digest:
+        raise NotFound(f"{file.path} is not what {run} made", _makes_it(recipe, step))
+    return bool(there.files)
+
+
+def _makes_it(recipe: str, step: str) -> str:
+    return f"`aiinfra recipe run {recipe} --only {step}` makes it"

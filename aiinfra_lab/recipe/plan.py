@@ -13,24 +13,22 @@ from types import MappingProxyType
 from typing import Literal, NamedTuple
 
 from ..config import settings
-from ..errors import Failed, UsageProblem
+from ..errors import UsageProblem
 from ..store import Record, canonical_digest
 from ..uris import Uri
 from . import made_things
 from .base import NEVER, RecipeStep
 from .cache_key import Parts, changed_packages, changes
 from .expectations import unmet
+from .made_files import Leftovers, made_no
 from .prepared import Prepared, Sources, content_digest
-from .record import NO_FILE, MadeFile, OpenedFile, Output, RunRecord, StepRecord
-from .taken import Taken
-from .watching import is_changed
+from .record import NO_FILE, OpenedFile, Output, RunRecord, StepRecord
+from .taken import Taken, looked_at
 
 Action = Literal["run", "skip", "wait", "fail", "block"]
 Runs = Sequence[Record[RunRecord]]
 
 
-# By so much the time in which a file system counts is behind.
-_CLOCK_TICK_S = 0.05
 # The parts of a key that a process has read once, and does not read again.
 _TAKEN = ("in", "type", "module", "file", "packages", "python", "accelerator")
 _HAD = {"failed": "failed", "timeout": "timed out", "oom": "run out of memory"}
@@ -75,9 +73,10 @@ class Planner:
         self._states: dict[str, str] = {}
         self._unknown: set[str] = set()
 
+    @looked_at("a file")
     def plan(self, step: RecipeStep) -> PlannedStep:
         """Decide about a step whose `depends_on` have been given to `take` or `leave_open`. LabError when a file that
-        it takes is not there any more."""
+        it takes is not there any more, or cannot be read."""
         prepared = Prepared.of(step, Sources(self.uris, self._states))
         waits_for = [name for name in step.depends_on if name in self._unknown]
         attempts = list(_attempts(self._runs, step.name))
@@ -100,6 +99,12 @@ class Planner:
         if because := _whatever_comes(step, prepared, attempts, waits_for):
             return PlannedStep(step.name, "run", because, prepared)
         return PlannedStep(step.name, "wait", tuple(f"{name} runs" for name in waits_for), prepared)
+
+    def leftovers(self, step: RecipeStep, prepared: Prepared) -> Leftovers:
+        """What may be left of what it made before."""
+        made = {file.digest for attempt in _attempts(self._runs, step.name) for file in attempt.step.files}
+        taken = {each for taken in prepared.files.values() for each in taken.files}
+        return Leftovers(tuple(step.made_files.values()), made, taken)
 
     def take(self, name: str, key: str, ended: StepRecord) -> None:
         """What a step made, now or before, for those that come after it."""
@@ -141,26 +146,8 @@ def made(step: RecipeStep, runs: Collection[str]) -> tuple[Output, ...]:
     """The step's outputs with the version that it made in those runs; see `made_by`. Failed when it made none."""
     found = {name: made_things.made_by(Uri.parse(uri), runs, step.name) for name, uri in step.outputs.items()}
     if missing := [step.outputs[name] for name, uri in found.items() if uri is None]:
-        raise _made_no(step, missing[0])
+        raise made_no(step, missing[0])
     return tuple(Output(name, uri) for name, uri in found.items() if uri is not None)
-
-
-def made_files(step: RecipeStep, since_at: float, *, went_on: bool = False) -> tuple[MadeFile, ...]:
-    """The files of a step that it wrote since then, in epoch seconds. Failed when it wrote one of them not.
-
-    went_on: it may have written them before, in an earlier run of the recipe
-    """
-    found = []
-    for name, path in step.made_files.items():
-        there = Taken.made(path)
-        if not there.files or not (went_on or any(is_changed(each, since_at - _CLOCK_TICK_S) for each in there.files)):
-            raise _made_no(step, path)
-        found.append(MadeFile(name, path, there.digest))
-    return tuple(found)
-
-
-def _made_no(step: RecipeStep, what: str) -> Failed:
-    return Failed(f"{step.name} ran, but made no {what}", f"correct {step.notebook.name}, or `out` of the step")
 
 
 class _Attempt(NamedTuple):
@@ -289,9 +276,9 @@ def _changed_since(step: StepRecord) -> list[str]:
 
 def _is_as_opened(one: OpenedFile) -> bool:
     path = settings().project / one.name
-    if one.digest == NO_FILE:
-        return not path.exists()
-    return path.is_file() and content_digest(path) == one.digest
+    with contextlib.suppress(OSError):  # not ours to read any more
+        return not path.exists() if one.digest == NO_FILE else path.is_file() and content_digest(path) == one.digest
+    return False
 
 
 def _blocked(step: RecipeStep, planned: Mapping[str, PlannedStep], steps: Mapping[str, RecipeStep]) -> str:

@@ -13,6 +13,7 @@ from ..errors import LabError
 from ..show import Card, Cell, Dim, Part, Plots, Result, Table, graph, moment, sentence
 from ..units import counted, show_usd
 from ..uris import Uri
+from . import archives
 from .base import ENDED_EARLY, FAILURES, Recipe, RecipeStep, Value
 from .filling import filled_recipe
 from .findings import Finding, findings_table
@@ -257,7 +258,8 @@ def _needs(recipe: Recipe, given: Mapping[str, Value]) -> dict[str, Sequence[str
 def _run_step(step: StepRecord) -> RunStep:
     fields = msgspec.to_builtins(step)
     del fields["name"], fields["files"]
-    return cast(RunStep, {**fields, "outputs": step.makes})
+    archive = str(archives.path_of(step.archive)) if step.archive else ""
+    return cast(RunStep, {**fields, "outputs": step.makes, "archive": archive})
 
 
 def _starts(name: str, schedule: ScheduleFacts | None) -> list[str]:

@@ -65,8 +65,9 @@ def step_output(label: str, step: str) -> StepOutput:
         known = [one.name for one in run.record.body.steps]
         raise NotFound(f"{run.record.uri} has no step {step!r}", did_you_mean(step, known))
     text = redactor().clean(_text(run.record.uri, found))
-    edited = found.archive_sha256 not in ("", archives.digest_of(Path(found.archive)))
-    return StepOutput(run.record.uri, step, found.state, text, found.archive, edited)
+    archive = archives.path_of(found.archive)
+    edited = found.archive_sha256 not in ("", archives.digest_of(archive))
+    return StepOutput(run.record.uri, step, found.state, text, str(archive) if found.archive else "", edited)
 
 
 def executed(label: str, step: str) -> tuple[StepOutput, str]:
@@ -94,7 +95,7 @@ def _text(run: str, step: StepRecord) -> str:
         return ""
     again = f"run it once more: `%recipe run {Uri.parse(run).name} --force`"
     try:
-        notebook = json.loads(Path(step.archive).read_text("utf-8"))
+        notebook = json.loads(archives.path_of(step.archive).read_text("utf-8"))
         cells = [cell for cell in notebook["cells"] if cell["cell_type"] == "code"]
     except FileNotFoundError:
         if step.state == "running":

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import logging
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -21,13 +22,16 @@ from .base import FAILURES, Executor, Hold, NotebookTask, Outcome, Recipe, Recip
 from .budget import RunBudget
 from .expectations import unmet
 from .handed import HANDED_OVER, handed_over
-from .plan import PlannedStep, Planner, made, made_files, needs_revival
+from .made_files import made_files
+from .plan import PlannedStep, Planner, made, needs_revival
 from .prepared import Prepared, written_besides
 from .record import MadeFile, Output, RunRecord, StepRecord
 from .run_writer import RunWriter
 from .stopping import StopRequests
-from .taken import file_digest, place_of
-from .watching import ProjectWatch, StepWindow
+from .taken import file_digest, looked_at, place_of
+from .watching import Opened, ProjectWatch, StepWindow
+
+_log = logging.getLogger(__name__)
 
 # Between two looks at what goes on: a step that takes a moment is taken at once, and a long one costs no time.
 _SHORTEST_S, _LONGEST_S = 0.001, 0.1
@@ -95,7 +99,7 @@ class RunSteps:
         urgency = self._budget.urgency(urgency, self._writer.body.started_at)
         done = [(going, end) for going in self._going.values() if (end := going.execution.turn(urgency)) is not None]
         for going, end in done:
-            self._tried(going.step, partial(self._finish, going, end, watch))
+            self._finish(going, end, watch)
         urgency = self._budget.urgency(urgency, self._writer.body.started_at)  # what has ended may have used it up
         # In the order of the recipe: what is skipped lets those behind it be looked at right now.
         decided = [
@@ -224,20 +228,35 @@ class RunSteps:
         return NotebookTask(step.notebook, archive, planned.prepared.given, env, step.memory_bytes, hold)
 
     def _start(self, planned: PlannedStep, watch: ProjectWatch) -> None:
-        step, digest = self._steps[planned.name], file_digest(self._steps[planned.name].notebook)
+        step, record = self._steps[planned.name], self._writer.step(planned.name)
+        try:
+            with looked_at("its notebook"):
+                digest = file_digest(step.notebook)
+        except LabError as problem:  # it has waited for room, and was there before
+            self._writer.set(replace(record, state="failed", error=str(problem)))
+            return
         # Beside the archive, whose folder the executor makes.
         window = watch.open(self._folder / f"{step.name}.opened")
-        execution = StepExecution(self._executor, step, self._task(step, window.variables))
-        record = self._writer.step(step.name)
+        leftovers = self._planner.leftovers(step, planned.prepared)
+        execution = StepExecution(self._executor, step, self._task(step, window.variables), leftovers)
         self._going[step.name] = _Going(step, planned.prepared, record, execution, window, digest)
 
     def _finish(self, going: _Going, done: Attempts, watch: ProjectWatch) -> None:
+        """Take its end. Whatever goes wrong with that is the end of this step, and of no other."""
         del self._going[going.step.name]
-        found = watch.close(going.window)
         began_at = going.record.began_at or 0.0
-        outcome, made_now, files = _made(
-            going.step, self._budget.as_ended(done.outcome), self._writer.run.uri, began_at
-        )
+        try:
+            ended = self._ended(going, done, watch.close(going.window), began_at)
+        except Exception as problem:  # noqa: BLE001  # no other step pays for it
+            error = str(problem) if isinstance(problem, LabError) else f"its end could not be taken: {problem!r}"
+            _log.warning("step %s: %s", going.step.name, error, exc_info=not isinstance(problem, LabError))
+            seconds = time.time() - began_at
+            ended = replace(going.record, state="failed", error=error, attempts=done.number, seconds=seconds)
+        self._planner.take(going.step.name, ended.key, ended)
+        self._writer.set(ended, self._event(going, ended))
+
+    def _ended(self, going: _Going, done: Attempts, found: Opened, began_at: float) -> StepRecord:
+        outcome, made_now, files = _made(going.step, done, self._budget.as_ended(done.outcome), self._writer.run.uri)
         # As they are reported: the project may be reached by a link.
         own = tuple(place_of(path).resolve() for path in going.step.made_files.values())
         opened, more = going.prepared.opened(found, began_at, own)
@@ -265,9 +284,7 @@ class RunSteps:
             archives.clean(Path(ended.archive))
         if done.outcome.state == "stopped" != ended.state:
             archives.rename_end(Path(ended.archive), ended.state)
-        ended = replace(ended, archive_sha256=archives.digest_of(Path(ended.archive)))
-        self._planner.take(going.step.name, prepared.key, ended)
-        self._writer.set(ended, self._event(going, ended))
+        return replace(ended, archive_sha256=archives.digest_of(Path(ended.archive)))
 
     def _event(self, going: _Going, ended: StepRecord) -> Event:
         step, run = going.step, self._writer.run.uri
@@ -301,14 +318,14 @@ def _needs_revival(found: StepRecord) -> bool:
 
 
 def _made(
-    step: RecipeStep, outcome: Outcome, run: str, began_at: float
+    step: RecipeStep, done: Attempts, outcome: Outcome, run: str
 ) -> tuple[Outcome, tuple[Output, ...], tuple[MadeFile, ...]]:
     """What a step made, and its outcome: it may have ended well and yet have made nothing."""
     if outcome.state != "done":
         return outcome, (), ()
     try:
         found = made(step, _runs_of_kernel(run, step.name) if outcome.went_on else [run])
-        files = made_files(step, began_at, went_on=outcome.went_on)
+        files = made_files(step, done.began_at, went_on=outcome.went_on)
         problem = unmet(step.expect, {output.name: output.uri for output in found})
         return (Outcome("failed", problem) if problem else outcome), found, files
     except LabError as error:

@@ -5,6 +5,7 @@ A folder means all files below it. As in a shell, a glob does not match names th
 
 from __future__ import annotations
 
+import contextlib
 import fnmatch
 import hashlib
 import itertools
@@ -39,10 +40,11 @@ class Taken:
 
     @classmethod
     def of(cls, files: Sequence[Path]) -> Taken:
-        """Read the files. NotFound when one has vanished."""
-        # Before the content: a change while it is read leaves another stamp.
-        stamps = tuple(map(_stamp, files))
-        return cls(tuple(files), _digest(files), stamps)
+        """Read the files. NotFound when one has vanished, Denied when one cannot be read."""
+        with looked_at("a file"):
+            # Before the content: a change while it is read leaves another stamp.
+            stamps = tuple(map(_stamp, files))
+            return cls(tuple(files), _digest(files), stamps)
 
     @classmethod
     def made(cls, path: str) -> Taken:
@@ -58,7 +60,7 @@ class Taken:
         """Whether the files are what they were: by their stamps or, where those differ, by their content."""
         try:
             return tuple(map(_stamp, self.files)) == self.stamps or _digest(self.files) == self.digest
-        except NotFound:
+        except OSError:
             return False
 
 
@@ -76,9 +78,14 @@ def is_glob(source: str) -> bool:
 def files_of(source: str) -> list[Path]:
     """The files that a path, a folder or a glob of the project means, by name; at least one.
 
-    Denied outside of the project and in the toolkit's own folder, NotFound when there is none, UsageProblem when there
-    are more than 10,000.
+    Denied outside of the project, in the toolkit's own folder and for what cannot be looked at, NotFound when there is
+    none, UsageProblem when there are more than 10,000, and for a name that no record can hold.
     """
+    with looked_at(source):
+        return _files_of(source)
+
+
+def _files_of(source: str) -> list[Path]:
     root = settings().project
     path = _inside(root, source)
     mode = _mode(path)
@@ -90,6 +97,8 @@ def files_of(source: str) -> list[Path]:
         raise NotFound(f"there is no file or folder {source} in {root}", f"put it there; {_beside(path)}")
     found: set[Path] = set()
     for each in _matches(root, pattern):
+        if not _is_text(each):
+            raise UsageProblem(f"the name of {in_project(each)} is no UTF-8", "call the file otherwise")
         found.add(each)
         if len(found) > MOST_FILES:
             raise UsageProblem(
@@ -164,8 +173,8 @@ def file_digest(path: Path) -> str:
 
 
 def in_project(path: Path) -> str:
-    """How a file of the project is called in it."""
-    return os.path.relpath(path, settings().project)
+    """How a file of the project is called in it; what of that is no UTF-8 as `\\xe9`, for a record is text."""
+    return os.fsencode(os.path.relpath(path, settings().project)).decode("utf-8", "backslashreplace")
 
 
 def _beside(path: Path) -> str:
@@ -225,22 +234,28 @@ def _mode(path: Path) -> int:
 
 
 def _stamp(path: Path) -> Stamp:
-    try:
-        found = path.stat()
-    except FileNotFoundError:
-        raise _vanished(path) from None
+    found = path.stat()
     return found.st_ino, found.st_size, found.st_mtime_ns, found.st_ctime_ns
 
 
 def _digest(files: Iterable[Path]) -> str:
-    found = {}
-    for path in files:
-        try:
-            found[in_project(path)] = file_digest(path)
-        except FileNotFoundError:
-            raise _vanished(path) from None
-    return canonical_digest(found)
+    return canonical_digest({in_project(path): file_digest(path) for path in files})
 
 
-def _vanished(path: Path) -> NotFound:
-    return NotFound(f"{in_project(path)} was there and has vanished", "put it back, and run the recipe again")
+def _is_text(path: Path) -> bool:
+    try:
+        return bool(str(path).encode())
+    except UnicodeEncodeError:
+        return False
+
+
+@contextlib.contextmanager
+def looked_at(source: str) -> Iterator[None]:
+    """What the system says of files, as an error of ours. source: where it does not say of which."""
+    try:
+        yield
+    except OSError as problem:
+        what = in_project(Path(os.fsdecode(problem.filename))) if problem.filename else source
+        if isinstance(problem, (FileNotFoundError, NotADirectoryError)):
+            raise NotFound(f"{what} was there and has vanished", "put it back, and run the recipe again") from None
+        raise Denied(f"{what} cannot be read: {problem.strerror}", "make it a file that you may read") from None

@@ -1,6 +1,7 @@
 """A recipe is honest about files: what its steps take, what they open besides, and what that means for the next run."""
 
 import contextlib
+import os
 import sqlite3
 from collections.abc import Callable
 from pathlib import Path
@@ -208,7 +209,54 @@ def test_a_file_that_vanishes_on_the_way_fails_the_step_that_takes_it(one, noteb
     assert (done.state, "no file or folder raw/x.csv" in done.steps["a"]["error"]) == ("failed", True)
 
 
+@pytest.mark.parametrize(
+    ("code", "what"),
+    [
+        ("os.remove('../raw/x.csv'); os.mkdir('../raw/x.csv')", "raw/x.csv means no file"),
+        ("shutil.rmtree('../raw'); open('../raw', 'w').close()", "no file or folder raw/x.csv"),
+    ],
+)
+def test_what_becomes_of_a_file_on_the_way_is_the_end_of_no_other_step(one, notebook, workspace, code, what):
+    one("raw/x.csv")
+    notebook("b", 'x: str = ""', f"import os, shutil; {code}")
+    notebook("c", "", "import time; time.sleep(1)")
+    with (workspace / "recipes" / "one.toml").open("a") as file:
+        file.write('[steps.b]\nnotebook = "b.ipynb"\nin = { x = "raw/x.csv" }\n[steps.c]\nnotebook = "c.ipynb"\n')
+        file.write('[steps.d]\nnotebook = "a.ipynb"\nin = { rows = "raw/x.csv" }\nafter = ["b"]\n')
+    done = recipe.run("one", report=True)
+    assert [done.steps[name]["state"] for name in "bcd"] == ["done", "done", "failed"]
+    assert done.steps["b"]["changed"] == ("raw/x.csv",)
+    assert what in done.steps["d"]["error"]
+
+
+def test_a_file_that_cannot_be_read_is_named(one, workspace, monkeypatch):
+    one("raw/x.csv")
+
+    def refuse(path: Path) -> str:
+        raise PermissionError(13, "Permission denied", str(path))
+
+    monkeypatch.setattr(taken, "file_digest", refuse)
+    for options in ({}, {"dry": True}):
+        with pytest.raises(LabError, match=r"raw/x.csv cannot be read: Permission denied"):
+            recipe.run("one", **options)
+
+
+def test_a_name_that_is_no_text_is_refused(one, workspace):
+    one("raw/*.csv")
+    Path(os.fsdecode(bytes(workspace / "raw") + b"/caf\xe9.csv")).touch()
+    for verb in (recipe.run, recipe.check):
+        with pytest.raises(UsageProblem, match=r"the name of raw/caf\\xe9.csv is no UTF-8"):
+            verb("one")
+
+
 # ---- what it opened besides ----
+
+
+def test_a_name_that_is_no_text_is_spelled(one, workspace):
+    Path(os.fsdecode(bytes(workspace / "raw") + b"/caf\xe9.csv")).touch()
+    one("", "open(b'../raw/caf\\xe9.csv').read(); open(b'../raw/caf\\xe8.csv', 'w').close()")
+    done = run()
+    assert (opened(done), done.steps["a"]["wrote"]) == ([("raw/caf\\xe9.csv", True)], ("raw/caf\\xe8.csv",))
 
 
 def test_a_file_that_a_step_opens_undeclared_is_named_and_counts_at_the_next_run(one, workspace):

@@ -134,8 +134,6 @@ def test_a_notebook_opened_by_hand_has_what_the_last_good_run_made(files, worksp
     with pytest.raises(NotFound, match=r"make has not made build/made/table.csv yet"):
         _ = inputs.table
     run_recipe("files")
-    with pytest.raises(Failed):
-        run_recipe("files", param={"most": 0})  # no rows: the table cannot be added
     assert inputs.rows == "data:rows@1"
     assert inputs.table == workspace / "build" / "made" / "table.csv"
     assert inputs.raw == [workspace / "raw" / "a.csv", workspace / "raw" / "b.csv"]
@@ -145,6 +143,29 @@ def test_a_notebook_opened_by_hand_has_what_the_last_good_run_made(files, worksp
     monkeypatch.setenv("JPY_SESSION_NAME", str(workspace / "notebooks" / "use.ipynb"))
     assert dir(inputs) == ["path", "rows", "table"]
     assert repr(inputs) == "recipe.inputs: path, rows, table"
+
+
+def test_what_a_run_that_failed_left_is_not_what_the_last_good_run_made(files, workspace):
+    run_recipe("files")
+    with pytest.raises(Failed):
+        run_recipe("files", param={"most": 0})  # no rows: the table cannot be added
+    what = "build/made/table.csv is not what recipe:files@1 made"
+    with pytest.raises(NotFound, match=what) as problem:
+        _ = inputs.table
+    assert problem.value.fix == "`aiinfra recipe run files --only make` makes it"
+    with pytest.raises(NotFound, match=what):
+        run_recipe("files", only="use")
+    run_recipe("files", only="make")
+    assert inputs.table.read_text() == "n\n1\n2"
+    assert states(run_recipe("files", only="use")) == {"use": "skipped"}
+
+
+def test_a_part_that_is_wanted_takes_no_file_that_somebody_has_edited(files, notebook, recipe, workspace):
+    run_recipe("files")
+    recipe("files", f'{TOML}out = {{ used = "data:used" }}\n')
+    (workspace / "build" / "made" / "table.csv").write_text("n\n7\n")
+    with pytest.raises(NotFound, match=r"build/made/table.csv is not what recipe:files@1 made"):
+        run("recipe get files data:used")
 
 
 def test_a_name_of_several_steps_is_that_of_the_open_notebook_or_the_one_that_is_named(files, recipe, monkeypatch):

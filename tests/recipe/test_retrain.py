@@ -10,6 +10,7 @@ import pytest
 import yaml
 
 from aiinfra_lab import data, deploy, features, models, recipe, train
+from aiinfra_lab.errors import Failed
 from tests.train.conftest import empty_mlflow
 
 __all__ = ["empty_mlflow"]
@@ -117,6 +118,28 @@ def test_a_worse_challenger_is_not_deployed_and_a_better_one_of_the_same_month_t
     assert recipe.run("retrain", param={"run": "train:delay@1", "flights": "data:flights@1"}).state == "done"
     assert data.get("retraining").uri == decided
     assert champion() == ("models:delay@3", "models:delay@3")
+
+
+@pytest.mark.parametrize("at", ["after", pytest.param("before", marks=pytest.mark.slow)])
+def test_a_run_that_is_killed_while_it_tries_leaves_a_row_that_the_next_closes(month, workspace, at):
+    month(3, 1.0, 0.5)
+    notebook = workspace / "notebooks" / "22-rollout.ipynb"
+    whole, promote = notebook.read_text(), 'deploy.promote(\\"delay\\")'
+    assert promote in whole
+    kill = "__import__('os').kill(__import__('os').getpid(), 9)"
+    notebook.write_text(whole.replace(promote, f"{promote}; {kill}" if at == "after" else f"{kill}; {promote}"))
+    with pytest.raises(Failed):
+        month(4, 1.0, 1.0)
+    assert decisions()[1:] == [("2013-04", "being tried", "models:delay@1", "models:delay@2")]
+    assert champion()[0] == ("models:delay@2" if at == "after" else "models:delay@1")
+    tried = data.get("retraining").df().iloc[1]
+    notebook.write_text(whole)
+    assert recipe.run("retrain", param={"run": "train:delay@2", "flights": "data:flights@2"}).state == "done"
+    assert decisions()[1:] == [("2013-04", "promoted", "models:delay@1", "models:delay@2")]
+    assert champion() == ("models:delay@2", "models:delay@2")
+    row = data.get("retraining").df().iloc[1]
+    assert (row.low, row.served_measured) == (tried.low, tried.served_measured)
+    assert row.low > 0
 
 
 @pytest.mark.slow  # one month more of the same

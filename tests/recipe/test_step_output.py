@@ -56,6 +56,19 @@ def test_a_notebook_that_is_gone_is_said(two):
         recipe.log("two/a")
 
 
+def test_a_project_that_was_moved_has_its_executed_notebooks(two, workspace, monkeypatch):
+    notebook = Path(recipe.run("two", report=True).steps["a"]["archive"])
+    before = recipe.log("two/a").text
+    moved = workspace.rename(workspace.parent / "moved")
+    monkeypatch.chdir(moved)
+    monkeypatch.setenv("AIINFRA_PROJECT", str(moved))
+    monkeypatch.setenv("AIINFRA_WORKSPACE", str(moved))
+    archive = moved / notebook.relative_to(workspace)
+    assert (recipe.log("two/a").text, recipe.log("two/a").archive) == (before, str(archive))
+    assert recipe.show("two@1").steps["a"]["archive"] == str(archive)
+    assert not recipe.log("two/a").is_edited
+
+
 def test_an_executed_notebook_that_was_edited_is_none_to_believe(notebook, workspace):
     (workspace / "recipes").mkdir()
     (workspace / "recipes" / "r.toml").write_text('[steps.a]\nnotebook = "a.ipynb"')

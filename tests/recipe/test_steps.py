@@ -9,6 +9,7 @@ import pytest
 
 from aiinfra_lab.recipe import declaration
 from aiinfra_lab.recipe.base import NotebookTask, Outcome
+from aiinfra_lab.recipe.prepared import Prepared
 from aiinfra_lab.recipe.record import RunRecord
 from aiinfra_lab.recipe.room import Room
 from aiinfra_lab.recipe.runner import RecipeRunner
@@ -159,6 +160,21 @@ def test_what_nobody_foresaw_in_one_step_is_the_end_of_that_alone(go, caplog):
     run, _ = go(act)
     assert (run.body.state, states(run)) == ("failed", ["done", "failed", "done", "blocked"])
     assert run.body.steps[1].error == "its executor failed: ZeroDivisionError()"
+    assert "Traceback" in caplog.text
+
+
+def test_an_end_that_cannot_be_taken_is_that_of_the_step_alone(go, monkeypatch, caplog):
+    taken = Prepared.opened
+
+    def breaks(prepared: Prepared, *more):
+        if prepared.given.get("x") == 2:
+            raise ZeroDivisionError
+        return taken(prepared, *more)
+
+    monkeypatch.setattr(Prepared, "opened", breaks)
+    run, _ = go(lambda *_: Outcome("done"))
+    assert (run.body.state, states(run)) == ("failed", ["done", "failed", "done", "blocked"])
+    assert run.body.steps[1].error == "its end could not be taken: ZeroDivisionError()"
     assert "Traceback" in caplog.text
 
 

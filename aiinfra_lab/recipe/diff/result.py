@@ -5,14 +5,13 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 from ...show import Card, Cell, Dim, Part, Quote, Result, Table
 from ...store import Record
 from ...units import counted, plain
 from ...uris import Uri
-from .. import made_things
+from .. import archives, made_things
 from ..cache_key import changes
 from ..record import RunRecord, StepRecord
 from .cells import CellDifference, differing_cells
@@ -152,7 +151,7 @@ def _own(run: Record[RunRecord], step: StepRecord) -> dict[str, str]:
 
 def _read(archive: str, unread: list[str]) -> dict[str, Any] | None:
     try:
-        found: dict[str, Any] = json.loads(Path(archive).read_text("utf-8"))
+        found: dict[str, Any] = json.loads(archives.path_of(archive).read_text("utf-8"))
         return found if isinstance(found.get("cells"), list) else None
     except (OSError, ValueError, AttributeError):
         unread.append(archive)
