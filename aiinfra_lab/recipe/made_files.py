@@ -28,13 +28,11 @@ _NAMED = 3
 class Leftovers:
     """What earlier attempts of a step may have left where it makes files.
 
-    paths: those files and folders. made: the digests of what its earlier runs made. taken: files that it takes, and
-    that stay whoever made them
+    paths: those files and folders. made: the digests of what its earlier runs made
     """
 
     paths: tuple[str, ...] = ()
     made: Collection[str] = ()
-    taken: Collection[Path] = ()
 
     def remove(self, since_at: float = math.inf) -> None:
         """Remove what is as an earlier run made it, and what was written since then, in epoch seconds. Folders stay.
@@ -44,7 +42,7 @@ class Leftovers:
         for path in self.paths:
             there = Taken.made(path)
             for file in there.files:
-                if file not in self.taken and (there.digest in self.made or _is_written(file, since_at)):
+                if there.digest in self.made or _is_written(file, since_at):
                     _remove(file)
 
 

@@ -100,11 +100,10 @@ class Planner:
             return PlannedStep(step.name, "run", because, prepared)
         return PlannedStep(step.name, "wait", tuple(f"{name} runs" for name in waits_for), prepared)
 
-    def leftovers(self, step: RecipeStep, prepared: Prepared) -> Leftovers:
+    def leftovers(self, step: RecipeStep) -> Leftovers:
         """What may be left of what it made before."""
         made = {file.digest for attempt in _attempts(self._runs, step.name) for file in attempt.step.files}
-        taken = {each for taken in prepared.files.values() for each in taken.files}
-        return Leftovers(tuple(step.made_files.values()), made, taken)
+        return Leftovers(tuple(step.made_files.values()), made)
 
     def take(self, name: str, key: str, ended: StepRecord) -> None:
         """What a step made, now or before, for those that come after it."""

@@ -237,7 +237,7 @@ class RunSteps:
             return
         # Beside the archive, whose folder the executor makes.
         window = watch.open(self._folder / f"{step.name}.opened")
-        leftovers = self._planner.leftovers(step, planned.prepared)
+        leftovers = self._planner.leftovers(step)
         execution = StepExecution(self._executor, step, self._task(step, window.variables), leftovers)
         self._going[step.name] = _Going(step, planned.prepared, record, execution, window, digest)
 

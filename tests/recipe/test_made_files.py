@@ -1,5 +1,6 @@
 """Files that a step makes are the same where it ran often as in a fresh clone."""
 
+import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -64,6 +65,7 @@ def test_what_somebody_put_there_stays_and_is_not_taken_for_made(make):
     folder = make()
     run_recipe("f")
     (folder / "notes.md").write_text("by hand")
+    time.sleep(0.2)  # else it may be of the next run, as far as a file system counts time
     with pytest.raises(
         Failed, match=r"make ran, but did not write build/parts/1.txt, .*2.txt, .*notes.md, which were"
     ) as problem:
@@ -97,16 +99,6 @@ def test_a_kernel_that_was_held_has_what_it_made_before(make, notebook):
     notebook("make", "n: int = 3", f"k = n - 1\n{PARTS.replace('range(n)', 'range(k)')}", "1 / 1")
     run_recipe("f", resume=True)
     assert names(folder) == ["0.txt", "1.txt"]
-
-
-def test_a_file_that_the_step_takes_as_well_stays(make, workspace):
-    (workspace / "build").mkdir()
-    (workspace / "build" / "t.txt").write_text("1")
-    code = f"{LOAD}.t\nout.write_text(str(int(recipe.inputs.t.read_text()) + n))"
-    file = make(code, 'in = { t = "build/t.txt" }', name="t", path="build/t.txt")
-    run_recipe("f")
-    run_recipe("f")
-    assert file.read_text() == "7"
 
 
 def test_a_link_is_written_although_the_file_that_it_leads_to_is_old(make, workspace):

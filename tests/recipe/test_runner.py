@@ -72,7 +72,7 @@ def test_an_executor_that_cannot_start_a_notebook_fails_the_step_with_the_fix(ch
     assert go(refuse).body.steps[0].error == "no machine is free\n  fix: ask again later"
 
 
-@pytest.mark.parametrize("method", ["_decide", "_start", "_finish"])
+@pytest.mark.parametrize("method", ["_decide", "_start", "_ended"])
 def test_what_is_refused_to_a_step_is_why_it_has_failed(chain, monkeypatch, method):
     def refuse(*_: object) -> bool:
         raise UsageProblem("that is no file", "call it otherwise")
