@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import re
 from collections.abc import Mapping
 from graphlib import CycleError, TopologicalSorter
 
@@ -46,9 +47,8 @@ def _meant(name: str, source: str, steps: Mapping[str, RecipeStep]) -> str:
     """What may be meant by what is neither a step's output nor a file."""
     if output := source_of(f"${{{source}}}"):
         return f'write {name} = "{output}"'
-    _, colon, thing = source.partition(":")
-    if colon:
-        return f'write {name} = "data:{thing}", or the path of a file'
+    if thing := re.fullmatch(r"[^:]*:(.*)", source):
+        return f'write {name} = "data:{thing[1]}", or the path of a file'
     there = [each.name for each in itertools.islice(settings().project.iterdir(), 1000)]
     if near := nearest(source, there):
         return f"did you mean the file {near}?"

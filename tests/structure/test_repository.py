@@ -62,7 +62,7 @@ def test_a_notebooks_parameters_are_one_annotated_name_a_line(path: Path) -> Non
     cells = [cell for cell in json.loads(path.read_text())["cells"] if "parameters" in cell["metadata"].get("tags", [])]
     assert len(cells) == 1
     lines = "".join(cells[0]["source"]).splitlines()
-    wanted = re.compile(r"[a-z_]+: \w[\w\[\], |]* = |#|$")
+    wanted = re.compile(r"[a-z_]+: \w[\w\[\], |().-]* = |from [\w.]+ import |#|$")
     assert [line for line in lines if not wanted.match(line)] == []
 
 
