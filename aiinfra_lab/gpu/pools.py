@@ -122,11 +122,11 @@ class PoolRequest:
 
 
 @contextlib.contextmanager
-def member(name: object) -> Iterator[str]:
+def member(name: object, stop_requested: Callable[[], int] = lambda: 0) -> Iterator[str]:
     """The name of a session to send work to: the next free one of a pool, which nobody else gets meanwhile.
 
     Waits in the pool's queue, first come, first served. Any other session is given back as it is, at once.
-    NotFound when the pool ends meanwhile; Interrupted on Ctrl-C while it waits.
+    NotFound when the pool ends meanwhile; Interrupted on Ctrl-C while it waits, and once that is asked for.
     """
     label = Uri.parse(name, noun=SessionRecord.kind).name
     pool = find(label)
@@ -135,15 +135,15 @@ def member(name: object) -> Iterator[str]:
         return
     with _queue(pool).join(context() or f"process {os.getpid()}") as place:
         try:
-            session = _await_turn(pool, place)
+            session = _await_turn(pool, place, stop_requested)
         except KeyboardInterrupt:
             fix = f"send it again; `%gpu show {label}` shows who waits"
             raise Interrupted(f"you stopped waiting for a session of {pool.uri}", fix) from None
         yield session
 
 
-def _await_turn(pool: Stored, place: PoolPlace) -> str:
-    """The session that this client gets, once it is its turn."""
+def _await_turn(pool: Stored, place: PoolPlace, stop_requested: Callable[[], int]) -> str:
+    """The session that this client gets, once it is its turn. KeyboardInterrupt once its end is asked for."""
     queue, launched_at = _queue(pool), 0.0
     with working(Pool.kind, pool.uri, f"waits for a session of {pool.uri}") as note:
         while True:
@@ -153,6 +153,8 @@ def _await_turn(pool: Stored, place: PoolPlace) -> str:
             at = _turn(pool, queue, place)
             if place.client.member:
                 return place.client.member
+            if stop_requested():
+                raise KeyboardInterrupt
             problem = read_state(pool.name).retry.what
             note(f"waits for a session of {pool.uri}, {_nth(at + 1)} in line" + (f"; {problem}" if problem else ""))
             time.sleep(_LOOK_S)

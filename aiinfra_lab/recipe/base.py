@@ -78,7 +78,8 @@ class RecipeStep:
     of the project. data: its parameter → `data:NAME` or `data:NAME@N`. timeout_s: how long one attempt may take.
     retries: how often it is executed again after a failure. memory_bytes: what its processes may take together.
     on_failure: see `ON_FAILURE`. hold_s: for how long its kernel is held when a cell fails. is_cached: whether it is
-    skipped where nothing changed. expect: output → what its metrics must satisfy.
+    skipped where nothing changed. expect: output → what its metrics must satisfy. on: where it is executed: `gpu:NAME`
+    of a session or pool, or another executor; empty for that of the workspace.
 
     matrix: name → the values of which each combination is a step of its own in a run, or the parameter that holds them.
     Of such a step there: of: its name in the recipe's file. combination: its values. gathered: its parameter → what all
@@ -101,6 +102,7 @@ class RecipeStep:
     hold_s: float = 0.0
     is_cached: bool = True
     expect: Mapping[str, Rule] = field(default_factory=dict)
+    on: str = ""
     matrix: Mapping[str, Value] = field(default_factory=dict)
     of: str = ""
     combination: Mapping[str, Value] = field(default_factory=dict)

@@ -171,6 +171,7 @@ def _step(path: Path, name: str, table: Any) -> RecipeStep:
         **_on_failure(where, table.get("on_failure", "skip")),
         is_cached=_is_cached(where, table),
         matrix=matrix,
+        on=_on(where, table.get("on", "")),
     )
 
 
@@ -287,6 +288,13 @@ def _on_failure(where: str, value: Any) -> dict[str, Any]:
         return {"hold_s": _read(where, {"on_failure": duration.strip()}, "on_failure", read_duration)}
     fix = did_you_mean(str(value), (*ON_FAILURE, f"{HOLD} 15m"))
     raise UsageProblem(f"{where}: on_failure cannot be {value!r}", fix)
+
+
+def _on(where: str, value: Any) -> str:
+    if not isinstance(value, str) or (Uri.is_one(value) and not Uri.is_one(value, "gpu")):
+        what = f"{where}: on must be a session, a pool or an executor, and {value!r} was given"
+        raise UsageProblem(what, 'write on = "gpu:NAME"; `%gpu start NAME` starts a session, `--max 4` a pool')
+    return value
 
 
 def _is_cached(where: str, table: Mapping[str, Any]) -> bool:

@@ -35,6 +35,7 @@ _STEP: Keys = {
     "parameters": _VALUES,
     "in": _NAMED_TEXTS,
     "out": _NAMED_TEXTS,
+    "on": _TEXT,
     "matrix": {
         "type": "object",
         "additionalProperties": {

@@ -31,6 +31,7 @@ STEP_KEYS = {
         "project, in which ${params.NAME} may stand"
     ),
     "out": 'name = "noun:NAME" of a thing that it makes, or the path of a file or folder that it writes',
+    "on": '"gpu:NAME": in that session, or in the next free one of that pool; or the name of another executor',
     "matrix": (
         "name = [values]: it runs once for each combination, with them as its parameters or as ${matrix.name}; "
         "what takes its output gets a list of all"

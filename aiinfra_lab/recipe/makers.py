@@ -10,7 +10,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path, PurePath
 
 from ..config import settings
-from ..errors import LabError, NotFound, UsageProblem
+from ..errors import LabError, NotFound, Unavailable, UsageProblem
 from ..resolve import resolve_any
 from ..uris import Uri
 from .base import Recipe, RecipeStep, Value, is_file
@@ -35,10 +35,18 @@ def checked(recipe: Recipe, given: Mapping[str, Value]) -> Recipe:
 
 
 def absent(recipe: Recipe, filled: Recipe) -> Iterator[str]:
-    """What steps take by a name in which a parameter stands, and is not there with these values: a sentence each.
+    """What steps take by a name in which a parameter stands, and is not there with these values, and sessions on which
+    they run, and that do not live: a sentence each.
 
     The errors of `taken.pinned` for all else. filled: the recipe as a run has it
     """
+    if any(step.on for step in filled.steps):
+        from .session import check_places  # here, since few steps run elsewhere
+
+        try:
+            check_places(filled)
+        except (NotFound, Unavailable) as problem:
+            yield f"It could not run now: {problem.what}; {problem.fix}."
     declared = {step.name: step for step in recipe.steps}
     for step in filled.steps:
         for name, source in {**step.files, **step.data}.items():

@@ -15,6 +15,7 @@ from ..errors import Failed
 from ..providers import chosen
 from ..secrets import redactor
 from ..store import canonical, canonical_digest
+from ..uris import Uri
 from . import made_things
 from .base import Gathered, RecipeStep, Value, is_file
 from .cache_key import (
@@ -134,9 +135,9 @@ class Prepared:
             "outputs": canonical(step.makes),
             "python": environment.python,
             "packages": environment.digest,
-            "accelerator": environment.accelerator,
+            "accelerator": _accelerator(step.on) or environment.accelerator,
             **{f"variable {name}": digest for name, digest in environment.variables.items()},
-            "engine": chosen("recipe.executor"),
+            "engine": _engine(step.on),
         }
         # As the records have them, with which they are compared.
         parts = redactor().clean_value(parts)
@@ -197,6 +198,20 @@ def content_digest(path: Path) -> str:
         with contextlib.suppress(Failed):  # no notebook
             return notebook_digest(read_notebook(path))
     return module_digest(path) if path.suffix == ".py" else file_digest(path)
+
+
+def _accelerator(on: str) -> str:
+    """That of where the step is executed; empty for this machine's."""
+    if not on:
+        return ""
+    from .session import accelerator_on  # here, since few steps run elsewhere
+
+    return accelerator_on(on)
+
+
+def _engine(on: str) -> str:
+    """Whichever session it is counts by its accelerator alone."""
+    return "session" if Uri.is_one(on, "gpu") else on or chosen("recipe.executor")
 
 
 def _as_given(step: RecipeStep, made: str) -> str:

@@ -312,4 +312,5 @@ def _declared(recipe: Recipe) -> list[Part]:
 
 
 def _takes(step: RecipeStep) -> list[str]:
-    return [*step.taken.values(), *(f"each {name} of {as_text(value)}" for name, value in step.matrix.items())]
+    on = [f"on {step.on}"] if step.on else []
+    return [*step.taken.values(), *on, *(f"each {name} of {as_text(value)}" for name, value in step.matrix.items())]

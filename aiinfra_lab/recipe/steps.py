@@ -68,6 +68,7 @@ class RunSteps:
         self._planned: dict[str, PlannedStep] = {}
         # Those that were skipped and must run after all, since a step that runs needs what they start.
         self._revived: set[str] = set()
+        self._others: dict[str, Executor] = {}
         self._starting: PlannedStep | None = None
         self._going: dict[str, _Going] = {}
         self._stop: StopRequests
@@ -155,7 +156,7 @@ class RunSteps:
             return True  # it is planned again when they have ended
         self._planned[step.name] = planned
         # One that does not even know whether it has room is given the first all the same, and says what is wrong.
-        if self._starting is not None or (self._going and not has_room(self._executor, self._task(step))):
+        if self._starting is not None or (self._going and not has_room(self._executor_of(step), self._task(step))):
             return False
         self._revived.discard(step.name)
         self._starting = planned
@@ -212,6 +213,15 @@ class RunSteps:
             self._revive_before(self._steps[name])
         return bool(needed)
 
+    def _executor_of(self, step: RecipeStep) -> Executor:
+        if not step.on:
+            return self._executor
+        if step.on not in self._others:
+            from .session import executor_on  # here, since few steps run elsewhere
+
+            self._others[step.on] = executor_on(step.on)
+        return self._others[step.on]
+
     def _task(self, step: RecipeStep, more: Mapping[str, str] | None = None) -> NotebookTask:
         where = settings()
         env = {
@@ -238,7 +248,8 @@ class RunSteps:
         # Beside the archive, whose folder the executor makes.
         window = watch.open(self._folder / f"{step.name}.opened")
         leftovers = self._planner.leftovers(step)
-        execution = StepExecution(self._executor, step, self._task(step, window.variables), leftovers)
+        executor = self._executor_of(step)
+        execution = StepExecution(executor, step, self._task(step, window.variables), leftovers)
         self._going[step.name] = _Going(step, planned.prepared, record, execution, window, digest)
 
     def _finish(self, going: _Going, done: Attempts, watch: ProjectWatch) -> None:

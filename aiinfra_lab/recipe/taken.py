@@ -140,10 +140,15 @@ def _is_source(root: Path, path: Path) -> bool:
 
 
 def pinned(recipe: Recipe) -> dict[str, str]:
-    """The version of each `data:` name that a step takes, as it is now; and whether all files are there.
+    """The version of each `data:` name that a step takes, as it is now; and whether all files are there, and all
+    sessions on which steps run.
 
-    The errors of `files_of`, and NotFound for data that does not exist.
+    The errors of `files_of` and of `session.check_places`, and NotFound for data that does not exist.
     """
+    if any(step.on for step in recipe.steps):
+        from .session import check_places  # here, since few steps run elsewhere
+
+        check_places(recipe)
     for step in recipe.steps:
         for source in step.files.values():
             files_of(source)

@@ -4,20 +4,27 @@ from __future__ import annotations
 
 import contextvars
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
+from typing import Protocol
 
 from .base import NotebookTask, Outcome
-from .room import Room
 
 Execute = Callable[[NotebookTask, Callable[[], int]], Outcome]
 """Given a task and how urgently its end is asked for: 0 not at all, 1 by an interrupt, 2 at once. That may be asked
 from any thread."""
 
 
+class HasRoom(Protocol):
+    """For how many at once there is room."""
+
+    def is_left_for(self, task: NotebookTask, going: Iterable[NotebookTask]) -> bool:
+        """Whether it fits beside those; alone it always does."""
+
+
 class ThreadExecutor:
     """See `Executor`. execute: what executes one task. room: for how many at once."""
 
-    def __init__(self, execute: Execute, room: Room) -> None:
+    def __init__(self, execute: Execute, room: HasRoom) -> None:
         self._execute, self._room = execute, room
         self._going: list[TaskThread] = []
 

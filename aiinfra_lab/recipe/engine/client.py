@@ -22,6 +22,7 @@ from ...kernels.hosted import HostedKernelManager
 from .. import opened
 from ..base import Failure
 from .archive import Archive
+from .attached import AttachedKernel, SessionKernelManager, variables_code
 from .held import KernelHold, greeting, with_widgets
 from .secrecy import CleanMessages, Secrets, clean_output
 from .streams import StreamJoiner
@@ -54,7 +55,8 @@ class StopRequested(Exception):
 
 class ArchiveClient(NotebookClient):
     """Executes the archive's notebook. report, project: as `opened.watch`; none is watched without a report.
-    on_output: called with each output that a cell gets. secrets: what is taken out of all of them."""
+    on_output: called with each output that a cell gets. secrets: what is taken out of all of them. attached: the
+    kernel of a session, where it is no kernel of its own."""
 
     def __init__(
         self,
@@ -65,6 +67,7 @@ class ArchiveClient(NotebookClient):
         project: str = "",
         on_output: Callable[[Any], None] | None = None,
         hold: KernelHold | None = None,
+        attached: AttachedKernel | None = None,
         **options: Any,
     ) -> None:
         super().__init__(archive.notebook, iopub_timeout=IOPUB_TIMEOUT_S, on_cell_error=self._clean_error, **options)
@@ -77,7 +80,7 @@ class ArchiveClient(NotebookClient):
         self.at = -1
         self.in_a_cell = self._is_over = False
         self._report, self._project, self._on_output = report, project, on_output
-        self._hold = hold
+        self._hold, self._attached = hold, attached
 
     def run(self, stop_requested: Callable[[], int], **kernel: Any) -> None:
         """Start a kernel with these options, and execute every cell.
@@ -115,6 +118,8 @@ class ArchiveClient(NotebookClient):
         self.km = self.create_kernel_manager()
         # Both clean up after themselves where they fail.
         await self.async_start_new_kernel(**kernel)
+        if isinstance(self.km, SessionKernelManager):
+            await self.km.begin()
         await self.async_start_new_kernel_client()
         try:
             assert self.kc is not None
@@ -215,6 +220,11 @@ class ArchiveClient(NotebookClient):
 
     async def _watch(self, kernel: Mapping[str, Any]) -> None:
         if self.nb.metadata["language_info"].get("name") == "python":
+            if self._attached is not None:
+                own = {name: value for name, value in kernel["env"].items() if name.startswith("AIINFRA_")}
+                await self._execute(variables_code({**own, **self._attached.env}))
+                if not self._attached.sees_files:
+                    return  # the pipe for secrets and the list of opened files are files of this machine
             if self._hold and self._hold.key:
                 variables = {name: value for name, value in kernel["env"].items() if name.startswith("AIINFRA_")}
                 await self._execute(greeting(variables))
@@ -276,7 +286,10 @@ def interrupting(client: ArchiveClient, stop_requested: Callable[[], int]) -> It
             except LabError:
                 continue  # the store may be busy: ask again
             # There is no manager before the kernel starts.
-            if not (client.in_a_cell or asked > 1) or not asked or not isinstance(client.km, HostedKernelManager):
+            manager = client.km
+            if not isinstance(manager, HostedKernelManager | SessionKernelManager):
+                continue
+            if not asked or not (client.in_a_cell or asked > 1):
                 continue
             now = time.monotonic()
             asked_at = asked_at or now
@@ -284,7 +297,7 @@ def interrupting(client: ArchiveClient, stop_requested: Callable[[], int]) -> It
             if is_patient and now - signalled_at < _INTERRUPT_AGAIN_S:
                 continue
             # And to what its cell started: every kernel has a process group of its own.
-            if client.km.signal_all(signal.SIGINT if is_patient else signal.SIGKILL):
+            if manager.signal_all(signal.SIGINT if is_patient else signal.SIGKILL):
                 signalled_at = now
 
     thread = threading.Thread(target=watch, daemon=True)

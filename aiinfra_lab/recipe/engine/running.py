@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -21,6 +22,7 @@ from ..notebook import read_notebook
 from ..papermill import USUAL_KERNEL
 from ..watching import REPORT
 from .archive import Archive, cell_number, saved_at
+from .attached import Attach, AttachedKernel, manager_of
 from .client import (
     ENDS,
     ArchiveClient,
@@ -38,10 +40,11 @@ from .memory import MemoryWatch
 from .secrecy import secrets_of
 
 
-def execute(task: NotebookTask, stop_requested: Callable[[], int]) -> Outcome:
+def execute(task: NotebookTask, stop_requested: Callable[[], int], attach: Attach | None = None) -> Outcome:
     """Execute a task to its end; see `Executor`.
 
-    stop_requested: 0, or how urgently its end is asked for: 1 by an interrupt, 2 at once
+    stop_requested: 0, or how urgently its end is asked for: 1 by an interrupt, 2 at once. attach: has the session in
+    whose kernel it is executed, instead of one of its own
     """
     notebook, archive = task.notebook, task.archive
     read_notebook(notebook)  # for its errors
@@ -56,7 +59,16 @@ def execute(task: NotebookTask, stop_requested: Callable[[], int]) -> Outcome:
     outcome = Outcome("failed")
     try:
         # As JupyterLab does it, the notebook's folder is the kernel's, so that the same relative paths work.
-        run_into(made, notebook.parent, task.env, stop_requested, memory_bytes=task.memory_bytes, hold=hold)
+        with attach() if attach else nullcontext() as attached:
+            run_into(
+                made,
+                notebook.parent,
+                task.env,
+                stop_requested,
+                memory_bytes=task.memory_bytes,
+                hold=hold,
+                attached=attached,
+            )
         outcome = Outcome("done")
     except CellRaised as failed:
         error = error_text(failed.name, failed.value)
@@ -92,13 +104,14 @@ def run_into(
     *,
     memory_bytes: int | None = None,
     hold: KernelHold | None = None,
+    attached: AttachedKernel | None = None,
     **options: Any,
 ) -> None:
     """Execute the archive's notebook in a kernel of its own, in that folder.
 
     The exceptions of `ArchiveClient.run`; OutOfMemory for a kernel that died for that. memory_bytes: what the
-    notebook's processes may take together. hold: how its kernel is held when a cell fails. options: the client's own,
-    and nbclient's
+    notebook's processes may take together. hold: how its kernel is held when a cell fails. attached: the kernel of a
+    session, in which it is executed instead. options: the client's own, and nbclient's
     """
     # Sockets in a folder of our own: no port can clash with another run's, and nobody else can connect.
     # What outlives the run is no part of the job that it may be, which would end it.
@@ -113,7 +126,8 @@ def run_into(
             report=env.get(REPORT, ""),
             project=env.get("AIINFRA_PROJECT", ""),
             hold=hold,
-            kernel_manager_class=_in(kept, hold),
+            attached=attached,
+            kernel_manager_class=manager_of(attached) if attached else _in(kept, hold),
             resources={"metadata": {"path": str(folder)}},
             config=Config(HostedKernelManager=own),
             **{"kernel_name": kernel or USUAL_KERNEL, "startup_timeout": 60, **options},

@@ -1,0 +1,157 @@
+"""Where a step is executed that says so: `on = "gpu:trainer"`, in the kernel of that session or of the next free one
+of that pool; or by another executor, `on = "local"`."""
+
+from __future__ import annotations
+
+import contextlib
+import time
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass, replace
+from functools import partial
+from typing import TYPE_CHECKING
+
+from ..errors import Interrupted, LabError, Unavailable, UsageProblem
+from ..files import lab_errors, make_folder, take_lock, until
+from ..gpu import pools, running, sessions
+from ..gpu.keeping import KeepingMachines
+from ..kernels import KeptKernel, send_control
+from ..providers import make
+from ..uris import Uri
+from .base import Executor, NotebookTask, Outcome, Recipe, RecipeStep, is_file
+from .threads import ThreadExecutor
+
+if TYPE_CHECKING:
+    from .engine.attached import AttachedKernel
+
+_LOCK = "recipe.lock"
+_LOOK_S, _RESTART_S = 0.2, 30.0
+
+
+class SessionExecutor(ThreadExecutor):
+    """See `Executor`. Each notebook gets a kernel that has run nothing: that of the session begins anew before it, and
+    after one that is done. name: of the session, or of the pool"""
+
+    def __init__(self, name: str) -> None:
+        super().__init__(partial(_execute, name), SessionRoom(name))
+
+
+@dataclass(frozen=True)
+class SessionRoom:
+    """As many at once as there may be sessions. name: as in `SessionExecutor`"""
+
+    name: str
+
+    def is_left_for(self, task: NotebookTask, going: Iterable[NotebookTask]) -> bool:
+        """See `HasRoom`."""
+        return sum(1 for _ in going) < _places(self.name)
+
+
+def executor_on(on: str) -> Executor:
+    """The executor that `on` of a step names. NotFound for one that is not there."""
+    if Uri.is_one(on, "gpu"):
+        return SessionExecutor(Uri.parse(on, "gpu").name)
+    executor: Executor = make("recipe.executor", on)
+    return executor
+
+
+def check_places(recipe: Recipe) -> None:
+    """That the steps of a filled recipe can be executed where they say. NotFound and Unavailable for a session that
+    does not live, UsageProblem for what cannot come back from where it is."""
+    for step in recipe.steps:
+        if Uri.is_one(step.on, "gpu"):
+            _check(step, Uri.parse(step.on, "gpu").name)
+        elif step.on:
+            executor_on(step.on)
+
+
+def accelerator_on(on: str) -> str:
+    """The class of accelerator that a step has there; empty for that of this machine, and while nobody knows."""
+    if not Uri.is_one(on, "gpu"):
+        return ""
+    name = Uri.parse(on, "gpu").name
+    pool, session = pools.find(name), sessions.get(name)
+    body = pool.body if pool and pool.body.is_open else session.body if session else None
+    return (body.gpu or "cpu") if body else ""
+
+
+def _check(step: RecipeStep, name: str) -> None:
+    pool = pools.find(name)
+    if pool and pool.body.is_open:
+        machines, is_synced = make("gpu.machines", pool.body.provider), False
+    else:
+        sessions.kernel_of(name)  # for its errors
+        record = sessions.find(name)
+        machines, is_synced = sessions.machines(record), record.body.sync
+    if not isinstance(machines, KeepingMachines) or machines.has_our_files:
+        return
+    if step.outputs:
+        what = (
+            f"{step.name}: {', '.join(step.outputs.values())} would stay on {step.on}, which has no workspace of yours"
+        )
+        fix = 'have it make files, `out = { table = "build/table.csv" }`, and a step of this machine record them'
+        raise UsageProblem(what, fix)
+    files = [*step.made_files.values(), *step.files.values(), *filter(is_file, step.inputs.values())]
+    if files and not is_synced:
+        what = f"{step.name}: {step.on} has none of the project's files"
+        raise UsageProblem(what, f"start it with them: `%gpu stop {name}`, then `%gpu start {name} --sync …`")
+
+
+def _places(name: str) -> int:
+    pool = pools.find(name)
+    return max(1, pool.body.max) if pool and pool.body.is_open else 1
+
+
+def _execute(name: str, task: NotebookTask, stop_requested: Callable[[], int]) -> Outcome:
+    from .engine import execute  # what executes notebooks takes a second to import
+
+    with lab_errors(task.archive.parent):
+        make_folder(task.archive.parent)
+    return execute(replace(task, hold=None), stop_requested, partial(_attached, name, stop_requested))
+
+
+@contextlib.contextmanager
+def _attached(name: str, stop_requested: Callable[[], int]) -> Iterator[AttachedKernel]:
+    """The kernel of the session, which no other step has meanwhile. The project's files are the same here and there
+    before it and after it."""
+    from .engine.attached import AttachedKernel
+
+    with pools.member(name, stop_requested) as session:
+        kernel = sessions.kernel_of(session)
+        with _alone(kernel, stop_requested):
+            running.synced(kernel, _nobody)
+            try:
+                yield AttachedKernel(kernel, _variables(kernel), sessions.has_our_files(kernel.name))
+            finally:
+                # What it has written counts whatever became of it.
+                with contextlib.suppress(LabError):
+                    running.synced(kernel, _nobody)
+            with contextlib.suppress(Unavailable):  # the session has ended
+                _begin_anew(kernel)
+
+
+def _begin_anew(kernel: KeptKernel) -> None:
+    """What a step has of the accelerator is free for others. Unavailable where that is not so in a while."""
+    before = kernel.state().incarnation
+    send_control(kernel, "shutdown_request", restart=True)
+    late = Unavailable(f"{kernel.uri} did not start its kernel again", "the next step waits for it")
+    until(lambda: kernel.state().incarnation > before or not kernel.is_alive(), late, within_s=_RESTART_S)
+
+
+@contextlib.contextmanager
+def _alone(kernel: KeptKernel, stop_requested: Callable[[], int]) -> Iterator[None]:
+    while (lock := take_lock(kernel.folder / _LOCK, patience_s=0.0)) is None:
+        if stop_requested():
+            raise Interrupted(f"you stopped waiting for {kernel.uri}", "another step has it: run it again")
+        time.sleep(_LOOK_S)
+    with lock:
+        yield
+
+
+def _variables(kernel: KeptKernel) -> dict[str, str]:
+    """What names the project there, where that is a copy."""
+    there = kernel.state().project
+    return {"AIINFRA_PROJECT": there, "AIINFRA_WORKSPACE": there} if there else {}
+
+
+def _nobody(_: str) -> None:
+    """A run says nothing of what a step waits for."""

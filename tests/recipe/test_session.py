@@ -1,0 +1,175 @@
+"""Steps in the kernel of a session: `on = "gpu:trainer"`."""
+
+import threading
+import time
+from pathlib import Path
+
+import pytest
+
+from aiinfra_lab import data, gpu, kernels
+from aiinfra_lab import recipe as verbs
+from aiinfra_lab.errors import Failed, LabError, NotFound, UsageProblem
+from aiinfra_lab.kernels import KeptKernel
+from aiinfra_lab.recipe import declaration
+from aiinfra_lab.recipe import run as run_recipe
+from aiinfra_lab.recipe.base import Executor, NotebookTask
+from aiinfra_lab.recipe.session import SessionExecutor, executor_on
+from aiinfra_lab.testing.recipe import ExecutorContract, printed, write_notebook
+
+RECIPE = """
+[steps.make]
+notebook = "make.ipynb"
+on = "gpu:trainer"
+parameters = { n = 3 }
+out = { file = "build/a.txt", rows = "data:rows" }
+[steps.use]
+notebook = "use.ipynb"
+in = { rows = "make.rows", file = "make.file" }
+"""
+MAKE = """
+import os
+from aiinfra_lab import data, recipe
+print("x" in globals(), os.environ["AIINFRA_CONTEXT"], os.path.basename(os.getcwd()))
+x = n
+recipe.outputs.file.write_text("a\\n" * x)
+data.add("rows", recipe.outputs.file)
+"""
+
+
+class TestSessionExecutor(ExecutorContract):
+    @pytest.fixture
+    def executor(self, workspace: Path) -> Executor:
+        gpu.start("trainer")
+        return executor_on("gpu:trainer")
+
+
+@pytest.fixture
+def made(workspace: Path, notebook, recipe) -> Path:
+    notebook("make", "n: int = 0", MAKE)
+    notebook("use", "rows: str = ''\nfile: str = ''", "print(rows, len(open(file).read()))")
+    return recipe("r", RECIPE)
+
+
+def in_session(code: str) -> str:
+    outputs: list[kernels.Output] = []
+    kernels.execute("gpu:trainer", code, outputs.append)
+    return "".join(output["content"].get("text", "") for output in outputs)
+
+
+def test_a_step_runs_in_the_session_that_it_names(made, workspace):
+    gpu.start("trainer")
+    assert in_session("x = 1; print(x)") == "1\n"
+    done = run_recipe("r")
+    assert done.state == "done"
+    assert verbs.log("r@1/make").text.startswith("[3]\nFalse recipe:r@1/make notebooks\n")
+    assert verbs.log("r@1/use").text == "[3]\ndata:rows@1 6\n"
+    assert done.steps["make"]["outputs"] == {"rows": "data:rows@1", "file": "build/a.txt"}
+    assert data.get("rows").uri == "data:rows@1"
+    # Its kernel goes on for others, without what the step has left in it.
+    assert in_session("import os; print('x' in globals(), 'AIINFRA_STEP' in os.environ)") == "False False\n"
+    assert {step["state"] for step in run_recipe("r").steps.values()} == {"skipped"}
+
+
+def test_a_step_that_fails_there_says_where(made, notebook):
+    gpu.start("trainer")
+    notebook("make", "n: int = 0", "y = n", "1 / (y - 3)")
+    with pytest.raises(Failed, match="step make failed in cell 4: ZeroDivisionError"):
+        run_recipe("r")
+    assert in_session("print(y)") == "3\n", "what it has computed is there to be looked at"
+
+
+def test_a_session_that_does_not_live_is_named_before_a_run(made):
+    with pytest.raises(NotFound, match="there is no living session gpu:trainer") as problem:
+        run_recipe("r")
+    assert "`%gpu start trainer`" in problem.value.fix
+    assert len(verbs.log("r")) == 0
+    (note,) = verbs.check("r").notes
+    assert note.startswith("It could not run now: there is no living session gpu:trainer; start it")
+
+
+def test_two_runs_have_it_one_after_the_other(workspace, tmp_path):
+    gpu.start("trainer")
+    code = "import time, os; began = time.time(); time.sleep(1); print(began, time.time())"
+    notebook = write_notebook(tmp_path / "a.ipynb", code)
+    tasks = [NotebookTask(notebook, tmp_path / f"{at}.ipynb") for at in range(2)]
+    begun = [executor_on("gpu:trainer").submit(task) for task in tasks]
+    assert {handle.collect().state for handle in begun} == {"done"}
+    spans = sorted(tuple(map(float, printed(task.archive).split())) for task in tasks)
+    assert spans[0][1] <= spans[1][0]
+
+
+def test_a_pool_has_as_many_at_once_as_sessions(workspace, tmp_path):
+    gpu.start("many", min_=2, max_=2)
+    executor = executor_on("gpu:many")
+    code = "import time, os; time.sleep(0.5); print(os.getpid())"
+    notebook = write_notebook(tmp_path / "a.ipynb", code)
+    tasks = [NotebookTask(notebook, tmp_path / f"{at}.ipynb") for at in range(3)]
+    begun = []
+    for task in tasks:
+        while not executor.has_room(task):
+            time.sleep(0.02)
+        begun.append(executor.submit(task))
+    assert not executor.has_room(tasks[0]) or begun[0].poll()
+    assert {handle.collect().state for handle in begun} == {"done"}
+    assert len({printed(task.archive) for task in tasks}) >= 2
+
+
+def test_who_waits_for_a_session_can_be_stopped(workspace, tmp_path):
+    gpu.start("trainer")
+    slow = write_notebook(tmp_path / "slow.ipynb", "import time; time.sleep(60)")
+    first = SessionExecutor("trainer").submit(NotebookTask(slow, tmp_path / "one.ipynb"))
+    second = SessionExecutor("trainer").submit(NotebookTask(slow, tmp_path / "two.ipynb"))
+    time.sleep(2)
+    for handle in (second, first):
+        handle.cancel()
+        assert handle.collect().state == "stopped"
+
+
+@pytest.mark.parametrize(
+    ("on", "error", "what", "fix"),
+    [
+        ("3", UsageProblem, "on must be a session, a pool or an executor, and 3 was given", 'on = "gpu:NAME"'),
+        ('"data:x"', UsageProblem, "'data:x' was given", "starts a session"),
+        ('"locl"', NotFound, "locl", "did you mean local?"),
+    ],
+)
+def test_what_is_no_place_is_refused(notebook, recipe, on, error, what, fix):
+    notebook("a", "x: int = 1")
+    recipe("r", f'[steps.a]\nnotebook = "a.ipynb"\non = {on}\n')
+    with pytest.raises(error) as problem:
+        run_recipe("r")
+    assert what in problem.value.what
+    assert fix in problem.value.fix
+
+
+def test_another_executor_may_be_named(notebook, recipe):
+    notebook("a", "x: int = 1")
+    recipe("r", '[steps.a]\nnotebook = "a.ipynb"\non = "local"\n')
+    assert run_recipe("r").state == "done"
+    assert declaration.read("r").steps[0].on == "local"
+
+
+def test_moving_to_another_session_is_no_reason_to_run_again(made, recipe):
+    for name in ("trainer", "other"):
+        gpu.start(name)
+    run_recipe("r")
+    recipe("r", RECIPE.replace("gpu:trainer", "gpu:other"))
+    assert {step["state"] for step in run_recipe("r").steps.values()} == {"skipped"}
+    recipe("r", RECIPE.replace('on = "gpu:trainer"\n', ""))
+    assert run_recipe("r", dry=True).steps["make"]["action"] == "run"
+
+
+def test_threads_of_this_process_are_not_left(made):
+    gpu.start("trainer")
+    before = threading.active_count()
+    run_recipe("r")
+    assert threading.active_count() <= before + 1
+    assert KeptKernel.of("gpu:trainer").is_alive()
+
+
+def test_a_kernel_that_dies_is_a_failure_and_the_session_lives_on(made, notebook):
+    gpu.start("trainer")
+    notebook("make", "n: int = 0", "import os; os._exit(3)")
+    with pytest.raises(LabError, match="step make was killed"):
+        run_recipe("r")
+    assert in_session("print(1)") == "1\n"
