@@ -293,7 +293,9 @@ def _on_failure(where: str, value: Any) -> dict[str, Any]:
 def _on(where: str, value: Any) -> str:
     if not isinstance(value, str) or (Uri.is_one(value) and not Uri.is_one(value, "gpu")):
         what = f"{where}: on must be a session, a pool or an executor, and {value!r} was given"
-        raise UsageProblem(what, 'write on = "gpu:NAME"; `%gpu start NAME` starts a session, `--max 4` a pool')
+        raise UsageProblem(
+            what, 'write on = "gpu:NAME"; `%gpu start NAME` starts a session, `%gpu start NAME --max 4` a pool'
+        )
     return value
 
 
