@@ -6,7 +6,7 @@ runs `keeper.run` in a process of its own; Jupyter enters through the provisione
 
 from .base import Lease, Loss, MachineSource, Owner, Place, Standing
 from .cells import CellFailed, CellInterrupted
-from .client import MachineLost, execute, follow, renew, republish, send_control
+from .client import MachineLost, await_turn, execute, follow, renew, republish, send_control
 from .kept import KeptKernel, KernelState, StartStep
 from .link import end_core
 from .reach import ByteStream, CommandReach, Reach
@@ -16,6 +16,6 @@ from .specs import kernel_argv, sweep, sweep_launcher
 __all__ = [
     "ByteStream", "CellFailed", "CellInterrupted", "CommandReach", "KeptKernel", "KernelState", "Lease", "Loss",
     "MachineLost", "MachineSource", "Output", "Owner", "Place", "Reach", "Restored", "Standing", "StartStep",
-    "end_core", "execute", "follow", "kernel_argv", "renew", "republish", "restore", "send_control", "sweep",
-    "sweep_launcher",
+    "await_turn", "end_core", "execute", "follow", "kernel_argv", "renew", "republish", "restore", "send_control",
+    "sweep", "sweep_launcher",
 ]  # fmt: skip

@@ -113,6 +113,21 @@ def send_code(kernel: KeptKernel, code: str, within_s: float) -> None:
         socket.poll(int(within_s * 1000))
 
 
+def await_turn(kernel: KeptKernel, note: Callable[[], object]) -> None:
+    """Wait until all that the kernel runs, or was sent before, is over, or it is another one.
+
+    note: called again and again meanwhile; what it raises ends the waiting
+    """
+    incarnation = kernel.state().incarnation
+    with _sending(kernel, "shell_port") as (session, socket):
+        # Code, since who the kernel is its keeper knows as well.
+        session.send(socket, "execute_request", content={"code": "", **UNSEEN})
+        while not socket.poll(int(_CHECK_S * 1000)):
+            if not kernel.is_alive() or kernel.state().incarnation != incarnation:
+                return
+            note()
+
+
 @contextmanager
 def _sending(kernel: KeptKernel, port: str) -> Iterator[tuple[Any, Any]]:
     """A session that signs messages, and a socket to one of the kernel's channels."""

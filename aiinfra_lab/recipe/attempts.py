@@ -12,7 +12,7 @@ from ..errors import LabError, Unavailable
 from ..files import publish
 from ..units import counted, show_duration
 from . import archives
-from .base import FAILURES, Executor, NotebookTask, Outcome, RecipeStep, TaskHandle
+from .base import FAILURES, Executor, MayWait, NotebookTask, Outcome, RecipeStep, TaskHandle
 from .made_files import Leftovers
 
 _log = logging.getLogger(__name__)
@@ -131,6 +131,8 @@ class StepExecution:
             if handle.poll():
                 self._end(handle, urgency)
                 return True
+            if isinstance(handle, MayWait) and not handle.has_begun:
+                self._began_at = time.monotonic()
             self._ask(handle, max(urgency, self._overdue()))
             self._unreached_at = 0.0
         except Unavailable as problem:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any, Literal, Protocol
+from typing import Any, Literal, Protocol, runtime_checkable
 
 from ..rules import Rule
 from .schedule.deciding import RecipeSchedule, RecipeTrigger
@@ -292,6 +292,15 @@ class TaskHandle(Protocol):
         The archive is then a whole notebook in which only the cells that ran have outputs or an execution count, also
         when the process that ran them died.
         """
+
+
+@runtime_checkable
+class MayWait(Protocol):
+    """A capability of a `TaskHandle`: its notebook may wait for where it is to run."""
+
+    @property
+    def has_begun(self) -> bool:
+        """Whether the notebook has begun; the time that it may take counts from then on."""
 
 
 class Executor(Protocol):

@@ -18,7 +18,7 @@ from .budget import read_budget
 from .expectations import read_expectations
 from .keys import ALERT_KEYS, MOST_RETRIES, RECIPE_KEYS, STEP_KEYS, STEP_NAME
 from .lines import text_of
-from .matrix import mentions, read_matrix, usual_meanings
+from .matrix import mentions, read_matrix, refuse_given, usual_meanings
 from .mistakes import mistakes
 from .parameters import as_text, stored
 from .references import as_reference, filled, meanings_of, source_of, words
@@ -152,15 +152,17 @@ def _step(path: Path, name: str, table: Any) -> RecipeStep:
     out = _texts(where, table.get("out", {}), "out", f"steps.{name}.out")
     matrix = read_matrix(where, table.get("matrix", {}))
     parameters = _table(where, table.get("parameters", {}), "parameters", f"steps.{name}.parameters")
+    taken = _texts(where, table.get("in", {}), "in", f"steps.{name}.in")
+    refuse_given(where, matrix, {"parameters": parameters, "in": taken})
     expect = _table(where, table.get("expect", {}), "expect", f"steps.{name}.expect")
     return RecipeStep(
         name=name,
         notebook=_notebook(where, path.parent.parent, table["notebook"]),
         parameters={
-            **{key: f"${{matrix.{key}}}" for key in matrix if key not in mentions([parameters, table.get("in", {})])},
+            **{key: f"${{matrix.{key}}}" for key in matrix if key not in mentions([parameters, taken])},
             **{key: as_reference(value) for key, value in _stored(parameters).items()},
         },
-        inputs=_texts(where, table.get("in", {}), "in", f"steps.{name}.in"),
+        inputs=taken,
         outputs={key: text for key, text in out.items() if not is_file(text)},
         made_files={key: text for key, text in out.items() if is_file(text)},
         expect=read_expectations(where, expect, out),

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from .. import jobs
+from ..config import settings
 from ..errors import Conflict, Denied, LabError, Unavailable
 from ..resolve import resolve
 from ..store import NameIndex, Record, open_store, update
@@ -139,6 +140,11 @@ def _write_ends(lost: Sequence[Record[RunRecord]]) -> Sequence[Record[RunRecord]
         written = [_write_end(record) for record in lost]
     except (Denied, Unavailable):
         return ended  # looking must work where nothing can be written
+    if any(settings().home.glob("gpu/*/recipe.step")):
+        from .session import end_orphans  # here, since few steps run in sessions
+
+        with contextlib.suppress(LabError):
+            end_orphans()
     _end_leftovers([record.uri for record in written if record.body.may_leave_things])
     for step in (step for record in written for step in record.body.steps):
         if step.state == "lost" and step.archive:

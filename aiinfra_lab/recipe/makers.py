@@ -43,6 +43,11 @@ def absent(recipe: Recipe, filled: Recipe) -> Iterator[str]:
     if any(step.on for step in filled.steps):
         from .session import check_places  # here, since few steps run elsewhere
 
+        for name in dict.fromkeys(step.declared_name for step in filled.steps if Uri.is_one(step.on, "gpu")):
+            step = next(each for each in recipe.steps if each.name == name)
+            left = [key for key, is_given in (("memory", step.memory_bytes), ("hold", step.hold_s)) if is_given]
+            if left:
+                yield f"{name}: {' and '.join(left)} mean nothing on {step.on}: a session keeps its own kernel."
         try:
             check_places(filled)
         except (NotFound, Unavailable) as problem:

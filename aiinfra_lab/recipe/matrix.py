@@ -18,6 +18,7 @@ from .keys import LONGEST_STEP_NAME, MOST_COMBINATIONS
 from .parameters import as_text, is_name, stored
 from .references import filled, parameter_of, words
 
+_SHOWN = re.compile(r"[A-Za-z0-9_.-]+")
 _EXAMPLE = "matrix = { lr = [0.1, 0.01] }"
 
 
@@ -33,6 +34,15 @@ def read_matrix(where: str, value: Any) -> dict[str, Value]:
             fix = f'write {name} = [VALUE, …], or {name} = "${{params.NAME}}" of a parameter that is a list'
             raise UsageProblem(f"{where}: matrix.{name} must be a list of values, and {each!r} was given", fix)
     return {name: stored(each) for name, each in value.items()}
+
+
+def refuse_given(where: str, matrix: Mapping[str, Value], given: Mapping[str, Mapping[str, Value]]) -> None:
+    """UsageProblem where a name of the matrix has another value besides. given: key of the step → name → value"""
+    for key, values in given.items():
+        for name in matrix:
+            if name in values and name not in mentions(values[name]):
+                fix = f"leave one of them out, or write ${{matrix.{name}}} into the one in {key}"
+                raise UsageProblem(f"{where}: {name} stands in matrix and in {key}", fix)
 
 
 def combinations(step: RecipeStep, meanings: Mapping[str, Value]) -> list[dict[str, Value]]:
@@ -101,9 +111,11 @@ def _instance(step: RecipeStep, combination: Mapping[str, Value], used: set[str]
 
 
 def _name(step: str, combination: Mapping[str, Value], used: set[str]) -> str:
-    """`train-0_01-2`; where another is called so, or it is too long, with a digest instead of the values."""
-    name = "-".join([step, *(re.sub(r"[^A-Za-z0-9_-]+", "_", as_text(value)) for value in combination.values())])
-    if name in used or len(name) > LONGEST_STEP_NAME:
+    """`train-0_01-2`; with a digest instead of values that no name can show, whichever others there are: the name of a
+    combination is to stay when others come or go."""
+    texts = [as_text(value) for value in combination.values()]
+    name = "-".join([step, *(text.replace(".", "_") for text in texts)])
+    if name in used or len(name) > LONGEST_STEP_NAME or not all(map(_SHOWN.fullmatch, texts)):
         digest = canonical_digest(dict(combination))[:8]
         return f"{step[: LONGEST_STEP_NAME - len(digest) - 1]}-{digest}"
     return name

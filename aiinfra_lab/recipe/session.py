@@ -4,26 +4,33 @@ of that pool; or by another executor, `on = "local"`."""
 from __future__ import annotations
 
 import contextlib
+import logging
+import threading
 import time
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import TYPE_CHECKING
 
-from ..errors import Interrupted, LabError, Unavailable, UsageProblem
+from .. import modes
+from ..config import settings
+from ..errors import Failed, Interrupted, LabError, Unavailable, UsageProblem
 from ..files import lab_errors, make_folder, take_lock, until
 from ..gpu import pools, running, sessions
 from ..gpu.keeping import KeepingMachines
-from ..kernels import KeptKernel, send_control
+from ..kernels import KeptKernel, await_turn, send_control
 from ..providers import make
 from ..uris import Uri
 from .base import Executor, NotebookTask, Outcome, Recipe, RecipeStep, is_file
-from .threads import ThreadExecutor
+from .threads import Execute, TaskThread, ThreadExecutor
 
 if TYPE_CHECKING:
     from .engine.attached import AttachedKernel
 
-_LOCK = "recipe.lock"
+_log = logging.getLogger(__name__)
+
+# Held while a step has the session; the note is left where its process vanishes.
+_LOCK, _NOTE = "recipe.lock", "recipe.step"
 _LOOK_S, _RESTART_S = 0.2, 30.0
 
 
@@ -32,7 +39,28 @@ class SessionExecutor(ThreadExecutor):
     after one that is done. name: of the session, or of the pool"""
 
     def __init__(self, name: str) -> None:
-        super().__init__(partial(_execute, name), SessionRoom(name))
+        self._name = name
+        super().__init__(partial(_execute, name, threading.Event()), SessionRoom(name))
+
+    def submit(self, task: NotebookTask) -> SessionTask:
+        """See `Executor.submit`."""
+        begun = threading.Event()
+        handle = SessionTask(partial(_execute, self._name, begun), task, begun)
+        self._going.append(handle)
+        return handle
+
+
+class SessionTask(TaskThread):
+    """See `TaskHandle` and `MayWait`. begun: set once its notebook has the session"""
+
+    def __init__(self, execute: Execute, task: NotebookTask, begun: threading.Event) -> None:
+        self._begun = begun
+        super().__init__(execute, task)
+
+    @property
+    def has_begun(self) -> bool:
+        """See `MayWait.has_begun`."""
+        return self._begun.is_set()
 
 
 @dataclass(frozen=True)
@@ -101,24 +129,36 @@ def _places(name: str) -> int:
     return max(1, pool.body.max) if pool and pool.body.is_open else 1
 
 
-def _execute(name: str, task: NotebookTask, stop_requested: Callable[[], int]) -> Outcome:
+def _execute(name: str, begun: threading.Event, task: NotebookTask, stop_requested: Callable[[], int]) -> Outcome:
     from .engine import execute  # what executes notebooks takes a second to import
 
     with lab_errors(task.archive.parent):
         make_folder(task.archive.parent)
-    return execute(replace(task, hold=None), stop_requested, partial(_attached, name, stop_requested))
+    done = execute(replace(task, hold=None), stop_requested, partial(_attached, name, begun, stop_requested))
+    return replace(done, error=_end_of(name) or done.error) if done.state == "killed" else done
+
+
+def _end_of(name: str) -> str:
+    """That a session has ended, and what helps; empty while it lives, and of a pool."""
+    with contextlib.suppress(LabError):
+        if pools.find(name) is None and not (seen := sessions.observe(sessions.find(name))).is_live:
+            return str(Failed(f"gpu:{name} has {seen.label} meanwhile", f"start it again: `%gpu start {name}`"))
+    return ""
 
 
 @contextlib.contextmanager
-def _attached(name: str, stop_requested: Callable[[], int]) -> Iterator[AttachedKernel]:
+def _attached(name: str, begun: threading.Event, stop_requested: Callable[[], int]) -> Iterator[AttachedKernel]:
     """The kernel of the session, which no other step has meanwhile. The project's files are the same here and there
     before it and after it."""
     from .engine.attached import AttachedKernel
 
+    end_orphans()
     with pools.member(name, stop_requested) as session:
         kernel = sessions.kernel_of(session)
         with _alone(kernel, stop_requested):
+            _await_idle(kernel, stop_requested)
             running.synced(kernel, _nobody)
+            begun.set()
             try:
                 yield AttachedKernel(kernel, _variables(kernel), sessions.has_our_files(kernel.name))
             finally:
@@ -127,6 +167,34 @@ def _attached(name: str, stop_requested: Callable[[], int]) -> Iterator[Attached
                     running.synced(kernel, _nobody)
             with contextlib.suppress(Unavailable):  # the session has ended
                 _begin_anew(kernel)
+
+
+def end_orphans() -> None:
+    """End what runs in sessions of steps whose process has vanished: it would go on writing their files."""
+    for note in sorted(settings().home.glob(f"gpu/*/{_NOTE}")):
+        lock = take_lock(note.with_name(_LOCK), patience_s=0.0)
+        if lock is not None:  # else its step goes on
+            with lock, contextlib.suppress(LabError):
+                kernel = KeptKernel.of(Uri("gpu", note.parent.name))
+                note.unlink(missing_ok=True)
+                if kernel.is_alive():
+                    _begin_anew(kernel)
+
+
+def _await_idle(kernel: KeptKernel, stop_requested: Callable[[], int]) -> None:
+    """What somebody runs in the session comes to its end first."""
+    is_noted = False
+
+    def note() -> None:
+        nonlocal is_noted
+        if stop_requested():
+            raise Interrupted(f"you stopped waiting for {kernel.uri}", "somebody runs code in it: run it again then")
+        if not is_noted:
+            _log.warning("a step waits for %s, which runs code of somebody", kernel.uri)
+        is_noted = True
+
+    with contextlib.suppress(Unavailable):  # it has not begun yet: nobody runs anything
+        await_turn(kernel, note)
 
 
 def _begin_anew(kernel: KeptKernel) -> None:
@@ -143,8 +211,13 @@ def _alone(kernel: KeptKernel, stop_requested: Callable[[], int]) -> Iterator[No
         if stop_requested():
             raise Interrupted(f"you stopped waiting for {kernel.uri}", "another step has it: run it again")
         time.sleep(_LOOK_S)
+    note = kernel.folder / _NOTE
     with lock:
-        yield
+        note.touch(modes.OWNER_ONLY)
+        try:
+            yield
+        finally:
+            note.unlink(missing_ok=True)
 
 
 def _variables(kernel: KeptKernel) -> dict[str, str]:

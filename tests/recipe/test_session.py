@@ -1,5 +1,7 @@
 """Steps in the kernel of a session: `on = "gpu:trainer"`."""
 
+import subprocess
+import sys
 import threading
 import time
 from pathlib import Path
@@ -15,6 +17,7 @@ from aiinfra_lab.recipe import run as run_recipe
 from aiinfra_lab.recipe.base import Executor, NotebookTask
 from aiinfra_lab.recipe.session import SessionExecutor, executor_on
 from aiinfra_lab.testing.recipe import ExecutorContract, printed, write_notebook
+from tests.conftest import until
 
 RECIPE = """
 [steps.make]
@@ -173,3 +176,73 @@ def test_a_kernel_that_dies_is_a_failure_and_the_session_lives_on(made, notebook
     with pytest.raises(LabError, match="step make was killed"):
         run_recipe("r")
     assert in_session("print(1)") == "1\n"
+
+
+def test_code_of_somebody_else_in_the_middle_fails_the_step(made, notebook):
+    gpu.start("trainer")
+    notebook("make", "n: int = 0", "import time; time.sleep(3)", "print(n)")
+    others = threading.Timer(2.0, lambda: in_session("n = 99"))
+    others.start()
+    with pytest.raises(Failed, match="somebody else ran code in gpu:trainer while this step did"):
+        run_recipe("r")
+    others.join()
+    # The next run is of the step alone.
+    notebook("make", "n: int = 0", MAKE)
+    assert run_recipe("r").state == "done"
+
+
+def test_a_step_waits_for_what_somebody_runs_and_that_is_not_its_time(workspace, notebook, recipe):
+    notebook("a", "x: int = 1")
+    recipe("r", '[steps.a]\nnotebook = "a.ipynb"\non = "gpu:trainer"\ntimeout = "5s"\n')
+    gpu.start("trainer")
+    ended: list[str] = []
+    begin = f"open({str(workspace / 'begun')!r}, 'w').close()"
+    code = f"import time\n{begin}\nfor _ in range(80): time.sleep(0.1)\nprint('whole')"
+    other = threading.Thread(target=lambda: ended.append(in_session(code)))
+    other.start()
+    until((workspace / "begun").exists, "nothing runs")
+    assert run_recipe("r").state == "done"
+    other.join()
+    assert ended == ["whole\n"]
+
+
+RUNNER = """
+import os
+from aiinfra_lab import recipe
+recipe.run("r")
+"""
+
+
+@pytest.mark.parametrize("on", ["gpu:trainer", "gpu:many"])
+def test_what_runs_there_ends_with_a_runner_that_is_killed(on, workspace, notebook, recipe):
+    code = "import time; from aiinfra_lab import recipe; open('../begun', 'w').close()\ntime.sleep(8 if n == 1 else 0)"
+    notebook("a", "n: int = 0", f"{code}\nrecipe.outputs.file.write_text(str(n))")
+    given = 'parameters = { n = "${params.n}" }\nout = { file = "build/a.txt" }\n'
+    recipe("r", f'[parameters]\nn = 1\n[steps.a]\nnotebook = "a.ipynb"\non = "{on}"\n{given}')
+    gpu.start("trainer") if on == "gpu:trainer" else gpu.start("many", min_=1, max_=1)
+    runner = subprocess.Popen([sys.executable, "-c", RUNNER], stderr=subprocess.DEVNULL)
+    until((workspace / "begun").exists, "the cell does not run")
+    runner.kill()
+    runner.wait()
+    assert run_recipe("r", param={"n": 2}).state == "done"
+    time.sleep(9)
+    assert (workspace / "build" / "a.txt").read_text() == "2"
+
+
+def test_a_session_that_ends_in_the_middle_is_named(made, notebook):
+    gpu.start("trainer")
+    notebook("make", "n: int = 0", "import time; time.sleep(60)")
+    threading.Timer(3.0, lambda: gpu.stop("trainer")).start()
+    with pytest.raises(LabError, match="gpu:trainer has ended") as problem:
+        run_recipe("r")
+    assert "`%gpu start trainer`" in problem.value.fix
+
+
+def test_what_does_not_hold_in_a_session_is_said_before(notebook, recipe):
+    notebook("a", "x: int = 1")
+    gpu.start("trainer")
+    more = 'memory = "400MB"\non_failure = "hold 10m"'
+    recipe("r", f'[steps.a]\nnotebook = "a.ipynb"\non = "gpu:trainer"\n{more}\n')
+    assert "a: memory and hold mean nothing on gpu:trainer" in " ".join(verbs.check("r").notes)
+    notes = verbs.export("r", to="github").notes
+    assert any(note.startswith("steps run in gpu:trainer, which must live") for note in notes)

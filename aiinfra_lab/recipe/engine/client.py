@@ -17,7 +17,7 @@ from typing import Any
 from nbclient import NotebookClient
 from nbclient.exceptions import CellExecutionError, CellTimeoutError, DeadKernelError
 
-from ...errors import LabError
+from ...errors import Failed, LabError
 from ...kernels.hosted import HostedKernelManager
 from .. import opened
 from ..base import Failure
@@ -81,6 +81,7 @@ class ArchiveClient(NotebookClient):
         self.in_a_cell = self._is_over = False
         self._report, self._project, self._on_output = report, project, on_output
         self._hold, self._attached = hold, attached
+        self._count = 0  # of the cells that have run
 
     def run(self, stop_requested: Callable[[], int], **kernel: Any) -> None:
         """Start a kernel with these options, and execute every cell.
@@ -135,6 +136,7 @@ class ArchiveClient(NotebookClient):
                     if stop_requested():
                         raise StopRequested
                     await self._run_cell(cell)
+                    self._see_others(cell)
                     if self._is_over:
                         break
             except CellRaised as failed:
@@ -183,6 +185,17 @@ class ArchiveClient(NotebookClient):
             for message in self._messages.flush():  # of a cell that did not come to its end
                 self._process(message, cell, self.at)
             self.archive.end_cell(cell, None if problem is None or is_exit(problem) else problem)
+
+    def _see_others(self, cell: Any) -> None:
+        """Failed where somebody else has run code in the session meanwhile, which changes what this cell saw."""
+        count = cell.get("execution_count")
+        if self._attached is None or count is None:
+            return
+        self._count, expected = count, self._count + 1
+        if count != expected:
+            uri = self._attached.kernel.uri
+            fix = "run the step again, and leave the session alone meanwhile"
+            raise Failed(f"somebody else ran code in {uri} while this step did", fix)
 
     def process_message(self, msg: Any, cell: Any, cell_index: int) -> Any:
         """See nbclient. What a long cell has put out so far is kept, whatever happens to this process."""

@@ -94,6 +94,8 @@ class ExportRequest:
         notes += [f"{_FILES_NOTE}: {', '.join(made)}"] if made and traits.in_steps else []
         notes += [f"{_OUTSIDE_NOTE}: {', '.join(facts.outside)}"] if facts.outside and traits.in_steps else []
         notes += [f"{_MATRIX_NOTE}: {', '.join(lists)}"] if lists and traits.is_split else []
+        places = dict.fromkeys(step.on for step in self.recipe.steps if Uri.is_one(step.on, "gpu"))
+        notes += [f"steps run in {', '.join(places)}, which must live where its tasks run"] if places else []
         notes += [_BUDGET_NOTE] if self.recipe.budget_usd is not None and traits.is_split else []
         return [*notes, *([_CLOCK_NOTE] if facts.reads_clock and not traits.knows_when else [])]
 
