@@ -283,12 +283,18 @@ def test_a_killed_front_costs_its_own_requests_alone_and_comes_back(start):
 
 
 def test_what_each_front_has_taken_is_answered_before_the_endpoint_ends(start, register):
-    register(3, "loop60000")
+    register(3, "loop400000")
     endpoint = start(champion="models:delay@3")
     fronts, found = endpoint.each(), []
+
+    def waiting() -> int:
+        return endpoint.ask(endpoint.connect(), "/status")[1]["waiting_requests"]
+
+    # Each front publishes its number a few times a second: that of the requests before must be gone first.
+    until(lambda: waiting() == 0)
     threads = [threading.Thread(target=lambda one=one: found.append(endpoint.predict(one)[0])) for one in fronts]
     [thread.start() for thread in threads]
-    until(lambda: endpoint.ask(endpoint.connect(), "/status")[1]["waiting_requests"] == 2)
+    until(lambda: waiting() == 2)
     endpoint.process.terminate()
     [thread.join() for thread in threads]
     assert (found, endpoint.process.wait(30)) == ([200, 200], 143)
