@@ -1,13 +1,17 @@
 """Records of every noun with only what a test cares about: the rest is as plain as it may be."""
 
 import json
+from collections.abc import Sequence
 from typing import Any
+
+from msgspec.structs import replace
 
 from aiinfra_lab.data.record import DataVersion
 from aiinfra_lab.deploy.record import EndpointRecord
 from aiinfra_lab.gpu.record import SessionRecord
 from aiinfra_lab.models.record import ModelAliases, ModelVersion
-from aiinfra_lab.recipe.record import RunRecord
+from aiinfra_lab.recipe.record import RunRecord, StepRecord
+from aiinfra_lab.recipe.recorded import RecordedRun
 from aiinfra_lab.store import Body, Event, Record, open_store, sql
 from aiinfra_lab.train.record import TrainingRun
 from aiinfra_lab.uris import split_label
@@ -59,9 +63,17 @@ def session(name: str, **fields: Any) -> Record[SessionRecord]:
     )
 
 
-def recipe_run(label: str, **fields: Any) -> Record[RunRecord]:
-    """A recipe's run without steps."""
-    return put(label, RunRecord(**{"state": "running", "started_at": 1.0, "steps": (), **fields}))
+def recipe_run(label: str, steps: Sequence[StepRecord] = (), **fields: Any) -> Record[RunRecord]:
+    """A recipe's run without a process."""
+    body = RunRecord(**{"state": "running", "started_at": 1.0, **fields})
+    return recorded_run(label, body, *steps).record
+
+
+def recorded_run(label: str, body: RunRecord, *steps: StepRecord) -> RecordedRun:
+    """A recipe's run, and a record for each of its steps that has begun."""
+    whole = RecordedRun(Record.new(label, replace(body, order=tuple(step.name for step in steps))), {})
+    whole = whole.with_steps(step for step in steps if step.state != "waiting")
+    return whole.as_written(open_store().commit([whole.record, *whole.by_step.values()]))
 
 
 def endpoint(name: str, **fields: Any) -> Record[EndpointRecord]:

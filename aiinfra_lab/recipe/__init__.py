@@ -323,7 +323,7 @@ def diff(run: RunName, other: RunName) -> RunDifference:
     Example:
         %recipe diff flight-delays@1 flight-delays@2
     """
-    one, two = (resolve(Uri.parse(each, KIND), RunRecord) for each in (run, other))
+    one, two = (history.recorded_run(Uri.parse(each, KIND)) for each in (run, other))
     return compare_runs(one, two)
 
 
@@ -465,7 +465,7 @@ def _info(recipe: Recipe, runs: int | None = None) -> RecipeInfo:
     run = recipe_run(newest, recipe.title, recipe) if newest and runs is None else None
     steps = tuple(f"{step.name} ({step.notebook.name})" for step in recipe.steps)
     count = history.count(name) if runs is None else runs
-    to_hold = {step.name: step.held_until for step in newest.record.body.steps} if newest else {}
+    to_hold = {step.name: step.held_until for step in newest.record.steps} if newest else {}
     return RecipeInfo(
         uri=str(Uri(KIND, name)),
         title=recipe.title,
@@ -495,6 +495,6 @@ def _as_it_is(name: str, runs: int | None = None) -> RecipeInfo:
 
 def _run(uri: Uri) -> RecipeRun:
     """The run that a URI means; without a version the newest."""
-    (observed,) = history.observe([resolve(uri, RunRecord)])
+    (observed,) = history.observe([history.recorded_run(uri)])
     declared = declaration.find(uri.name)
     return recipe_run(observed, declared.title if declared else uri.name, declared)

@@ -12,17 +12,18 @@ from ..alerts.record import unsent
 from ..config import settings
 from ..nouns import Notice
 from ..secrets import is_reference
-from ..store import Record, open_store
+from ..store import open_store
 from ..units import show_duration, show_usd
 from ..uris import Uri
 from .base import FAILED, FAILURES, OVER_BUDGET, Recipe
+from .history import KIND
 from .parameters import ParameterProblem, refuse
-from .record import RunRecord
+from .recorded import RecordedRun
 
 _SPENT = "its budget is spent"
 
 
-def report_end(recipe: Recipe, run: Record[RunRecord]) -> None:
+def report_end(recipe: Recipe, run: RecordedRun) -> None:
     """Send what the recipe's `[alert]` asks for; never raises, and takes a minute where a sink does not answer. After
     an interrupt what is unsent goes with the next alert."""
     asked = recipe.alert
@@ -49,22 +50,27 @@ def unset(recipe: Recipe) -> Iterator[str]:
 def undelivered() -> Iterator[Notice]:
     """The alerts of recipes that somebody still lacks."""
     for each in unsent(open_store()):
-        if each.why and Uri.is_one(each.alert.subject, RunRecord.kind):
+        if each.why and Uri.is_one(each.alert.subject, KIND):
             name, run = Uri.parse(each.alert.subject).name, each.alert.facts.get("run", each.alert.subject)
             what = f"{each.destination} has not got an alert ({each.alert.kind}): {each.why}"
             yield Notice(run, what, f"`%recipe check {name}` looks at it; what is lacking goes with the next")
 
 
-def _of(recipe: Recipe, run: Record[RunRecord]) -> Alert | None:
+def _of(recipe: Recipe, run: RecordedRun) -> Alert | None:
     """None of a run that somebody stopped. "recovered" is sent only where a failure was, by whoever sends it."""
-    body, subject, facts, fix = run.body, str(Uri(run.kind, recipe.name)), _facts(run), f"`%recipe show {run.name}`"
+    body, subject, facts, fix = (
+        run.body,
+        str(Uri(KIND, recipe.name)),
+        _facts(run),
+        f"`%recipe show {run.name}`",
+    )
     if body.state == "done":
         return Alert("recovered", subject, "it runs to its end again", facts=facts)
     if body.state == "lost":
         return Alert("failed", subject, "its process vanished", fix, facts=facts)
     if body.error:
         return Alert("failed", subject, _SPENT, fix, facts=facts)
-    bad = next((step for step in body.steps if step.state in FAILURES), None)
+    bad = next((step for step in run.steps if step.state in FAILURES), None)
     if bad is None:
         return None
     # Not its error: that may hold what the readers of a channel may not see.
@@ -72,15 +78,15 @@ def _of(recipe: Recipe, run: Record[RunRecord]) -> Alert | None:
     return Alert("failed", subject, f"the step {bad.name} {FAILED[bad.state]}", fix, facts={**facts, **more})
 
 
-def _over_budget(recipe: Recipe, run: Record[RunRecord]) -> Alert | None:
+def _over_budget(recipe: Recipe, run: RecordedRun) -> Alert | None:
     """Also of a run that came to its end."""
     if run.body.budget_usd is None or run.body.spent_usd < run.body.budget_usd:
         return None
-    return Alert(OVER_BUDGET, str(Uri(run.kind, recipe.name)), _SPENT, f"`%recipe show {run.name}`", facts=_facts(run))
+    return Alert(OVER_BUDGET, str(Uri(KIND, recipe.name)), _SPENT, f"`%recipe show {run.name}`", facts=_facts(run))
 
 
-def _facts(run: Record[RunRecord]) -> dict[str, str]:
+def _facts(run: RecordedRun) -> dict[str, str]:
     body = run.body
-    took_s = (body.ended_at or body.last_sign_at) - body.started_at
+    took_s = (body.ended_at or run.last_sign_at) - body.started_at
     spent = {"spent": f"{show_usd(body.spent_usd)} of {show_usd(body.budget_usd)}"} if body.budget_usd else {}
     return {"run": run.uri, "took": show_duration(max(0.0, took_s)), **spent}

@@ -9,12 +9,11 @@ from typing import NamedTuple
 
 from ..errors import LabError, NotFound
 from ..resolve import resolve_any
-from ..store import Record
 from ..uris import Uri
 from . import declaration, filling, history, made_things
 from .base import Recipe, RecipeStep, Value, is_file
 from .parts import standing
-from .record import RunRecord
+from .recorded import RecordedRun
 
 
 class OpenedStep(NamedTuple):
@@ -26,7 +25,7 @@ class OpenedStep(NamedTuple):
     recipe: Recipe
     step: RecipeStep
     parameters: Mapping[str, Value] = {}
-    runs: Sequence[Record[RunRecord]] = ()
+    runs: Sequence[RecordedRun] = ()
 
     @property
     def label(self) -> str:
@@ -52,7 +51,7 @@ def as_run_last(label: str) -> OpenedStep | None:
     for at, run in enumerate(runs):
         with contextlib.suppress(LabError):  # the recipe may have changed, and no longer take what that was given
             for one in _filled(recipe, step, run.body.parameters, runs[at:]):
-                if _went_well(one.step, run.body):
+                if _went_well(one.step, run):
                     return one
     return next(iter(_filled(recipe, step, {}, runs)), None)
 
@@ -69,15 +68,13 @@ def taken(one: OpenedStep, name: str) -> str | list[str]:
     return _made_before(one, step.inputs[name])
 
 
-def _filled(
-    recipe: Recipe, name: str, given: Mapping[str, Value], runs: Sequence[Record[RunRecord]]
-) -> list[OpenedStep]:
+def _filled(recipe: Recipe, name: str, given: Mapping[str, Value], runs: Sequence[RecordedRun]) -> list[OpenedStep]:
     filled = filling.filled_recipe(recipe, given)
     steps = [step for step in filled.steps if name in (step.name, step.declared_name)]
     return [OpenedStep(filled, step, given, runs) for step in steps]
 
 
-def _went_well(step: RecipeStep, run: RunRecord) -> bool:
+def _went_well(step: RecipeStep, run: RecordedRun) -> bool:
     good = {one.name for one in run.steps if one.succeeded}
     sources = chain(step.inputs.values(), *(each.all for each in step.gathered.values()))
     before = {source.partition(".")[0] for source in sources}
@@ -92,7 +89,7 @@ def _made_before(one: OpenedStep, source: str) -> str:
         if found := standing(one.recipe.name, before, made):
             return found
     else:
-        ended = filter(None, (run.body.step(before) for run in one.runs))
+        ended = filter(None, (run.step(before) for run in one.runs))
         recorded = [each.made[output] for each in ended if each.succeeded and output in each.made]
         if found := next(filter(_is_there, recorded), None) or made_things.newest(Uri.parse(made)):
             return found

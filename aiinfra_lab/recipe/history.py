@@ -7,18 +7,20 @@ import contextlib
 import logging
 import statistics
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
 from .. import jobs
 from ..config import settings
 from ..errors import Conflict, Denied, LabError, Unavailable
+from ..files import retry
 from ..resolve import resolve
-from ..store import NameIndex, Record, open_store, update
+from ..store import NameIndex, Record, open_store
 from ..uris import Uri
 from . import archives, started
-from .record import RunRecord, RunState
+from .record import RunRecord, RunState, StepRecord
+from .recorded import NONE_YET, RecordedRun
 
 _log = logging.getLogger(__name__)
 
@@ -33,7 +35,7 @@ RECENT = 50
 class ObservedRun:
     """A run as it is now. `job` is its process, while that lives."""
 
-    record: Record[RunRecord]
+    record: RecordedRun
     job: jobs.Job | None = None
 
     @property
@@ -42,9 +44,33 @@ class ObservedRun:
         return "stopping" if self.job and self.job.stop_requested_at else self.record.body.state
 
 
-def runs(name: str, most: int | None = None) -> Sequence[Record[RunRecord]]:
+def runs(name: str, most: int | None = None) -> Sequence[RecordedRun]:
     """The runs of a recipe as they were written last, newest first; at most so many."""
-    return open_store().list(RunRecord, name=name, limit=most)
+    return list(map(RecordedRun, open_store().list(RunRecord, name=name, limit=most)))
+
+
+def recorded_run(uri: Uri | str) -> RecordedRun:
+    """One run, `NAME@N`, or a recipe's newest. NotFound when there is none."""
+    return RecordedRun(resolve(uri, RunRecord))
+
+
+def readable_runs(*, is_open: bool | None = None, with_steps: bool = False) -> Sequence[RecordedRun]:
+    """The runs of all recipes that can be read, newest first: for what people look at. with_steps: all of these are
+    wanted, and read at once."""
+    store = open_store()
+    found = store.list(RunRecord, is_open=is_open, skip_unreadable=True)
+    if not with_steps:
+        return list(map(looked_at, found))
+    # The runs first: their steps are then at least as new.
+    by_run: dict[str, dict[str, Record[StepRecord]]] = {}
+    for step in store.list(StepRecord, skip_unreadable=True):
+        by_run.setdefault(step.body.run, {})[step.body.name] = step
+    return [RecordedRun(one, by_run.get(one.uri, NONE_YET)) for one in found]
+
+
+def looked_at(record: Record[RunRecord]) -> RecordedRun:
+    """A run for somebody to look at, also where a step of it cannot be read."""
+    return RecordedRun(record, skip_unreadable=True)
 
 
 def count(name: str) -> int:
@@ -56,15 +82,15 @@ def count(name: str) -> int:
     return len(labels)
 
 
-def usual_s(run: Record[RunRecord] | None, name: str) -> dict[str, float]:
+def usual_s(run: RecordedRun | None, name: str) -> dict[str, float]:
     """How long each step of a recipe mostly took where it was done, in seconds; in the ten runs before that one."""
     store = open_store()
     last = next(iter(store.list(RunRecord, name=name, limit=1, skip_unreadable=True)), None)
     since = last.version - run.version + 1 if run and last else 0  # that one, and those after it
     found = store.list(RunRecord, name=name, limit=max(0, since) + _LOOKED_AT, skip_unreadable=True)
-    earlier = [one for one in found if run is None or one.version < run.version]
+    earlier = [looked_at(one) for one in found if run is None or one.version < run.version]
     took: dict[str, list[float]] = {}
-    for step in (step for one in earlier for step in one.body.steps):
+    for step in (step for one in earlier for step in one.steps):
         if step.state == "done" and step.seconds is not None:
             took.setdefault(step.name, []).append(step.seconds)
     return {name: statistics.median(seconds) for name, seconds in took.items()}
@@ -74,7 +100,8 @@ def newest(name: str) -> ObservedRun | None:
     """A recipe's newest run that can be read; None when it never ran."""
     store = open_store()
     found = store.list(RunRecord, name=name, limit=1, skip_unreadable=True)
-    return next(iter(observe((found or store.list(RunRecord, name=name, skip_unreadable=True))[:1])), None)
+    found = found or store.list(RunRecord, name=name, skip_unreadable=True)
+    return next(iter(observe([looked_at(one) for one in found[:1]])), None)
 
 
 def to_resume(uri: Uri) -> str:
@@ -106,7 +133,7 @@ def state_of(run: ObservedRun | None) -> str:
     return run.state if run else NEVER_RAN
 
 
-def observe(records: Sequence[Record[RunRecord]]) -> list[ObservedRun]:
+def observe(records: Sequence[RecordedRun]) -> list[ObservedRun]:
     """What these runs do now, in their order. One without a living process has ended, and then that is written down."""
     if not any(record.body.is_open for record in records):
         return [ObservedRun(record) for record in records]
@@ -120,24 +147,44 @@ def observe(records: Sequence[Record[RunRecord]]) -> list[ObservedRun]:
     return [_observed(ended.get(record.name, record), live) for record in records]
 
 
-def as_lost(body: RunRecord) -> RunRecord:
+def as_lost(run: RecordedRun) -> RecordedRun:
     """How a run ended whose process vanished: when it last gave a sign, and no step of it runs or waits."""
-    return body.ended("lost", body.last_sign_at)
+    return run.ended("lost", run.last_sign_at)
 
 
-def _observed(record: Record[RunRecord], live: Mapping[str, jobs.Job]) -> ObservedRun:
+def write_end(run: RecordedRun, end: Callable[[RecordedRun], RecordedRun]) -> RecordedRun:
+    """Write down how a run ended that is still open, unless somebody else has done so by now."""
+    there = run
+
+    def step() -> RecordedRun:
+        nonlocal there
+        if not there.body.is_open:
+            return there
+        try:
+            return end(there).commit(there)
+        except Conflict:  # somebody has written it since it was read
+            there = recorded_run(run.name)
+            raise
+
+    return retry(step, Conflict(f"{run.name} changes too fast to be updated", "repeat in a moment"))
+
+
+def _observed(record: RecordedRun, live: Mapping[str, jobs.Job]) -> ObservedRun:
     # A run writes its end a moment before its job does: then it is over all the same.
     return ObservedRun(record, live.get(record.uri) if record.body.is_open else None)
 
 
-def _write_ends(lost: Sequence[Record[RunRecord]]) -> Sequence[Record[RunRecord]]:
-    ended = [record.of(_as_ended(record)) for record in lost]
-    if not ended:
+def _write_ends(lost: Sequence[RecordedRun]) -> Sequence[RecordedRun]:
+    if not lost:
         return []
+    ended = list(map(_as_ended, lost))
+    changes = [each for was, now in zip(lost, ended, strict=True) for each in now.changes(was)]
+    written: Sequence[RecordedRun]
     try:
-        written = open_store().commit(ended)
+        there = open_store().commit(changes)
+        written = [run.as_written(there) for run in ended]
     except Conflict:  # another observer was faster, or one of them has written its own end since it was read
-        written = [_write_end(record) for record in lost]
+        written = [write_end(run, _as_ended) for run in lost]
     except (Denied, Unavailable):
         return ended  # looking must work where nothing can be written
     if any(settings().home.glob("gpu/*/recipe.step")):
@@ -146,7 +193,7 @@ def _write_ends(lost: Sequence[Record[RunRecord]]) -> Sequence[Record[RunRecord]
         with contextlib.suppress(LabError):
             end_orphans()
     _end_leftovers([record.uri for record in written if record.body.may_leave_things])
-    for step in (step for record in written for step in record.body.steps):
+    for step in (step for record in written for step in record.steps):
         if step.state == "lost" and step.archive:
             archives.close_lost(archives.path_of(step.archive))
     return written
@@ -160,16 +207,9 @@ def _end_leftovers(runs: Sequence[str]) -> None:
             _log.warning("%s vanished; what was to end with it is asked to: %s", ", ".join(runs), ", ".join(asked))
 
 
-def _write_end(record: Record[RunRecord]) -> Record[RunRecord]:
-    def end(body: RunRecord) -> RunRecord | None:
-        return _as_ended(record.of(body)) if body.is_open else None
-
-    return update(open_store(), RunRecord, record.name, end)
-
-
-def _as_ended(record: Record[RunRecord]) -> RunRecord:
+def _as_ended(run: RecordedRun) -> RecordedRun:
     """How a run ended that wrote no end: it was stopped before its process began, or that vanished."""
-    job = None if record.body.has_begun else jobs.find(record.uri)
+    job = None if run.has_begun else jobs.find(run.uri)
     if job is not None and job.state == "stopped":
-        return record.body.ended("stopped", job.ended_at or record.body.started_at)
-    return as_lost(record.body)
+        return run.ended("stopped", job.ended_at or run.body.started_at)
+    return as_lost(run)

@@ -32,7 +32,7 @@ class RecipeNoun(Noun[RunRecord]):
     name = "recipe"
     kind = RunRecord
     has_versions = True
-    more_kinds = (ScheduleRecord,)
+    more_kinds = (StepRecord, ScheduleRecord)
     plural = "recipes"
     settings: ClassVar = {
         "at_once": "how many steps of a run go on at once; as many as there are cores when not set",
@@ -60,7 +60,7 @@ class RecipeNoun(Noun[RunRecord]):
         return list(dict.fromkeys([*recipes, *super().offered(starts, labels)]))
 
     def observe(self, records: Sequence[Record[RunRecord]]) -> Sequence[Observation]:
-        return list(map(_observation, history.observe(records)))
+        return list(map(_observation, history.observe([history.looked_at(record) for record in records])))
 
     def watched(self, ended: int = 20) -> Sequence[Observation]:
         store = open_store()
@@ -77,11 +77,11 @@ class RecipeNoun(Noun[RunRecord]):
         asked = Uri.parse(uri)
         record = open_store().get(RunRecord, asked.label)
         # A recipe's name stands for its newest run.
-        run = next(iter(history.observe([record] if record else [])), None) or history.newest(asked.label)
+        run = history.observe([history.looked_at(record)])[0] if record else history.newest(asked.label)
         if run is None:
             schedule = open_store().get(ScheduleRecord, asked.label)
             return Details(tuple(_schedule_facts(schedule))) if schedule else super().details(uri)
-        failed = next((step for step in run.record.body.steps if step.error), None)
+        failed = next((step for step in run.record.steps if step.error), None)
         schedule = open_store().get(ScheduleRecord, asked.name) if not asked.tag else None
         return Details(
             facts=(*(_schedule_facts(schedule) if schedule else ()), *_facts(run)),
@@ -107,7 +107,7 @@ class RecipeNoun(Noun[RunRecord]):
     def notices(self) -> Sequence[Notice]:
         """What lives on although it was to end with a run that vanished, and was not asked to end or did not heed; and
         alerts that somebody lacks."""
-        seen = history.observe(open_store().list(RunRecord, skip_unreadable=True))
+        seen = history.observe(history.readable_runs())
         lost = [run.record.uri for run in seen if run.record.body.may_leave_things]
         # Vendors count what they are asked: once for all runs, and not at all where none was lost.
         left = [_left_living(one) for one in started.living(*lost) if one.can_stop] if lost else []
@@ -123,7 +123,7 @@ class RecipeNoun(Noun[RunRecord]):
         return [retention.archives()]
 
     def spans(self) -> Sequence[Span]:
-        return list(map(_span, history.observe(open_store().list(RunRecord, skip_unreadable=True))))
+        return list(map(_span, history.observe(history.readable_runs(with_steps=True))))
 
 
 def _left_living(one: Observation) -> Notice:
@@ -187,35 +187,32 @@ def _soon(calendar: Calendar, at: float) -> str:
 
 
 def _observation(run: ObservedRun) -> Observation:
-    body, job = run.record.body, run.job
+    job, steps = run.job, run.record.steps
+    done = sum(step.succeeded for step in steps)
     return Observation(
         uri=run.record.uri,
         state=run.state,
         is_live=job is not None,
-        started_at=body.started_at,
-        ended_at=body.ended_at,
+        started_at=run.record.body.started_at,
+        ended_at=run.record.body.ended_at,
         detail=STATE_DETAILS.get(run.state, ""),
         can_stop=job is not None and not job.stop_requested_at,
         job=job.id if job else "",
-        figure=_left(run) or next((step.name for step in body.steps if step.state == "running"), "") if job else "",
-        facts=(f"{_done(body)} of {counted(len(body.steps), 'step')}",) if body.steps else (),
-        progress=(_done(body), len(body.steps)) if job and body.steps else None,
+        figure=_left(run) or next((step.name for step in steps if step.state == "running"), "") if job else "",
+        facts=(f"{done} of {counted(len(steps), 'step')}",) if steps else (),
+        progress=(done, len(steps)) if job and steps else None,
     )
 
 
 def _left(run: ObservedRun) -> str:
     """How long it mostly takes from now on, if its steps ran one after the other; nothing where one never ran."""
     usual, now, left_s = history.usual_s(run.record, run.record.base), time.time(), 0.0
-    for step in run.record.body.steps:
+    for step in run.record.steps:
         if step.state in ("waiting", "running"):
             if step.name not in usual:
                 return ""
             left_s += max(0.0, usual[step.name] - (now - step.began_at if step.began_at else 0.0))
     return f"{show_duration(left_s)} left" if left_s else ""
-
-
-def _done(body: RunRecord) -> int:
-    return sum(step.succeeded for step in body.steps)
 
 
 def _problem(run: ObservedRun, failed: StepRecord | None) -> str:
@@ -226,7 +223,7 @@ def _problem(run: ObservedRun, failed: StepRecord | None) -> str:
 
 def _facts(run: ObservedRun) -> Iterator[Fact]:
     body = run.record.body
-    for step in body.steps:
+    for step in run.record.steps:
         took = show_duration(step.seconds) if step.seconds and step.state != "skipped" else ""
         yield Fact(step.name, took, step.state)
     yield from (Fact(name, str(value)) for name, value in body.parameters.items())
@@ -240,8 +237,8 @@ def _facts(run: ObservedRun) -> Iterator[Fact]:
 
 def _span(run: ObservedRun) -> Span:
     body, is_live = run.record.body, run.job is not None
-    ended_at = time.time() if is_live else body.ended_at or body.last_sign_at
-    return Span(run.record.uri, body.started_at, ended_at, is_live, steps=tuple(map(_step_span, body.steps)))
+    ended_at = time.time() if is_live else body.ended_at or run.record.last_sign_at
+    return Span(run.record.uri, body.started_at, ended_at, is_live, steps=tuple(map(_step_span, run.record.steps)))
 
 
 def _step_span(step: StepRecord) -> StepSpan:

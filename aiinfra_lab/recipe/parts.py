@@ -78,7 +78,7 @@ def _standing(recipe: Recipe, steps: Mapping[str, RecipeStep], name: str, source
 def _good(recipe: str, step: str) -> Iterator[tuple[str, StepRecord]]:
     """The runs of a recipe in which a step went well, newest first."""
     for run in history.runs(recipe, history.RECENT):
-        record = run.body.step(step)
+        record = run.step(step)
         if record and record.succeeded:
             yield run.uri, record
 

@@ -14,7 +14,7 @@ from typing import Literal, NamedTuple
 
 from ..config import settings
 from ..errors import UsageProblem
-from ..store import Record, canonical_digest
+from ..store import canonical_digest
 from ..uris import Uri
 from . import made_things
 from .base import NEVER, RecipeStep
@@ -22,11 +22,12 @@ from .cache_key import Parts, changed_packages, changes
 from .expectations import unmet
 from .made_files import Leftovers, made_no
 from .prepared import Prepared, Sources, content_digest
-from .record import NO_FILE, OpenedFile, Output, RunRecord, StepRecord
+from .record import NO_FILE, OpenedFile, Output, StepRecord
+from .recorded import RecordedRun
 from .taken import Taken, looked_at
 
 Action = Literal["run", "skip", "wait", "fail", "block"]
-Runs = Sequence[Record[RunRecord]]
+Runs = Sequence[RecordedRun]
 
 
 # The parts of a key that a process has read once, and does not read again.
@@ -79,7 +80,7 @@ class Planner:
         it takes is not there any more, or cannot be read."""
         prepared = Prepared.of(step, Sources(self.uris, self._states))
         waits_for = [name for name in step.depends_on if name in self._unknown]
-        attempts = list(_attempts(self._runs, step.name))
+        attempts = _Attempts(self._runs, step.name)
         if step.name in self.held and not (stale := _stale(prepared, attempts)):
             return PlannedStep(step.name, "run", ("it goes on in the kernel that was held",), prepared)
         if step.name in self.held:
@@ -102,7 +103,8 @@ class Planner:
 
     def leftovers(self, step: RecipeStep) -> Leftovers:
         """What may be left of what it made before."""
-        made = {file.digest for attempt in _attempts(self._runs, step.name) for file in attempt.step.files}
+        attempts = _Attempts(self._runs, step.name) if step.made_files else ()
+        made = {file.digest for attempt in attempts for file in attempt.step.files}
         return Leftovers(tuple(step.made_files.values()), made)
 
     def take(self, name: str, key: str, ended: StepRecord) -> None:
@@ -156,15 +158,26 @@ class _Attempt(NamedTuple):
     step: StepRecord
 
 
-def _attempts(runs: Runs, name: str) -> Iterator[_Attempt]:
-    """Those of a step, newest first; not the runs in which it never began."""
-    for run in runs:
-        if (step := run.body.step(name)) and step.key:
-            yield _Attempt(run.uri, step)
+class _Attempts:
+    """Those of a step, newest first; not the runs in which it never began. The steps of a run are read when somebody
+    comes to it: mostly the newest says all."""
+
+    def __init__(self, runs: Runs, name: str) -> None:
+        self._runs, self._name = runs, name
+
+    def __iter__(self) -> Iterator[_Attempt]:
+        for run in self._runs:
+            if (step := run.step(self._name)) and step.key:
+                yield _Attempt(run.uri, step)
+
+    @property
+    def last(self) -> StepRecord | None:
+        """The newest; None where it never ran."""
+        return next((attempt.step for attempt in self), None)
 
 
 def _decided(
-    step: RecipeStep, prepared: Prepared, attempts: Sequence[_Attempt], *, alive: bool
+    step: RecipeStep, prepared: Prepared, attempts: _Attempts, *, alive: bool
 ) -> tuple[StepRecord | None, tuple[str, ...]]:
     """The attempt that this step can be skipped for; else None, and why not.
 
@@ -199,12 +212,12 @@ def _obstacles(attempt: _Attempt, *, is_overtaken: bool, alive: bool) -> Iterato
     )
 
 
-def _stale(prepared: Prepared, attempts: Sequence[_Attempt]) -> tuple[str, ...]:
+def _stale(prepared: Prepared, attempts: _Attempts) -> tuple[str, ...]:
     """What a kernel that was held has taken and that is another one now, but for code and parameters: cells that are
     edited run again in it."""
-    if not attempts:
+    last = attempts.last
+    if last is None:
         return ()
-    last = attempts[0].step
     now = prepared.again(last.parts).parts
     # What an edited cell imports or names for the first time the kernel has not taken yet.
     both = [label for label in now if label in last.parts and label.partition(" ")[0] in _TAKEN]
@@ -215,12 +228,12 @@ def _stale(prepared: Prepared, attempts: Sequence[_Attempt]) -> tuple[str, ...]:
 
 
 def _differences(
-    step: RecipeStep, prepared: Prepared, attempts: Sequence[_Attempt], left_out: Container[str] = ()
+    step: RecipeStep, prepared: Prepared, attempts: _Attempts, left_out: Container[str] = ()
 ) -> tuple[str, ...]:
     """What is other than at the newest attempt, but for these parts."""
-    if not attempts:
+    last = attempts.last
+    if last is None:
         return ("first time",)
-    last = attempts[0].step
     if not last.parts:
         return ("an earlier version of the toolkit ran it last",)
     inputs = _input_changes(step, prepared, last)
@@ -230,10 +243,10 @@ def _differences(
 
 
 def _whatever_comes(
-    step: RecipeStep, prepared: Prepared, attempts: Sequence[_Attempt], waits_for: Sequence[str]
+    step: RecipeStep, prepared: Prepared, attempts: _Attempts, waits_for: Sequence[str]
 ) -> tuple[str, ...]:
     """Why a step runs whatever those steps make; nothing where that decides."""
-    if not attempts:
+    if attempts.last is None:
         return ("first time",)
     inputs = [f"in {name}" for name, source in step.inputs.items() if source.partition(".")[0] in waits_for]
     inputs += [f"in {name}" for name, each in step.gathered.items() if not set(waits_for).isdisjoint(each.steps)]

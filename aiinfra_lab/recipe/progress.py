@@ -9,19 +9,17 @@ from collections.abc import Callable
 from dataclasses import replace
 
 from ..show import LiveFrame, in_notebook, mark_of
-from ..store import Record
 from ..units import show_duration
 from .base import Recipe
 from .history import ObservedRun
-from .record import RunRecord
+from .recorded import RecordedRun
 from .results import RecipeRun, recipe_run
 
-Run = Record[RunRecord]
 _EVERY_S = 2.0
 
 
 def shown_while(
-    go: Callable[[Callable[[Run], None]], Run], recipe: Recipe, title: str, *, is_report: bool = False
+    go: Callable[[Callable[[RecordedRun], None]], RecordedRun], recipe: Recipe, title: str, *, is_report: bool = False
 ) -> RecipeRun:
     """Run it, and show its steps as they begin and end; what it hands over.
 
@@ -45,8 +43,8 @@ class ProgressLines:
     def __init__(self) -> None:
         self._shown: dict[str, str] = {}
 
-    def __call__(self, record: Run) -> None:
-        for step in record.body.steps:
+    def __call__(self, record: RecordedRun) -> None:
+        for step in record.steps:
             if step.state not in ("waiting", self._shown.get(step.name)):
                 self._shown[step.name] = step.state
                 time = f" {show_duration(step.seconds)}" if step.seconds else ""
@@ -66,7 +64,7 @@ class _Frame:
         run = contextvars.copy_context().run
         self._thread = threading.Thread(target=run, args=(self._go_on,), name="recipe-frame", daemon=True)
 
-    def __call__(self, record: Run) -> None:
+    def __call__(self, record: RecordedRun) -> None:
         with self._lock:
             # What runs before are like does not change while this one goes on.
             known = self._run.context if self._run else None

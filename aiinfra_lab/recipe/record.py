@@ -1,8 +1,7 @@
-"""What the workspace remembers of a recipe's run: its steps in the order of the recipe, and how each ended."""
+"""What the workspace remembers of a recipe's run, and of each of its steps."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import Any, ClassVar, Literal
 
 import msgspec
@@ -48,22 +47,25 @@ class OpenedFile(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     by_step: bool = True
 
 
-class StepRecord(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """One step of a run.
+class StepRecord(Body, frozen=True, kw_only=True):
+    """One step of a run, `NAME@N#STEP`, from its begin on.
 
-    outputs: what it made, in the order of the recipe. files: the files that it made. key: the digest of all that
-    decides what it makes; empty when the run did not get to it. values: its notebook's parameters. archive: the
-    executed notebook, an earlier run's for a step that was skipped. seconds: None until it has ended. cell: the
-    execution count of the cell that failed. parts: what the key is the digest of; see `cache_key`. because: why it runs
-    or ran, a few words each. changed: the files that changed while it ran, so that what it made stands for nothing.
-    opened_more: how many files more than `opened` holds. wrote: files of the project that its process wrote and that
-    its `out` does not name. attempts: how often it was executed in this run. held_until: to when the kernel was held in
-    which a cell had failed, in epoch seconds; 0 where none was. went_on: whether it went on in one that was held, so
-    that its cells need not do the same when all of them run. archive_sha256: of the executed notebook as it was then;
-    empty where the run did not get to its end.
+    run: the URI of that run; empty where its record holds it. outputs: what it made, in the order of the recipe. files:
+    the files that it made. key: the digest of all that decides what it makes; empty when the run did not get to it.
+    values: its notebook's parameters. archive: the executed notebook, an earlier run's for a step that was skipped.
+    seconds: None until it has ended. cell: the execution count of the cell that failed. parts: what the key is the
+    digest of; see `cache_key`. because: why it runs or ran, a few words each. changed: the files that changed while it
+    ran, so that what it made stands for nothing. opened_more: how many files more than `opened` holds. wrote: files of
+    the project that its process wrote and that its `out` does not name. attempts: how often it was executed in this
+    run. held_until: to when the kernel was held in which a cell had failed, in epoch seconds; 0 where none was.
+    went_on: whether it went on in one that was held, so that its cells need not do the same when all of them run.
+    archive_sha256: of the executed notebook as it was then; empty where the run did not get to its end.
     """
 
+    kind: ClassVar[str] = "recipe.step"
+
     name: str
+    run: str = ""
     state: StepState = "waiting"
     outputs: tuple[Output, ...] = ()
     files: tuple[MadeFile, ...] = ()
@@ -84,6 +86,14 @@ class StepRecord(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
     held_until: float = 0.0
     went_on: bool = False
     archive_sha256: str = ""
+
+    @property
+    def about(self) -> str:
+        return self.run
+
+    @property
+    def is_open(self) -> bool:
+        return self.state == "running"
 
     @property
     def made(self) -> dict[str, str]:
@@ -119,7 +129,7 @@ class RunRecord(Body, frozen=True, kw_only=True):
     """
 
     kind: ClassVar[str] = "recipe"
-    schema_version: ClassVar[int] = 9
+    schema_version: ClassVar[int] = 10
 
     state: RunState = "running"
     started_at: float
@@ -132,7 +142,8 @@ class RunRecord(Body, frozen=True, kw_only=True):
     budget_usd: float | None = None
     spent_usd: float = 0.0
     error: str = ""
-    steps: tuple[StepRecord, ...]
+    order: tuple[str, ...] = ()
+    steps: tuple[StepRecord, ...] = ()
 
     @classmethod
     def upgrade(cls, fields: dict[str, Any], version: int) -> dict[str, Any]:
@@ -141,7 +152,7 @@ class RunRecord(Body, frozen=True, kw_only=True):
         Version 2 did not say what was to live on: of such a run nothing is ended. Version 3 knew nothing of files.
         Version 4 kept what a step took, by its digest, and not all that its key was made of. Version 5 knew of no
         schedules, version 6 of no kernels that are held, version 7
-        of no files that steps make or write, version 8 of no budgets.
+        of no files that steps make or write, version 8 of no budgets. Version 9 held the steps itself.
         """
         if version > 4:
             return fields
@@ -158,36 +169,9 @@ class RunRecord(Body, frozen=True, kw_only=True):
         return self.state == "running"
 
     @property
-    def has_begun(self) -> bool:
-        """Whether something has become of a step of it."""
-        return any(step.state != "waiting" for step in self.steps)
-
-    @property
     def may_leave_things(self) -> bool:
         """Whether what it started may live although it was to end with the run, whose process vanished."""
         return self.state == "lost" and not self.keep
-
-    @property
-    def last_sign_at(self) -> float:
-        """When it was last known to go on, for a run that could not write down its end."""
-        return max([self.started_at, *(step.began_at + (step.seconds or 0.0) for step in self.steps if step.began_at)])
-
-    def step(self, name: str) -> StepRecord | None:
-        """The step of that name; None when the recipe had none when it ran."""
-        return next((step for step in self.steps if step.name == name), None)
-
-    def with_step(self, step: StepRecord) -> RunRecord:
-        """The same run with that step instead of the one of its name."""
-        return replace(self, steps=tuple(step if one.name == step.name else one for one in self.steps))
-
-    def ended(self, state: EndState, at: float) -> RunRecord:
-        """The same run, over since then, in epoch seconds."""
-        return replace(self.with_end(state), state=state, ended_at=at)
-
-    def with_end(self, ended: StepState) -> RunRecord:
-        """The same run with its running step ended so; what did not begin will not."""
-        ends: Mapping[StepState, StepState] = {"running": ended, "waiting": "not run"}
-        return replace(self, steps=tuple(replace(step, state=ends.get(step.state, step.state)) for step in self.steps))
 
 
 def _upgraded(name: str, step: dict[str, Any], outputs: list[str]) -> dict[str, Any]:

@@ -223,7 +223,7 @@ def recipe_run(run: ObservedRun, title: str, declared: Recipe | None = None) -> 
     """A run as a verb hands it over. declared: the recipe as it is now, which knows what each step comes after."""
     record, body = run.record, run.record.body
     took = max(0.0, body.ended_at - body.started_at) if body.ended_at is not None else None
-    steps = {step.name: _run_step(step) for step in body.steps}
+    steps = {step.name: _run_step(step) for step in record.steps}
     folder = settings().home / KIND / record.name
     executed = any(archived(step) == folder for step in steps.values())
     needs = _needs(declared, body.parameters) if declared else {}
@@ -257,7 +257,7 @@ def _needs(recipe: Recipe, given: Mapping[str, Value]) -> dict[str, Sequence[str
 
 def _run_step(step: StepRecord) -> RunStep:
     fields = msgspec.to_builtins(step)
-    del fields["name"], fields["files"]
+    del fields["name"], fields["run"], fields["files"]
     archive = str(archives.path_of(step.archive)) if step.archive else ""
     return cast(RunStep, {**fields, "outputs": step.makes, "archive": archive})
 

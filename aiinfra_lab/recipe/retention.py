@@ -12,8 +12,7 @@ from pathlib import Path
 
 from ..config import settings
 from ..nouns import Keeping, KeptFile
-from ..store import open_store
-from .record import RunRecord
+from .history import KIND, readable_runs
 
 SETTING, GIB = "recipe.archive", 5.0
 _WHY = "those of each step's last execution, and of its last success, are kept"
@@ -25,10 +24,10 @@ def archives() -> Keeping:
 
 
 def _unneeded() -> Iterator[KeptFile]:
-    home, last = settings().home / RunRecord.kind, dict[tuple[str, str, str], str]()
-    runs = open_store().list(RunRecord, skip_unreadable=True)
+    home, last = settings().home / KIND, dict[tuple[str, str, str], str]()
+    runs = readable_runs(with_steps=True)
     for run in sorted(runs, key=lambda run: run.version, reverse=True):
-        for step in (step for step in run.body.steps if step.archive):
+        for step in (step for step in run.steps if step.archive):
             own = Path(step.archive).parent.name
             for kept_for in {"its end", "its success" if step.succeeded else "its end"}:
                 last.setdefault((run.base, step.name, kept_for), own)

@@ -1,54 +1,70 @@
-"""The record of a run while it goes on: only the run itself writes it."""
+"""The records of a run while it goes on: only the run itself writes them."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 
-from ..store import Event, Record, Store, patiently, update
-from .record import RunRecord, StepRecord
+from ..errors import Conflict
+from ..files import retry
+from ..store import Event, Store, patiently
+from .history import recorded_run
+from .record import RunRecord, StepRecord, StepState
+from .recorded import RecordedRun
 
-Run = Record[RunRecord]
-Show = Callable[[Run], None]
+Show = Callable[[RecordedRun], None]
 
 
 class RunWriter:
-    """Collects what becomes of a run's steps, and writes it down at once.
+    """Collects what becomes of a run and of its steps, and writes it down at once.
 
     run: as it was written last. show: takes that, whenever it was.
     """
 
-    def __init__(self, store: Store, run: Run, show: Show) -> None:
+    def __init__(self, store: Store, run: RecordedRun, show: Show) -> None:
         self.run = run
-        self._store, self._show, self._body = store, show, run.body
+        self._store, self._show, self._now = store, show, run
         self._events: list[Event] = []
 
     @property
     def body(self) -> RunRecord:
-        """The run as it will be written."""
-        return self._body
+        """The run's own record as it will be written."""
+        return self._now.body
+
+    @property
+    def steps(self) -> tuple[StepRecord, ...]:
+        """Its steps as they will be written."""
+        return self._now.steps
 
     def step(self, name: str) -> StepRecord:
         """One of its steps, as it will be written."""
-        found = self._body.step(name)
-        assert found is not None, "a run has a record of each of its steps from its first commit on"
+        found = self._now.step(name)
+        assert found is not None, "a run knows each of its steps from its first commit on"
         return found
 
     def set(self, step: StepRecord, event: Event | None = None) -> None:
         """Have that written next, with what has happened."""
-        self._body = self._body.with_step(step.without_secrets())
+        self._now = self._now.with_steps([step.without_secrets()])
         if event is not None:
             self._events.append(event)
 
-    def end(self, body: RunRecord, event: Event | None = None) -> None:
-        """Write a whole body."""
-        self._body = body
-        if event is not None:
-            self._events.append(event)
+    def change(self, body: RunRecord) -> None:
+        """Have the run's own record be that when it is written next."""
+        self._now = self._now.with_body(body)
+
+    def end_steps(self, ended: StepState) -> None:
+        """Write that the running steps have ended so, and that no further one begins."""
+        self._now = self._now.with_end(ended)
+        self.write()
+
+    def end(self, body: RunRecord, event: Event) -> None:
+        """Write the end of the run."""
+        self._now = self._now.with_body(body)
+        self._events.append(event)
         self.write()
 
     def write(self) -> None:
         """Write what was collected, and return when it is on disk; nothing when there is nothing."""
-        if self._body == self.run.body and not self._events:
+        if self._now is self.run and not self._events:
             return
         self._commit(next(iter(self._events), None))
         for event in self._events[1:]:  # a commit takes one
@@ -60,13 +76,20 @@ class RunWriter:
         # Nobody but the run knows what becomes of it, so what is stored gives way: on another machine, where its
         # process cannot be seen, somebody may have written it down as lost.
         # A database that restarts ends no pipeline: nobody is there at night to start it again. The commit may have
-        # landed and its answer been lost: then the event is there too.
-        body = self._body
+        # landed and its answer been lost: then nothing differs from what is there, and the event is there too.
+        before = self.run
 
-        def change(there: RunRecord) -> RunRecord | None:
-            return None if there == body else body
+        def step() -> RecordedRun:
+            nonlocal before
+            try:
+                return self._now.commit(before, event)
+            except Conflict:
+                before = recorded_run(self.run.name)
+                self._now = self._now.after(before)
+                raise
 
-        self.run = patiently(lambda: update(self._store, RunRecord, self.run.name, change, event))
+        problem = Conflict(f"{self.run.name} changes too fast to be updated", "repeat in a moment")
+        self.run = self._now = patiently(lambda: retry(step, problem))
 
     def _log(self, event: Event) -> None:
         patiently(lambda: self._store.commit([], event))

@@ -23,10 +23,11 @@ from . import holding, started
 from .alerting import report_end
 from .base import ENDED_EARLY, FAILURES, Executor, Recipe, Value
 from .budget import RunBudget
-from .history import KIND, RECENT, going, observe, runs
+from .history import KIND, RECENT, going, observe, readable_runs, recorded_run, runs
 from .makers import checked
 from .plan import Planner
-from .record import EndState, RunRecord, StepRecord
+from .record import EndState, RunRecord
+from .recorded import NONE_YET, RecordedRun
 from .run_writer import RunWriter, Show
 from .steps import RunSteps
 from .stopping import StopRequests, stop_requests
@@ -34,7 +35,6 @@ from .taken import pinned
 
 _log = logging.getLogger(__name__)
 
-Run = Record[RunRecord]
 T = TypeVar("T")
 
 # Whoever loses the race for a number finds the winner running; it can lose again only to a run that was very short.
@@ -44,7 +44,7 @@ _GRACE_S = 30.0
 _JOB_ENDS: Mapping[str, State] = {"done": "done", "stopped": "stopped", "interrupted": "stopped", "lost": "lost"}
 
 
-def folder_of(run: Run) -> Path:
+def folder_of(run: RecordedRun) -> Path:
     """Where a run's executed notebooks are kept."""
     return settings().home / KIND / run.name
 
@@ -77,10 +77,10 @@ class RecipeRunner:
         self._only = ""
         self._due_at: float | None = None
         self._cause = ""
-        self._also: Callable[[Run], Record[Any]] | None = None
-        self._ended: Run | None = None
+        self._also: Callable[[Record[RunRecord]], Record[Any]] | None = None
+        self._ended: RecordedRun | None = None
 
-    def go(self, show: Show) -> Run:
+    def go(self, show: Show) -> RecordedRun:
         """Run every step that must; returns the run's record, and shows it whenever a step's state changes.
 
         Ctrl-C ends the run and records it as interrupted. Conflict while another run of the recipe goes on: each takes
@@ -91,7 +91,7 @@ class RecipeRunner:
         self._end_leftovers()
         with self._reported(), contextlib.ExitStack() as stack:
             run, job = self._claim(lambda run, event: stack.enter_context(jobs.here(run.uri, run, event=event)))
-            return self._carry_out(run, job, taken, show)
+            return self._carry_out(recorded_run(run.name), job, taken, show)
 
     def begin(
         self,
@@ -99,8 +99,8 @@ class RecipeRunner:
         only: str = "",
         due_at: float | None = None,
         cause: str = "",
-        also: Callable[[Run], Record[Any]] | None = None,
-    ) -> Run:
+        also: Callable[[Record[RunRecord]], Record[Any]] | None = None,
+    ) -> RecordedRun:
         """Have the workspace's supervisor carry it out in a process of its own; returns its record at once.
 
         The errors of `go`. only: the step that is left of the recipe, where that is one. due_at: the time of a schedule
@@ -112,15 +112,16 @@ class RecipeRunner:
         self._only, self._due_at, self._cause, self._also = only, due_at, cause, also
         run, job = self._claim(self._commit_supervised)
         jobs.launch_or_withdraw(job)
-        return run
+        return RecordedRun(run, NONE_YET)
 
-    def go_on(self, run: Run, job: jobs.Here, show: Show) -> Run:
+    def go_on(self, run: RecordedRun, job: jobs.Here, show: Show) -> RecordedRun:
         """Carry out a run that was begun so, as its job; see `go`."""
         taken = pinned(self._recipe)
         self._end_leftovers()
         now = self._body()  # the recipe's file may have been edited since
         with self._reported():
-            return self._carry_out(run.with_(steps=now.steps, budget_usd=now.budget_usd), job, taken, show)
+            body = replace(run.body, order=now.order, budget_usd=now.budget_usd)
+            return self._carry_out(run, job, taken, show, body)
 
     @contextlib.contextmanager
     def _reported(self) -> Iterator[None]:
@@ -133,8 +134,12 @@ class RecipeRunner:
                 with contextlib.suppress(KeyboardInterrupt), signals.taken():
                     report_end(self._recipe, self._ended)
 
-    def _carry_out(self, run: Run, job: jobs.Here, taken: Mapping[str, str], show: Show) -> Run:
+    def _carry_out(
+        self, run: RecordedRun, job: jobs.Here, taken: Mapping[str, str], show: Show, now: RunRecord | None = None
+    ) -> RecordedRun:
         self._writer = RunWriter(self._store, run, show)
+        if now is not None and now != run.body:
+            self._writer.change(now)
         with stop_requests(job) as stop:
             # Not before the claim: another run may have ended until then, and none does while this one goes on.
             before = runs(self._recipe.name, RECENT)
@@ -146,7 +151,7 @@ class RecipeRunner:
         show(self._writer.run)
         return self._writer.run
 
-    def _commit_supervised(self, run: Run, event: Event) -> str:
+    def _commit_supervised(self, run: Record[RunRecord], event: Event) -> str:
         options = [*(["--force"] if self._force else []), *(["--only", self._only] if self._only else [])]
         argv = [sys.executable, "-m", "aiinfra_lab.recipe.worker", run.name, *options]
         job = jobs.prepare(run.uri, argv, grace_s=_GRACE_S)
@@ -159,7 +164,7 @@ class RecipeRunner:
 
     def _end_leftovers(self) -> None:
         """End what earlier runs were to end before they vanished: this one may start the same by the same name."""
-        observe(self._store.list(RunRecord, is_open=True, skip_unreadable=True))  # those of other recipes are asked
+        observe(readable_runs(is_open=True))  # those of other recipes are asked
         found = observe(runs(self._recipe.name, RECENT))
         if left := [run.record.uri for run in found if run.record.body.may_leave_things]:
             _warn_of(started.end(*left))
@@ -172,17 +177,17 @@ class RecipeRunner:
             state = self._state(stop)
         except KeyboardInterrupt:
             steps.abandon()
-            self._writer.end(self._writer.body.with_end("interrupted"))
+            self._writer.end_steps("interrupted")
             state = "interrupted"
         except BaseException:
             steps.abandon()
-            self._writer.end(self._writer.body.with_end("failed"))  # the record must not say that it still runs
+            self._writer.end_steps("failed")  # the record must not say that it still runs
             self._end("failed")
             raise
         self._end(state)
         return state
 
-    def _claim(self, commit: Callable[[Run, Event], T]) -> tuple[Run, T]:
+    def _claim(self, commit: Callable[[Record[RunRecord], Event], T]) -> tuple[Record[RunRecord], T]:
         """The run and its job, begun in one commit: whoever sees a run without a living job writes its end."""
         for _ in range(_ATTEMPTS):
             # The number first: who takes it between here and the commit makes this commit a conflict.
@@ -210,7 +215,6 @@ class RecipeRunner:
             raise Conflict(f"{run} is running", fix)
 
     def _body(self) -> RunRecord:
-        steps = tuple(StepRecord(name=step.name) for step in self._recipe.steps)
         given, keep = redactor().clean_value(self._given), self._keep
         return RunRecord(
             started_at=time.time(),
@@ -220,11 +224,11 @@ class RecipeRunner:
             cause=self._cause,
             resumes=self._resumes,
             budget_usd=self._recipe.budget_usd,
-            steps=steps,
+            order=tuple(step.name for step in self._recipe.steps),
         )
 
     def _state(self, stop: StopRequests) -> EndState:
-        states = [step.state for step in self._writer.body.steps]
+        states = [step.state for step in self._writer.steps]
         # The first failure decides: what came after it may have failed for it.
         if bad := next((state for state in states if state in FAILURES), None):
             return bad
@@ -234,7 +238,7 @@ class RecipeRunner:
 
     def _end(self, state: EndState) -> None:
         run = self._writer.run
-        made_now = [uri for step in run.body.steps if step.succeeded for uri in step.made.values()]
+        made_now = [uri for step in run.steps if step.succeeded for uri in step.made.values()]
         detail: dict[str, object] = {"state": state, "made": made_now}
         if not self._keep and (still_live := patiently(lambda: started.end(run.uri))):
             detail["still_live"] = still_live

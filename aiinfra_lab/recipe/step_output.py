@@ -10,13 +10,12 @@ from typing import Any
 
 from .. import files
 from ..errors import Conflict, NotFound, did_you_mean
-from ..resolve import resolve
 from ..secrets import redactor
 from ..show import Card, Part, Quote, Result
 from ..uris import Uri
 from . import archives, history
 from .history import KIND
-from .record import RunRecord, StepRecord
+from .record import StepRecord
 
 _COLOUR = re.compile(r"\x1b\[[0-9;]*m")
 _MOST_LINES = 2000
@@ -59,10 +58,10 @@ class StepOutput(Result):
 def step_output(label: str, step: str) -> StepOutput:
     """Of a recipe's newest run, or of NAME@N. NotFound when there is no such run or step, or its notebook is gone."""
     uri = Uri.parse(label, KIND)
-    (run,) = history.observe([resolve(uri, RunRecord)])
-    found = run.record.body.step(step)
+    (run,) = history.observe([history.recorded_run(uri)])
+    found = run.record.step(step)
     if found is None:
-        known = [one.name for one in run.record.body.steps]
+        known = [one.name for one in run.record.steps]
         raise NotFound(f"{run.record.uri} has no step {step!r}", did_you_mean(step, known))
     text = redactor().clean(_text(run.record.uri, found))
     archive = archives.path_of(found.archive)

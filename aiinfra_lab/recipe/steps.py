@@ -14,7 +14,6 @@ from msgspec.structs import replace
 
 from ..config import settings
 from ..errors import LabError
-from ..resolve import resolve
 from ..store import Event
 from . import archives, holding, started
 from .attempts import Attempts, StepExecution, has_room
@@ -22,10 +21,11 @@ from .base import FAILURES, Executor, Hold, NotebookTask, Outcome, Recipe, Recip
 from .budget import RunBudget
 from .expectations import unmet
 from .handed import HANDED_OVER, handed_over
+from .history import recorded_run
 from .made_files import made_files
 from .plan import PlannedStep, Planner, made, needs_revival
 from .prepared import Prepared, written_besides
-from .record import MadeFile, Output, RunRecord, StepRecord
+from .record import MadeFile, Output, StepRecord
 from .run_writer import RunWriter
 from .stopping import StopRequests
 from .taken import file_digest, looked_at, place_of
@@ -92,7 +92,7 @@ class RunSteps:
         self._going.clear()
 
     def _is_over(self) -> bool:
-        open_ = any(step.state in ("waiting", "running") for step in self._writer.body.steps)
+        open_ = any(step.state in ("waiting", "running") for step in self._writer.steps)
         return not (open_ or self._revived or self._going)
 
     def _turn(self, urgency: int, watch: ProjectWatch) -> bool:
@@ -316,9 +316,9 @@ class RunSteps:
 def _runs_of_kernel(run: str, step: str) -> list[str]:
     """That run, and those before it whose kernel it went on in."""
     found = [run]
-    while (resumed := resolve(found[-1], RunRecord).body.resumes) and resumed not in found:
+    while (resumed := recorded_run(found[-1]).body.resumes) and resumed not in found:
         found.append(resumed)
-        before = resolve(resumed, RunRecord).body.step(step)
+        before = recorded_run(resumed).step(step)
         if before is None or not before.went_on:
             break
     return found

@@ -15,12 +15,11 @@ from collections.abc import Sequence
 from .. import jobs, logs
 from ..errors import LabError
 from ..providers import make
-from ..resolve import resolve
-from ..store import open_store, update
+from ..store import open_store
 from . import declaration, filling
+from .history import recorded_run, write_end
 from .parts import only_step
 from .progress import ProgressLines
-from .record import RunRecord
 from .runner import RecipeRunner
 
 _log = logging.getLogger("aiinfra_lab.recipe.worker")  # __name__ is __main__ here
@@ -34,7 +33,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--only", default="")
     asked = parser.parse_args(argv)
     logs.configure()
-    run = resolve(f"recipe:{asked.run}", RunRecord)
+    run = recorded_run(f"recipe:{asked.run}")
     job = jobs.Here(os.environ["AIINFRA_JOB"], open_store())
     try:
         recipe = filling.filled_recipe(declaration.read(run.base), run.body.parameters)
@@ -50,13 +49,9 @@ def main(argv: Sequence[str] | None = None) -> int:
         done = runner.go_on(run, job, ProgressLines())
     except LabError as problem:  # the recipe or what it takes is gone since
         _log.error("%s: %s", type(problem).__name__, problem)  # its users' words, no traceback
-        update(open_store(), RunRecord, run.name, _failed)
+        write_end(run, lambda there: there.ended("failed", time.time()))
         return 1
     return 0 if done.body.state == "done" else 1
-
-
-def _failed(body: RunRecord) -> RunRecord | None:
-    return body.ended("failed", time.time()) if body.is_open else None
 
 
 if __name__ == "__main__":

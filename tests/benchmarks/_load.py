@@ -29,8 +29,10 @@ from nbformat.v4 import new_code_cell, new_notebook
 from aiinfra_lab import jobs
 from aiinfra_lab.config import settings
 from aiinfra_lab.pool import asking
+from aiinfra_lab.recipe import history
 from aiinfra_lab.recipe.archives import digest_of
 from aiinfra_lab.recipe.record import RunRecord, StepRecord
+from aiinfra_lab.recipe.recorded import RecordedRun
 from aiinfra_lab.store import Record, first_break, open_store
 from aiinfra_lab.store.sqlite import SqliteStore
 
@@ -245,7 +247,7 @@ def _size(path: Path) -> int:
 def lost(runs: int) -> dict[str, list[str]]:
     """What there should be of so many runs, and is not."""
     store = open_store()
-    records = [record for at in range(AT_ONCE) for record in store.list(RunRecord, name=f"load{at}")]
+    records = [record for at in range(AT_ONCE) for record in history.runs(f"load{at}")]
     numbers = Counter(record.body.parameters["number"] for record in records)
     logged = list(store.events())
     events = Counter((each.event.verb, each.event.subject) for each in logged)
@@ -256,7 +258,7 @@ def lost(runs: int) -> dict[str, list[str]]:
         "runs": [str(number) for number in range(runs) if numbers[number] != 1],
         "ends": [record.uri for record in records if not _is_whole(record)],
         "executed notebooks": [
-            f"{record.uri}/{step.name}" for record in records for step in record.body.steps if not _is_kept(step)
+            f"{record.uri}/{step.name}" for record in records for step in record.steps if not _is_kept(step)
         ],
         "events": [
             f"{verb} {record.uri}" for record in records for verb in wanted if events[verb, record.uri] != wanted[verb]
@@ -266,9 +268,8 @@ def lost(runs: int) -> dict[str, list[str]]:
     }
 
 
-def _is_whole(record: Record[RunRecord]) -> bool:
-    body = record.body
-    return body.state == "done" and [(step.name, step.state) for step in body.steps] == [
+def _is_whole(record: RecordedRun) -> bool:
+    return record.body.state == "done" and [(step.name, step.state) for step in record.steps] == [
         (each, "done") for each in STEPS
     ]
 

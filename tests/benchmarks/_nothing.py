@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
+from typing import Any
 
 from aiinfra_lab.recipe import declaration
 from aiinfra_lab.recipe.base import NotebookTask, Outcome
-from aiinfra_lab.recipe.record import RunRecord
+from aiinfra_lab.recipe.history import runs
+from aiinfra_lab.recipe.recorded import RecordedRun
 from aiinfra_lab.recipe.runner import RecipeRunner
 from aiinfra_lab.store import Record, open_store
 
@@ -42,7 +44,14 @@ def multiply(folder: Path, name: str, most: int) -> None:
     """Write its newest run down again under further numbers, up to that one."""
     os.environ["AIINFRA_WORKSPACE"] = str(folder)
     store = open_store()
-    newest = store.list(RunRecord, name=name, limit=1)[0]
+    newest = runs(name, 1)[0]
     numbers = list(range(newest.version + 1, most + 1))
     for at in range(0, len(numbers), _AT_ONCE):
-        store.commit([Record.new(f"{name}@{number}", newest.body) for number in numbers[at : at + _AT_ONCE]])
+        store.commit(
+            [record for number in numbers[at : at + _AT_ONCE] for record in _again(newest, f"{name}@{number}")]
+        )
+
+
+def _again(run: RecordedRun, label: str) -> list[Record[Any]]:
+    copy = RecordedRun(Record.new(label, run.body), {}).with_steps(each.body for each in run.by_step.values())
+    return [copy.record, *copy.by_step.values()]

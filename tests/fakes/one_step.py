@@ -9,14 +9,13 @@ import nbformat
 from nbformat.v4 import new_notebook
 
 from aiinfra_lab.recipe.base import Recipe, RecipeStep
-from aiinfra_lab.recipe.record import RunRecord
+from aiinfra_lab.recipe.recorded import RecordedRun
 from aiinfra_lab.recipe.runner import RecipeRunner
-from aiinfra_lab.store import Record
 
 from .in_process import calling
 
 
-def run(act: Callable[[], object], folder: Path, *, keep: bool) -> Record[RunRecord]:
+def run(act: Callable[[], object], folder: Path, *, keep: bool) -> RecordedRun:
     """The recipe's run, once it has ended."""
     notebook = folder / "one.ipynb"
     nbformat.write(new_notebook(), notebook)

@@ -14,6 +14,7 @@ from aiinfra_lab.recipe.base import Outcome
 from aiinfra_lab.recipe.budget import RunBudget, read_budget, spent_usd
 from aiinfra_lab.recipe.noun import NOUN
 from aiinfra_lab.recipe.record import RunRecord, StepRecord
+from aiinfra_lab.recipe.recorded import RecordedRun
 from aiinfra_lab.recipe.runner import RecipeRunner
 from tests.conftest import PATIENCE_S, until
 from tests.fakes.in_process import InProcess
@@ -52,9 +53,9 @@ def chain(notebook, recipe, price):
     recipe("chain", f'budget = "1 USD"\n{CHAIN}[alert]\nto = ["file:alerts.jsonl"]\n')
     price(36_000)
 
-    def run(act) -> RunRecord:
+    def run(act) -> RecordedRun:
         executor = InProcess(act)
-        return RecipeRunner(declaration.read("chain"), {}, executor, keep=True, force=True).go(lambda _run: None).body
+        return RecipeRunner(declaration.read("chain"), {}, executor, keep=True, force=True).go(lambda _run: None)
 
     return run
 
@@ -69,7 +70,7 @@ def until_stopped(stop_requested) -> Outcome:
     return Outcome("stopped", cell=2)
 
 
-def states(run: RunRecord) -> list[str]:
+def states(run: RecordedRun) -> list[str]:
     return [step.state for step in run.steps]
 
 
@@ -103,13 +104,13 @@ def test_a_budget_below_a_step_is_no_key_of_it(notebook, recipe):
 
 def test_no_step_begins_once_it_is_used_up(chain, workspace):
     run = chain(lambda *_: takes(0.15))
-    assert (run.state, states(run)) == ("failed", ["done", "not run", "not run"])
-    assert run.error.startswith(USED_UP)
-    assert run.error.endswith('fix: write budget = "2 USD" in chain.toml, or have it cost less')
+    assert (run.body.state, states(run)) == ("failed", ["done", "not run", "not run"])
+    assert run.body.error.startswith(USED_UP)
+    assert run.body.error.endswith('fix: write budget = "2 USD" in chain.toml, or have it cost less')
     assert run.steps[1].error.startswith(USED_UP)
-    assert run.budget_usd == 1
-    assert run.spent_usd >= run.steps[0].seconds * 10
-    assert run.spent_usd == pytest.approx((run.ended_at - run.started_at) * 10, rel=0.1)
+    assert run.body.budget_usd == 1
+    assert run.body.spent_usd >= run.steps[0].seconds * 10
+    assert run.body.spent_usd == pytest.approx((run.body.ended_at - run.body.started_at) * 10, rel=0.1)
     assert alerts(workspace) == [
         ("failed", "recipe:chain", "its budget is spent"),
         ("over budget", "recipe:chain", "its budget is spent"),
@@ -118,9 +119,9 @@ def test_no_step_begins_once_it_is_used_up(chain, workspace):
 
 def test_a_step_that_goes_on_is_stopped_and_has_failed(chain):
     run = chain(lambda _, stop_requested: until_stopped(stop_requested))
-    assert (run.state, states(run)) == ("failed", ["failed", "not run", "not run"])
+    assert (run.body.state, states(run)) == ("failed", ["failed", "not run", "not run"])
     assert run.steps[0].error.startswith(USED_UP)
-    assert 1 <= run.spent_usd < 10
+    assert 1 <= run.body.spent_usd < 10
     card = verbs.show("chain@1").card()
     assert card.lead.startswith(f"**Step a failed in cell 2:** {USED_UP}")
     assert "budget" in dict(card.facts)
@@ -145,22 +146,22 @@ def test_what_fails_by_itself_meanwhile_keeps_its_error(chain):
 
     run = chain(act)
     assert run.steps[0].error == "ZeroDivisionError"
-    assert run.error.startswith(USED_UP)
+    assert run.body.error.startswith(USED_UP)
 
 
 def test_what_the_last_step_uses_up_is_heard_of_though_the_run_is_done(chain, recipe, workspace):
     recipe("chain", 'budget = "1 USD"\n[steps.a]\nnotebook = "a.ipynb"\n[alert]\nto = ["file:alerts.jsonl"]\n')
     run = chain(lambda *_: takes(0.15))
-    assert (run.state, run.error) == ("done", "")
-    assert run.spent_usd > 1
+    assert (run.body.state, run.body.error) == ("done", "")
+    assert run.body.spent_usd > 1
     assert alerts(workspace) == [("over budget", "recipe:chain", "its budget is spent")]
 
 
 def test_a_run_within_it_is_as_one_without(chain, price, workspace):
     price(1)
     run = chain(lambda *_: takes(0.01))
-    assert (run.state, run.error, alerts(workspace)) == ("done", "", [])
-    assert 0 < run.spent_usd < 1
+    assert (run.body.state, run.body.error, alerts(workspace)) == ("done", "", [])
+    assert 0 < run.body.spent_usd < 1
 
 
 @pytest.mark.usefixtures("chain")

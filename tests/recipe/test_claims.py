@@ -17,8 +17,10 @@ from aiinfra_lab.jobs import JobRecord, heartbeat
 from aiinfra_lab.jobs.home import make_home_id
 from aiinfra_lab.recipe import declaration, history
 from aiinfra_lab.recipe.record import RunRecord, StepRecord
+from aiinfra_lab.recipe.recorded import RecordedRun
 from aiinfra_lab.recipe.runner import RecipeRunner
 from aiinfra_lab.store import Record, open_store
+from tests import records
 from tests.conftest import PATIENCE_S, until
 from tests.fakes.in_process import InProcess, calling
 from tests.postgres import needs_postgres, postgres, server
@@ -50,14 +52,14 @@ def runner(executor: InProcess) -> RecipeRunner:
     return RecipeRunner(declaration.read("one"), {}, executor, keep=True, force=False)
 
 
-def go(executor: InProcess) -> Record[RunRecord]:
+def go(executor: InProcess) -> RecordedRun:
     return runner(executor).go(lambda run: None)
 
 
 def elsewhere(silent_s: float, *, seen: bool = True, **more: str) -> str:
     """A run that another folder, which shares the store, began an hour ago; its last sign of life."""
     began = time.time() - 3600
-    run = RunRecord(started_at=began, steps=(StepRecord(name="a", state="running", began_at=began),))
+    records.recorded_run("one@1", RunRecord(started_at=began), StepRecord(name="a", state="running", began_at=began))
     job = JobRecord(
         subject="recipe:one@1",
         state="running",
@@ -68,7 +70,7 @@ def elsewhere(silent_s: float, *, seen: bool = True, **more: str) -> str:
         seen_at=time.time() - silent_s if seen else 0.0,
         **{"home": "another", **more},
     )
-    open_store().commit([Record.new("one@1", run), Record.new("recipe-one-1", job)])
+    open_store().commit([Record.new("recipe-one-1", job)])
     return "recipe-one-1"
 
 
@@ -145,7 +147,7 @@ def test_who_is_second_is_told_how_to_look_and_how_to_end_it(one):
 def test_what_ended_between_the_start_and_the_claim_is_not_run_again(one):
     second = runner(calling())
     go(calling())
-    assert [step.state for step in second.go(lambda run: None).body.steps] == ["skipped"]
+    assert [step.state for step in second.go(lambda run: None).steps] == ["skipped"]
 
 
 def test_a_run_whose_process_was_killed_holds_nobody_up(one, notebook):

@@ -6,10 +6,13 @@ import pytest
 from msgspec.structs import replace
 
 from aiinfra_lab import jobs, recipe
-from aiinfra_lab.errors import Denied
+from aiinfra_lab.errors import Damaged, Denied
 from aiinfra_lab.recipe import history
+from aiinfra_lab.recipe.noun import NOUN
 from aiinfra_lab.recipe.record import RunRecord, StepRecord
+from aiinfra_lab.recipe.recorded import RecordedRun
 from aiinfra_lab.store import Record, open_store, update
+from tests import records
 
 STEPS = (
     StepRecord(name="a", state="done", began_at=100.0, seconds=5.0),
@@ -18,29 +21,36 @@ STEPS = (
 )
 
 
-def begun(number: int = 1) -> Record[RunRecord]:
+def begun(number: int = 1) -> RecordedRun:
     """A run of which no process is left."""
+    return records.recorded_run(f"r@{number}", RunRecord(started_at=99.0), *STEPS)
+
+
+def of_version_9(number: int = 1) -> RecordedRun:
+    """The same as that version recorded it."""
     (record,) = open_store().commit([Record.new(f"r@{number}", RunRecord(started_at=99.0, steps=STEPS))])
-    return record
+    return RecordedRun(record)
 
 
-def test_a_run_whose_process_vanished_ended_when_it_last_gave_a_sign(workspace):
-    (run,) = history.observe([begun()])
+@pytest.mark.parametrize("there", [begun, of_version_9])
+def test_a_run_whose_process_vanished_ended_when_it_last_gave_a_sign(workspace, there):
+    (run,) = history.observe([there()])
     assert (run.state, run.record.body.ended_at, run.job) == ("lost", 106.0, None)
-    assert [step.state for step in run.record.body.steps] == ["done", "lost", "not run"]
+    assert [step.state for step in run.record.steps] == ["done", "lost", "not run"]
+    assert [step.state for step in history.recorded_run("r@1").steps] == ["done", "lost", "not run"]
 
 
 def test_its_end_is_written_and_nobody_observes_it_again(workspace):
     history.observe([begun()])
     (written,) = open_store().list(RunRecord)
     assert (written.body.state, written.body.is_open) == ("lost", False)
-    assert history.observe([written])[0].record.rev == written.rev
+    assert history.observe([RecordedRun(written)])[0].record.record.rev == written.rev
 
 
 def test_a_run_goes_on_while_its_job_does(workspace):
-    record = Record.new("r@1", RunRecord(started_at=1.0, steps=()))
+    record = Record.new("r@1", RunRecord(started_at=1.0))
     with jobs.here(record.uri, record) as job:
-        (run,) = history.observe(open_store().list(RunRecord))
+        (run,) = history.observe(history.readable_runs())
         assert (run.state, run.job.id) == ("running", job.id)
         jobs.cancel(job.id)
         assert history.newest("r").state == "stopping"
@@ -52,6 +62,15 @@ def test_a_run_that_ended_while_one_looked_is_not_lost(workspace):
     update(open_store(), RunRecord, read.name, lambda body: replace(body, state="done", ended_at=120.0))
     (run,) = history.observe([read])
     assert (run.state, run.record.body.ended_at) == ("done", 120.0)
+
+
+def test_a_step_that_ended_while_one_looked_is_not_lost(workspace):
+    read = begun()
+    done = StepRecord(name="b", state="done", began_at=106.0, seconds=7.0)
+    history.recorded_run("r@1").with_steps([done]).commit(read)
+    (run,) = history.observe([read])
+    assert (run.state, run.record.body.ended_at) == ("lost", 113.0)
+    assert [step.state for step in run.record.steps] == ["done", "done", "not run"]
 
 
 class Watched:
@@ -75,18 +94,37 @@ class Watched:
 
 
 def test_looking_works_where_nothing_can_be_written(workspace, monkeypatch):
-    records = [begun()]
+    seen = [begun()]
     Watched(writable=False).use(monkeypatch)
-    assert history.observe(records)[0].state == "lost"
+    assert history.observe(seen)[0].state == "lost"
     (written,) = open_store().list(RunRecord)
     assert written.body.state == "running"
 
 
 def test_many_runs_take_one_question_and_one_commit(workspace, monkeypatch):
-    records = [begun(number) for number in range(1, 30)]
+    many = [begun(number) for number in range(1, 30)]
     store = Watched(writable=True).use(monkeypatch)
-    assert {run.state for run in history.observe(records)} == {"lost"}
+    assert {run.state for run in history.observe(many)} == {"lost"}
     assert store.asked == ["list", "commit"]
+
+
+def test_steps_of_all_runs_are_read_at_once(workspace, monkeypatch):
+    before = [[step.state for step in begun(number).steps] for number in range(1, 30)]
+    store = Watched(writable=True).use(monkeypatch)
+    runs = history.readable_runs(with_steps=True)
+    assert [[step.state for step in run.steps] for run in runs] == before
+    assert store.asked == ["list", "list"]
+
+
+def test_a_step_that_cannot_be_read_keeps_no_run_from_being_looked_at(workspace, monkeypatch):
+    run = records.recorded_run("r@1", RunRecord(state="done", started_at=1.0, ended_at=2.0), *STEPS[:1])
+    with open_store()._transaction() as db:
+        db.execute("UPDATE records SET body = ? WHERE kind = ?", ("{", StepRecord.kind))
+    (looked_at,) = NOUN.observe([run.record])
+    assert (looked_at.state, looked_at.facts) == ("done", ("0 of 1 step",))
+    assert NOUN.spans()[0].uri == "recipe:r@1"
+    with pytest.raises(Damaged):
+        history.recorded_run("r@1").step("a")
 
 
 def test_what_has_ended_takes_no_question(workspace, monkeypatch):

@@ -37,7 +37,7 @@ def make(notebook, recipe, workspace: Path, monkeypatch) -> Callable[..., Path]:
 
 
 def last() -> StepRecord:
-    return history.runs("f")[0].body.steps[0]
+    return history.runs("f")[0].steps[0]
 
 
 def names(folder: Path) -> list[str]:

@@ -15,6 +15,7 @@ from aiinfra_lab.recipe.schedule import keeping
 from aiinfra_lab.recipe.schedule.record import ScheduleRecord
 from aiinfra_lab.resolve import exists, resolve, resolve_any
 from aiinfra_lab.store import Record, open_store
+from tests import records
 
 ONE = '[steps.a]\nnotebook = "a.ipynb"\n'
 
@@ -28,8 +29,8 @@ def one(notebook, recipe):
     count = iter(range(1, 100))
 
     def commit(state: str, *steps: StepRecord, ended_at: float | None = 20.0) -> Record[RunRecord]:
-        body = RunRecord(state=state, started_at=10.0, ended_at=ended_at, steps=steps)
-        return open_store().commit([Record.new(f"one@{next(count)}", body)])[0]
+        body = RunRecord(state=state, started_at=10.0, ended_at=ended_at)
+        return records.recorded_run(f"one@{next(count)}", body, *steps).record
 
     return commit
 
@@ -89,7 +90,7 @@ def test_a_recipe_means_its_newest_run(one):
 def test_watched_are_those_that_run_and_the_last_that_ended(one):
     for _ in range(3):
         one("done")
-    live = Record.new("one@9", RunRecord(started_at=5.0, steps=()))
+    live = Record.new("one@9", RunRecord(started_at=5.0))
     with jobs.here(live.uri, live) as job:
         first, *ended = NOUN.watched(ended=2)
     assert [each.uri for each in ended] == ["recipe:one@3", "recipe:one@2"]
@@ -104,7 +105,7 @@ def test_a_run_that_vanished_is_watched_once_and_says_why(one):
 
 
 def test_stop_asks_the_runs_that_go_on(one):
-    live = Record.new("one@9", RunRecord(started_at=5.0, steps=()))
+    live = Record.new("one@9", RunRecord(started_at=5.0))
     with jobs.here(live.uri, live) as job:
         assert NOUN.stop("recipe:one") == [job.id]
         (found,) = NOUN.watched()
@@ -138,7 +139,7 @@ def test_a_span_is_a_run_with_its_steps(one):
 
 def test_the_span_of_a_run_that_goes_on_ends_now_and_of_a_lost_one_at_its_last_sign(one):
     one("running", StepRecord(name="a", state="running", began_at=12.0), ended_at=None)
-    live = Record.new("one@9", RunRecord(started_at=5.0, steps=()))
+    live = Record.new("one@9", RunRecord(started_at=5.0))
     with jobs.here(live.uri, live):
         spans = {span.uri: span for span in NOUN.spans()}
     assert (spans["recipe:one@1"].ended_at, spans["recipe:one@1"].is_live) == (12.0, False)
@@ -198,5 +199,5 @@ def test_a_run_that_goes_on_says_how_long_it_mostly_takes_from_now(one, monkeypa
     with jobs.here(live.uri, live):
         monkeypatch.setattr(time, "time", lambda: began_at + 10)
         assert NOUN.observe([live])[0].figure == "2 min 20 s left"
-        new = live.with_(steps=(*live.body.steps, StepRecord(name="c")))
+        new = live.with_(order=(*live.body.order, "c"))
         assert NOUN.observe([new])[0].figure == "a"

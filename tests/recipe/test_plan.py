@@ -15,7 +15,9 @@ from aiinfra_lab.recipe.base import Recipe, RecipeStep
 from aiinfra_lab.recipe.cache_key import environment
 from aiinfra_lab.recipe.plan import PlannedStep, Planner, build_plan
 from aiinfra_lab.recipe.record import Output, RunRecord, StepRecord
-from aiinfra_lab.store import Record, open_store
+from aiinfra_lab.recipe.recorded import RecordedRun
+from aiinfra_lab.store import open_store
+from tests import records
 
 CHAIN = """
 [parameters]
@@ -64,7 +66,7 @@ def because(name: str, **options: Any) -> tuple[str, ...]:
     return planned(**options)[name].because
 
 
-def attempt(given: Mapping[str, Any] = {}, **changes: Any) -> Record[RunRecord]:
+def attempt(given: Mapping[str, Any] = {}, **changes: Any) -> RecordedRun:
     """Write down that the recipe ran as it is now, without running anything. changes: of the record of step a."""
     recipe = filling.filled_recipe(declaration.read("chain"), given)
     planner, steps = Planner({}, ()), []
@@ -80,9 +82,9 @@ def attempt(given: Mapping[str, Any] = {}, **changes: Any) -> Record[RunRecord]:
     return run(len(history.runs("chain")) + 1, *steps)
 
 
-def run(number: int, *steps: StepRecord, recipe: str = "chain") -> Record[RunRecord]:
-    body = RunRecord(state="done", started_at=1.0, ended_at=2.0, steps=steps)
-    return open_store().commit([Record.new(f"{recipe}@{number}", body)])[0]
+def run(number: int, *steps: StepRecord, recipe: str = "chain") -> RecordedRun:
+    body = RunRecord(state="done", started_at=1.0, ended_at=2.0)
+    return records.recorded_run(f"{recipe}@{number}", body, *steps)
 
 
 ALL, NONE = dict.fromkeys("abcd", "run"), dict.fromkeys("abcd", "skip")
@@ -95,7 +97,7 @@ def test_what_never_ran_runs(chain):
 def test_what_did_not_change_is_skipped_for_the_attempt_before(chain):
     done = attempt()
     assert actions() == NONE
-    assert planned()["a"].found == done.body.steps[0]
+    assert planned()["a"].found == done.steps[0]
 
 
 # ---- cosmetic edits ----
@@ -251,9 +253,10 @@ def test_an_output_under_another_name_reruns_its_step(chain, recipe):
 )
 def test_another_machine_engine_or_interpreter_reruns_everything(chain, part, was, why):
     done = attempt()
-    steps = [replace(step, parts={**step.parts, part: was}, key="other") for step in done.body.steps]
+    steps = [replace(step, parts={**step.parts, part: was}, key="other") for step in done.steps]
     run(2, *steps)
-    open_store().commit([done.of(replace(done.body, steps=()))])
+    done.with_body(replace(done.body, order=())).commit(done)
+    assert done.by_step
     assert set(actions().values()) == {"run"}
     assert all(one.because[0].startswith(why) for one in planned().values())
 

@@ -5,12 +5,15 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 import pytest
+from msgspec.structs import replace
 
 from aiinfra_lab import recipe
 from aiinfra_lab.errors import Damaged
 from aiinfra_lab.recipe.record import Output, RunRecord, StepRecord
+from aiinfra_lab.recipe.recorded import RecordedRun
 from aiinfra_lab.resolve import resolve
 from aiinfra_lab.store import Body, Record, open_store
+from tests import records
 
 BEFORE = json.loads(Path(__file__).with_name("runs-version-1.json").read_text())
 """Records that version 0.1.0 wrote, by their names."""
@@ -110,30 +113,47 @@ def test_a_step_of_version_4_keeps_its_reasons_and_has_no_parts(workspace):
     assert found == StepRecord(name="a", state="done", key="k", because=("x.csv changed",))
 
 
-def run_of(*steps: StepRecord) -> RunRecord:
-    return RunRecord(started_at=10.0, steps=steps)
+def run_of(*steps: StepRecord) -> RecordedRun:
+    return records.recorded_run("r@1", RunRecord(started_at=10.0), *steps)
 
 
-def test_a_run_gave_its_last_sign_when_its_last_step_did():
-    run = run_of(StepRecord(name="a", began_at=20.0, seconds=5.0), StepRecord(name="b", began_at=26.0))
-    assert (run.last_sign_at, run_of(StepRecord(name="a")).last_sign_at) == (26.0, 10.0)
+def test_a_run_gave_its_last_sign_when_its_last_step_did(workspace):
+    done = StepRecord(name="a", state="done", began_at=20.0, seconds=5.0)
+    run = run_of(done, StepRecord(name="b", state="running", began_at=26.0))
+    assert (run.last_sign_at, run.with_steps([StepRecord(name="b")]).last_sign_at) == (26.0, 25.0)
 
 
-def test_the_end_of_a_run_ends_its_running_step_and_begins_no_other():
+def test_the_end_of_a_run_ends_its_running_step_and_begins_no_other(workspace):
     run = run_of(*(StepRecord(name=state, state=state) for state in ("done", "running", "waiting")))
     assert [step.state for step in run.with_end("stopped").steps] == ["done", "stopped", "not run"]
 
 
-def test_a_step_takes_the_place_of_the_one_of_its_name():
-    run = run_of(StepRecord(name="a"), StepRecord(name="b")).with_step(StepRecord(name="a", state="done"))
+def test_a_step_takes_the_place_of_the_one_of_its_name(workspace):
+    run = run_of(StepRecord(name="a"), StepRecord(name="b")).with_steps([StepRecord(name="a", state="done")])
     assert [(step.name, step.state) for step in run.steps] == [("a", "done"), ("b", "waiting")]
     assert run.step("c") is None
+
+
+def test_what_becomes_of_a_step_writes_its_record_alone(workspace):
+    run = run_of(StepRecord(name="a"), StepRecord(name="b", state="running"))
+    rev = max([run.record.rev, *(each.rev for each in run.by_step.values())])
+    now = run.with_steps([StepRecord(name="a", state="running")]).commit(run)
+    assert [(key.kind, key.name) for key in open_store().changed(rev)] == [("recipe.step", "r@1#a")]
+    assert now.commit(now) is now
+    assert len(open_store().changed(rev)) == 1
+
+
+def test_steps_of_another_run_are_none_of_it(workspace):
+    run_of(StepRecord(name="a", state="done"))
+    records.recorded_run("r@10", RunRecord(started_at=10.0), StepRecord(name="a", state="failed"))
+    one, ten = (RecordedRun(resolve(f"recipe:{name}", RunRecord)) for name in ("r@1", "r@10"))
+    assert (one.step("a").state, ten.step("a").state) == ("done", "failed")
 
 
 def test_values_and_outputs_come_back_as_they_were_in_their_order(workspace):
     values = {"n": 3, "x": 3.0, "yes": True, "text": "'é", "list": [1, "a"], "table": {"k": 1}}
     step = StepRecord(name="z", outputs=(Output("z", "data:z@1"), Output("a", "data:a@1")), values=values)
-    open_store().commit([Record.new("r@1", run_of(step, StepRecord(name="a")))])
-    found = resolve("recipe:r@1", RunRecord).body
-    assert found.steps == (step, StepRecord(name="a"))
+    run_of(replace(step, state="done"), StepRecord(name="a"))
+    found = RecordedRun(resolve("recipe:r@1", RunRecord))
+    assert found.steps == (replace(step, state="done", run="recipe:r@1"), StepRecord(name="a"))
     assert (type(found.steps[0].values["n"]), type(found.steps[0].values["x"])) == (int, float)

@@ -13,12 +13,17 @@ from aiinfra_lab.recipe import run_card
 from aiinfra_lab.recipe.base import Recipe, RecipeStep
 from aiinfra_lab.recipe.history import ObservedRun
 from aiinfra_lab.recipe.record import Output, RunRecord, StepRecord, StepState
+from aiinfra_lab.recipe.recorded import RecordedRun
 from aiinfra_lab.recipe.results import RecipeInfo, RunStep, recipe_run
 from aiinfra_lab.recipe.schedule.record import ScheduleRecord
 from aiinfra_lab.show import Dim, Quote, Table, mark_of
 from aiinfra_lab.store import Record, open_store
 
 ERROR = "ValueError: it broke\nwith a long explanation"
+
+
+def observed(body: RunRecord, label: str = "r@1") -> ObservedRun:
+    return ObservedRun(RecordedRun(Record.new(label, body)))
 
 
 def a_run(workspace, state="failed", *, executed: bool = True) -> Record[RunRecord]:
@@ -42,8 +47,8 @@ def test_every_state_of_a_step_is_in_the_alphabet():
 
 
 def test_a_step_is_handed_over_with_all_that_its_record_holds(workspace):
-    run = recipe_run(ObservedRun(a_run(workspace)), "Title")
-    assert {*StepRecord.__struct_fields__} - {"name", "files"} == RunStep.__annotations__.keys()
+    run = recipe_run(ObservedRun(RecordedRun(a_run(workspace))), "Title")
+    assert {*StepRecord.__struct_fields__} - {"name", "run", "files"} == RunStep.__annotations__.keys()
     assert all(step.keys() == RunStep.__annotations__.keys() for step in run.steps.values())
     assert run.steps["z"]["outputs"] == {"rows": "data:a@3", "model": "models:m@1"}
     assert run.outputs == {"z.rows": "data:a@3", "z.model": "models:m@1"}
@@ -51,11 +56,13 @@ def test_a_step_is_handed_over_with_all_that_its_record_holds(workspace):
 
 def test_a_step_with_an_executed_notebook_is_marked_and_no_dead_link(workspace):
     run = a_run(workspace)
-    assert "aiinfra-notebook" not in recipe_run(ObservedRun(run), "Title").card().html()  # it is gone, or not there yet
+    assert (
+        "aiinfra-notebook" not in recipe_run(ObservedRun(RecordedRun(run)), "Title").card().html()
+    )  # it is gone, or not there yet
     archive = Path(run.body.steps[0].archive)
     archive.parent.mkdir(parents=True)
     archive.touch()
-    shown = recipe_run(ObservedRun(run), "Title").card().html()
+    shown = recipe_run(ObservedRun(RecordedRun(run)), "Title").card().html()
     assert '<span class="aiinfra-notebook">z</span>' in shown
     assert (shown.count("aiinfra-notebook"), "<a " in shown) == (1, False)
 
@@ -65,7 +72,7 @@ def test_a_failed_run_says_how_to_get_the_notebook_that_failed(workspace):
     archive.touch()
     steps = (StepRecord(name="a", state="failed", archive=str(archive), error="it broke"),)
     run = Record.new("r@2", RunRecord(state="failed", started_at=10.0, ended_at=14.0, steps=steps))
-    assert recipe_run(ObservedRun(run), "Title").card().next[1] == "`%recipe get r@2/a --into FILE.ipynb`"
+    assert recipe_run(ObservedRun(RecordedRun(run)), "Title").card().next[1] == "`%recipe get r@2/a --into FILE.ipynb`"
 
 
 def rows(card):
@@ -74,7 +81,7 @@ def rows(card):
 
 
 def test_a_failed_run_says_which_step_failed_where_and_how_to_go_on(workspace):
-    card = recipe_run(ObservedRun(a_run(workspace)), "Title").card()
+    card = recipe_run(ObservedRun(RecordedRun(a_run(workspace))), "Title").card()
     assert (card.uri, str(card.state), card.when[-5:]) == ("recipe:r@2", "✕ failed", "4.0 s")
     assert card.lead == "**Step a failed in cell 3:** ValueError: it broke."
     assert rows(card) == [
@@ -93,7 +100,7 @@ def test_what_did_not_run_was_skipped_and_says_why(workspace):
     body = RunRecord(
         state="failed", started_at=10.0, ended_at=14.0, steps=(*steps, StepRecord(name="d", state="not run"))
     )
-    card = recipe_run(ObservedRun(Record.new("r@1", body)), "Title", declared()).card()
+    card = recipe_run(observed(body), "Title", declared()).card()
     assert [row[1:3] for row in rows(card)] == [
         ("✕ failed", "in cell 112"),
         ("» skipped", "a did not succeed"),
@@ -109,14 +116,14 @@ def test_what_a_box_says_of_a_step_fits_a_narrow_one(state):
     }
     body = RunRecord(state="running", started_at=time.time() - 5, steps=tuple(steps.values()))
     chain = [RecipeStep(name, Path("a.ipynb"), after=tuple(list(steps)[:12]) if name == "12" else ()) for name in steps]
-    run = recipe_run(ObservedRun(Record.new("r@1", body)), "T", Recipe("r", "T", Path("r.toml"), {}, tuple(chain)))
+    run = recipe_run(observed(body), "T", Recipe("r", "T", Path("r.toml"), {}, tuple(chain)))
     assert len(run_card._detail("12", run.steps["12"], run.steps, run.context)) <= 14
 
 
 def test_an_error_with_a_fix_of_its_own_gives_it_as_the_advice(workspace):
     step = StepRecord(name="a", state="failed", error="LabError: no rows\n  fix: add some")
     body = RunRecord(state="failed", started_at=10.0, ended_at=14.0, steps=(step,), parameters={"n": 2})
-    card = recipe_run(ObservedRun(Record.new("r@1", body)), "Title").card()
+    card = recipe_run(observed(body), "Title").card()
     assert (card.advice, card.lead) == ("add some.", "**Step a failed:** LabError: no rows.")
     assert card.next == ["Next: `%recipe run r -p n=2` goes on from there"]
     assert ("n", "2") in card.facts
@@ -125,13 +132,13 @@ def test_an_error_with_a_fix_of_its_own_gives_it_as_the_advice(workspace):
 def test_a_run_that_is_done_says_where_to_look(workspace):
     done = StepRecord(name="a", state="done", seconds=1.0, outputs=(Output("x", "data:a@3"),))
     body = RunRecord(state="done", started_at=10.0, ended_at=14.0, steps=(done,))
-    card = recipe_run(ObservedRun(Record.new("r@1", body)), "Title").card()
+    card = recipe_run(observed(body), "Title").card()
     assert (str(card.state), card.lead) == ("✓ done", "**1 step done.**")
     assert card.next == ["Next: `%data show a@3`", "`%lab log data:a@3`"]
 
 
 def test_a_run_that_executed_nothing_names_the_run_that_did(workspace):
-    run = recipe_run(ObservedRun(a_run(workspace, "done", executed=False)), "Title")
+    run = recipe_run(ObservedRun(RecordedRun(a_run(workspace, "done", executed=False))), "Title")
     folder = workspace / ".aiinfra" / "recipe" / "r@1"
     assert (run.archive, run.card().facts[-1]) == ("", ("executed notebooks", str(folder)))
     assert rows(run.card())[0][1:3] == ("» skipped", "same code, parameters and inputs as in recipe:r@1")
@@ -141,7 +148,8 @@ def test_a_run_that_executed_nothing_names_the_run_that_did(workspace):
 def test_a_run_that_goes_on_shows_how_far_it_is_and_how_to_stop_it(workspace):
     steps = (StepRecord(name="a", state="done", seconds=1.0), StepRecord(name="b", state="running"))
     run = recipe_run(
-        ObservedRun(Record.new("r@1", RunRecord(started_at=10.0, steps=(*steps, StepRecord(name="c"))))), "T"
+        ObservedRun(RecordedRun(Record.new("r@1", RunRecord(started_at=10.0, steps=(*steps, StepRecord(name="c")))))),
+        "T",
     )
     card = run.card()
     assert (run.state, run.duration_s, str(card.state), card.lead) == ("running", None, "◐ running", "")
@@ -167,7 +175,7 @@ def test_what_comes_after_what_is_drawn_and_the_time_that_is_left_is_told(worksp
     ended = tuple(StepRecord(name=name, state="done", seconds=60.0) for name in "abc")
     open_store().commit([Record.new("r@1", RunRecord(state="done", started_at=1.0, ended_at=2.0, steps=ended))])
     steps = (StepRecord(name="a", state="done", seconds=1.0), StepRecord(name="b"), StepRecord(name="c"))
-    card = recipe_run(ObservedRun(Record.new("r@2", RunRecord(started_at=10.0, steps=steps))), "T", declared()).card()
+    card = recipe_run(observed(RunRecord(started_at=10.0, steps=steps), "r@2"), "T", declared()).card()
     assert card.progress.text == "**1** of 3 steps · at most about **2 min** left"
     picture, table = card.parts
     assert picture.pictures[0].alt == "a done, b waits, c waits"
@@ -187,7 +195,7 @@ def test_what_comes_after_what_is_drawn_and_the_time_that_is_left_is_told(worksp
 def test_a_step_that_ran_says_what_had_changed(because, why):
     step = StepRecord(name="a", state="done", key="k", seconds=1.0, because=because)
     run = Record.new("r@2", RunRecord(state="done", started_at=3.0, ended_at=4.0, steps=(step,)))
-    assert rows(recipe_run(ObservedRun(run), "T").card())[0][2] == why
+    assert rows(recipe_run(ObservedRun(RecordedRun(run)), "T").card())[0][2] == why
 
 
 def test_a_recipe_shows_what_each_step_takes_and_makes():
@@ -308,7 +316,7 @@ def test_the_card_says_what_each_step_has_cost_where_the_machine_has_a_price(wor
     steps = [StepRecord(name=name, state="done", began_at=at, seconds=took) for name, (at, took) in spans.items()]
     steps.append(StepRecord(name="d", state="skipped", seconds=0.0))
     run = Record.new("r@1", RunRecord(state="done", started_at=100.0, ended_at=205.0, steps=tuple(steps)))
-    card = recipe_run(ObservedRun(open_store().commit([run])[0]), "Title").card()
+    card = recipe_run(ObservedRun(RecordedRun(open_store().commit([run])[0])), "Title").card()
     (table,) = [part for part in card.parts if isinstance(part, Table)]
     at = [*table.titles].index("cost")
     assert [row[at] for row in table.rows] == ["0.10 USD", "0.10 USD", "0.050 USD", Dim("–")]

@@ -11,11 +11,12 @@ from aiinfra_lab.config import settings
 from aiinfra_lab.errors import Conflict, StoreUnavailable, Unavailable, UsageProblem
 from aiinfra_lab.recipe import declaration, history, runner
 from aiinfra_lab.recipe.base import Outcome
-from aiinfra_lab.recipe.record import RunRecord
+from aiinfra_lab.recipe.history import recorded_run
+from aiinfra_lab.recipe.recorded import RecordedRun
 from aiinfra_lab.recipe.runner import RecipeRunner
 from aiinfra_lab.recipe.steps import RunSteps
 from aiinfra_lab.recipe.taken import file_digest
-from aiinfra_lab.store import Record, open_store
+from aiinfra_lab.store import open_store
 from tests.fakes.in_process import InProcess
 
 CHAIN = """
@@ -34,19 +35,21 @@ def chain(notebook, recipe) -> None:
     recipe("chain", CHAIN)
 
 
-def go(act: Callable[..., Any] = lambda *_: Outcome("done"), show=lambda run: None) -> Record[RunRecord]:
+def go(act: Callable[..., Any] = lambda *_: Outcome("done"), show=lambda run: None) -> RecordedRun:
     made = RecipeRunner(declaration.read("chain"), {}, InProcess(act), keep=True, force=True)
     return made.go(show)
 
 
-def states(run: Record[RunRecord]) -> list[str]:
-    return [run.body.state, *(step.state for step in run.body.steps)]
+def states(run: RecordedRun) -> list[str]:
+    return [run.body.state, *(step.state for step in run.steps)]
 
 
 def test_what_is_returned_is_what_was_written(chain):
     run = go()
     assert states(run) == ["done", "done", "done"]
-    assert open_store().get(RunRecord, run.name) == run
+    there = recorded_run(run.name)
+    assert (there.record, there.steps) == (run.record, run.steps)
+    assert {record.rev for record in there.by_step.values()} == {record.rev for record in run.by_step.values()}
     assert run.body.is_open is False
 
 
@@ -60,7 +63,7 @@ def test_a_run_is_shown_from_its_first_commit_to_its_last(chain):
 
 def test_a_failed_step_says_in_which_cell_and_blocks_what_depends_on_it(chain):
     run = go(lambda *_: Outcome("failed", "it broke", 3))
-    first, second = run.body.steps
+    first, second = run.steps
     assert states(run) == ["failed", "failed", "blocked"]
     assert (first.error, first.cell, second.error) == ("it broke", 3, "a did not succeed")
 
@@ -69,7 +72,7 @@ def test_an_executor_that_cannot_start_a_notebook_fails_the_step_with_the_fix(ch
     def refuse(*_: object) -> Outcome:
         raise Unavailable("no machine is free", "ask again later")
 
-    assert go(refuse).body.steps[0].error == "no machine is free\n  fix: ask again later"
+    assert go(refuse).steps[0].error == "no machine is free\n  fix: ask again later"
 
 
 @pytest.mark.parametrize("method", ["_decide", "_start", "_ended"])
@@ -79,7 +82,7 @@ def test_what_is_refused_to_a_step_is_why_it_has_failed(chain, monkeypatch, meth
 
     monkeypatch.setattr(RunSteps, method, refuse)
     run = go(lambda *_: Outcome("done"))
-    assert (states(run)[:2], run.body.steps[0].error) == (["failed"] * 2, "that is no file\n  fix: call it otherwise")
+    assert (states(run)[:2], run.steps[0].error) == (["failed"] * 2, "that is no file\n  fix: call it otherwise")
 
 
 def test_what_nobody_foresaw_ends_the_run_as_failed(chain, monkeypatch):
@@ -117,7 +120,7 @@ def test_a_run_is_never_there_without_its_job(chain):
 def test_a_run_that_somebody_took_for_lost_says_how_it_really_ended(chain):
     def lose(*_: object) -> Outcome:
         (run,) = history.runs("chain")
-        open_store().commit([run.of(history.as_lost(run.body))])
+        history.as_lost(run).commit(run)
         return Outcome("done")
 
     assert states(go(lose)) == ["done", "done", "done"]

@@ -13,8 +13,10 @@ from aiinfra_lab.gpu.noun import NOUN as NOUN_OF_SESSIONS
 from aiinfra_lab.recipe import declaration, history, started
 from aiinfra_lab.recipe.noun import NOUN
 from aiinfra_lab.recipe.record import RunRecord, StepRecord
+from aiinfra_lab.recipe.recorded import RecordedRun
 from aiinfra_lab.recipe.runner import RecipeRunner
-from aiinfra_lab.store import Record, open_store
+from aiinfra_lab.store import open_store
+from tests import records
 from tests.conftest import PATIENCE_S, until
 from tests.fakes import cloud
 from tests.fakes.in_process import InProcess
@@ -36,10 +38,10 @@ def start(name: str, monkeypatch, context: str = f"{RUN}/a") -> None:
         gpu.start(name, gpu="T4", on="cloud")
 
 
-def vanished(*, keep: bool = False) -> Record[RunRecord]:
+def vanished(*, keep: bool = False) -> RecordedRun:
     """A run of which no process is left."""
-    body = RunRecord(started_at=9.0, keep=keep, steps=(StepRecord(name="a", state="running", began_at=9.0),))
-    return open_store().commit([Record.new("one@1", body)])[0]
+    step = StepRecord(name="a", state="running", began_at=9.0)
+    return records.recorded_run("one@1", RunRecord(started_at=9.0, keep=keep), step)
 
 
 def living() -> list[str]:

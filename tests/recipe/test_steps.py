@@ -10,11 +10,10 @@ import pytest
 from aiinfra_lab.recipe import declaration
 from aiinfra_lab.recipe.base import NotebookTask, Outcome
 from aiinfra_lab.recipe.prepared import Prepared
-from aiinfra_lab.recipe.record import RunRecord
+from aiinfra_lab.recipe.recorded import RecordedRun
 from aiinfra_lab.recipe.room import Room
 from aiinfra_lab.recipe.runner import RecipeRunner
 from aiinfra_lab.recipe.threads import ThreadExecutor
-from aiinfra_lab.store import Record
 from tests.conftest import PATIENCE_S
 
 DIAMOND = """
@@ -59,11 +58,11 @@ class Several(ThreadExecutor):
 
 
 @pytest.fixture
-def go(notebook, recipe) -> Callable[..., tuple[Record[RunRecord], Several]]:
+def go(notebook, recipe) -> Callable[..., tuple[RecordedRun, Several]]:
     notebook("a", "x: int = 1")
     recipe("diamond", DIAMOND)
 
-    def run(act: Act, at_once: int = 2, **options) -> tuple[Record[RunRecord], Several]:
+    def run(act: Act, at_once: int = 2, **options) -> tuple[RecordedRun, Several]:
         executor = Several(act, at_once)
         declared = declaration.read("diamond")
         made = RecipeRunner(declared, {}, executor, keep=True, **{"force": True, **options})
@@ -72,8 +71,8 @@ def go(notebook, recipe) -> Callable[..., tuple[Record[RunRecord], Several]]:
     return run
 
 
-def states(run: Record[RunRecord]) -> list[str]:
-    return [step.state for step in run.body.steps]
+def states(run: RecordedRun) -> list[str]:
+    return [step.state for step in run.steps]
 
 
 def test_steps_that_do_not_need_each_other_go_on_at_once(go):
@@ -114,7 +113,7 @@ def test_what_goes_on_beside_a_step_that_fails_comes_to_its_end(go):
 
     run, _ = go(act)
     assert states(run) == ["done", "failed", "done", "blocked"]
-    assert (run.body.state, run.body.steps[-1].error) == ("failed", "left did not succeed")
+    assert (run.body.state, run.steps[-1].error) == ("failed", "left did not succeed")
 
 
 def test_where_a_failure_stops_the_run_no_further_step_begins(go, recipe):
@@ -125,7 +124,7 @@ def test_where_a_failure_stops_the_run_no_further_step_begins(go, recipe):
     run, executor = go(lambda name, _stop: Outcome("failed", "it broke"))
     assert (states(run), run.body.state) == (["failed", *["not run"] * 3], "failed")
     assert executor.together == [{"first"}]
-    assert run.body.steps[1].error == "first did not succeed, and its on_failure is stop"
+    assert run.steps[1].error == "first did not succeed, and its on_failure is stop"
 
 
 def test_a_stop_reaches_all_that_go_on(go, monkeypatch):
@@ -159,7 +158,7 @@ def test_what_nobody_foresaw_in_one_step_is_the_end_of_that_alone(go, caplog):
 
     run, _ = go(act)
     assert (run.body.state, states(run)) == ("failed", ["done", "failed", "done", "blocked"])
-    assert run.body.steps[1].error == "its executor failed: ZeroDivisionError()"
+    assert run.steps[1].error == "its executor failed: ZeroDivisionError()"
     assert "Traceback" in caplog.text
 
 
@@ -174,22 +173,20 @@ def test_an_end_that_cannot_be_taken_is_that_of_the_step_alone(go, monkeypatch, 
     monkeypatch.setattr(Prepared, "opened", breaks)
     run, _ = go(lambda *_: Outcome("done"))
     assert (run.body.state, states(run)) == ("failed", ["done", "failed", "done", "blocked"])
-    assert run.body.steps[1].error == "its end could not be taken: ZeroDivisionError()"
+    assert run.steps[1].error == "its end could not be taken: ZeroDivisionError()"
     assert "Traceback" in caplog.text
 
 
 def test_a_run_writes_no_more_often_than_something_becomes_of_a_step(go, monkeypatch):
-    from aiinfra_lab.recipe import run_writer
-
     written: list[list[str]] = []
-    update = run_writer.update
+    commit = RecordedRun.commit
 
-    def counting(store, kind, name, change, event=None):
-        run = update(store, kind, name, change, event)
-        written.append([step.state for step in run.body.steps])
-        return run
+    def counting(run, before, event=None):
+        done = commit(run, before, event)
+        written.append([step.state for step in done.steps])
+        return done
 
-    monkeypatch.setattr(run_writer, "update", counting)
+    monkeypatch.setattr(RecordedRun, "commit", counting)
     go(lambda *_: Outcome("done"))
     assert len(written) <= 2 * 4 + 1
     written.clear()

@@ -8,12 +8,12 @@ from dataclasses import dataclass
 from typing import Any
 
 from ...show import Card, Cell, Dim, Part, Quote, Result, Table
-from ...store import Record
 from ...units import counted, plain
 from ...uris import Uri
 from .. import archives, made_things
 from ..cache_key import changes
-from ..record import RunRecord, StepRecord
+from ..record import StepRecord
+from ..recorded import RecordedRun
 from .cells import CellDifference, differing_cells
 
 _MOST_CELLS = 12
@@ -89,10 +89,10 @@ class RunDifference(Result):
 _WORDS = {"added": "it is new", "removed": "it is gone", "code": "its code differs", "outputs": "its outputs differ"}
 
 
-def compare_runs(one: Record[RunRecord], two: Record[RunRecord]) -> RunDifference:
+def compare_runs(one: RecordedRun, two: RecordedRun) -> RunDifference:
     """What differs between them, of one recipe or of two, from the first to the second."""
     unread: list[str] = []
-    names = dict.fromkeys([step.name for run in (one, two) for step in run.body.steps])
+    names = dict.fromkeys([step.name for run in (one, two) for step in run.steps])
     found = [_step(name, one, two, unread) for name in names]
     return RunDifference(
         one.uri,
@@ -104,8 +104,8 @@ def compare_runs(one: Record[RunRecord], two: Record[RunRecord]) -> RunDifferenc
     )
 
 
-def _step(name: str, one: Record[RunRecord], two: Record[RunRecord], unread: list[str]) -> StepDifference:
-    before, after = one.body.step(name), two.body.step(name)
+def _step(name: str, one: RecordedRun, two: RecordedRun, unread: list[str]) -> StepDifference:
+    before, after = one.step(name), two.step(name)
     if before is None or after is None:
         states = (before.state if before else "–", after.state if after else "–")
         return StepDifference(name, states, ("only one of them has it",), (), ())
@@ -132,7 +132,7 @@ def _metrics(before: str | None, after: str) -> list[str]:
 
 
 def _cells(
-    before: StepRecord, after: StepRecord, one: Record[RunRecord], two: Record[RunRecord], unread: list[str]
+    before: StepRecord, after: StepRecord, one: RecordedRun, two: RecordedRun, unread: list[str]
 ) -> list[CellDifference]:
     both = [_read(step.archive, unread) for step in (before, after) if step.archive]
     if len(both) < 2 or both[0] is None or both[1] is None:
@@ -141,7 +141,7 @@ def _cells(
     return differing_cells(both[0], both[1], (own[0], own[1]))
 
 
-def _own(run: Record[RunRecord], step: StepRecord) -> dict[str, str]:
+def _own(run: RecordedRun, step: StepRecord) -> dict[str, str]:
     """What a run calls itself and what it made, with its number."""
     named = [run.uri, *step.made.values()]
     return {uri: f"{Uri.parse(uri).noun}:{Uri.parse(uri).name}@(this)" for uri in named if Uri.parse(uri).tag} | {

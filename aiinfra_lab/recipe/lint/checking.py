@@ -52,7 +52,7 @@ def _wrote(recipe: Recipe) -> dict[str, tuple[str, ...]]:
     """Step → the files that it wrote when it was executed last, as far as `out` did not name them."""
     found: dict[str, tuple[str, ...]] = {}
     for run in runs(recipe.name, RECENT):
-        for step in run.body.steps:
+        for step in run.steps:
             if step.attempts:
                 found.setdefault(step.name, step.wrote)
     return found
