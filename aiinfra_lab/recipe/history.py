@@ -7,7 +7,7 @@ import contextlib
 import logging
 import statistics
 import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -149,7 +149,15 @@ def observe(records: Sequence[RecordedRun]) -> list[ObservedRun]:
 
 def as_lost(run: RecordedRun) -> RecordedRun:
     """How a run ended whose process vanished: when it last gave a sign, and no step of it runs or waits."""
-    return run.ended("lost", run.last_sign_at)
+    return run.ended("lost", max([run.last_sign_at, *_saved_at(run)]))
+
+
+def _saved_at(run: RecordedRun) -> Iterator[float]:
+    """When the executed notebook of each step was saved last that was running: now and then while it is executed."""
+    for step in run.steps:
+        if step.state == "running" and step.archive:
+            with contextlib.suppress(OSError):
+                yield archives.path_of(step.archive).stat().st_mtime
 
 
 def write_end(run: RecordedRun, end: Callable[[RecordedRun], RecordedRun]) -> RecordedRun:

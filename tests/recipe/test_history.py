@@ -1,5 +1,6 @@
 """The end of a run whose process vanished is written once, by whoever observes it."""
 
+import os
 from typing import Any
 
 import pytest
@@ -38,6 +39,16 @@ def test_a_run_whose_process_vanished_ended_when_it_last_gave_a_sign(workspace, 
     assert (run.state, run.record.body.ended_at, run.job) == ("lost", 106.0, None)
     assert [step.state for step in run.record.steps] == ["done", "lost", "not run"]
     assert [step.state for step in history.recorded_run("r@1").steps] == ["done", "lost", "not run"]
+
+
+def test_the_last_sign_of_a_run_may_be_that_a_step_was_saved(workspace):
+    archive = workspace / "b.ipynb"
+    archive.write_text("{}")
+    os.utime(archive, (140.0, 140.0))
+    running = StepRecord(name="b", state="running", began_at=106.0, archive=str(archive))
+    gone = StepRecord(name="c", state="running", began_at=107.0, archive=str(workspace / "c.ipynb"))
+    records.recorded_run("r@1", RunRecord(started_at=99.0), running, gone)
+    assert history.newest("r").record.body.ended_at == 140.0
 
 
 def test_its_end_is_written_and_nobody_observes_it_again(workspace):
