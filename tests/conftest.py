@@ -113,6 +113,8 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
 
     class Together(LoadScopeScheduling):
         def _split_scope(self, nodeid: str) -> str:
+            if nodeid.startswith("tests/structure/"):  # those of one file, which is parsed once for all of them
+                return nodeid.partition("[")[2] or nodeid
             return next((start for start in TOGETHER if nodeid.startswith(start)), nodeid)
 
     return Together(config, log)
