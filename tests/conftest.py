@@ -102,8 +102,9 @@ outside: list[str] = []
 
 @pytest.hookimpl(optionalhook=True)
 def pytest_xdist_auto_num_workers(config: pytest.Config) -> int:
-    """Two for each core: much of a test is waiting for a process, a browser or a clock."""
-    return 2 * len(os.sched_getaffinity(0))
+    """Two for each core: much of a test is waiting for a process, a browser or a clock; one with `-n logical`."""
+    cores = len(os.sched_getaffinity(0))
+    return cores if config.option.numprocesses == "logical" else 2 * cores
 
 
 @pytest.hookimpl(optionalhook=True)
