@@ -27,7 +27,7 @@ TOOK := python -m tests.benchmarks.times
 # When this very call of make began, and whether it began without an environment.
 BEGAN := --began $(shell date +%s.%N) $(if $(wildcard .venv/.ready),,--clean)
 
-.PHONY: help env triton tools front run test test-slow lab check bench pictures clean
+.PHONY: help env triton tools front run test test-slow lab check types structure bench pictures clean
 
 help:  ## list the targets
 	@sed -nE 's/^([a-z-]+):.*## (.*)/make \1\t\2/p' Makefile | expand -t 18
@@ -71,9 +71,15 @@ lab: env front  ## open JupyterLab on the tour
 check: env front  ## what needs no running: ruff, mypy, tsc, structure, help, docs and the lint of our notebooks
 	ruff check .
 	ruff format --check .
+	@$(MAKE) --no-print-directory -j 2 --output-sync types structure
+
+types:  # one process each; the last one uses what mypy has noted about the package
 	mypy
 	cd widgets && npx --no-install tsc --noEmit
-	$(PYTEST) -q tests/structure tests/recipe/lint
+	$(PYTEST) -q -n 0 tests/structure/test_callers.py
+
+structure:  # these wait for nothing: one process for each core, as each of them collects all first
+	$(PYTEST) -q -n logical tests/structure tests/recipe/lint --ignore=tests/structure/test_callers.py
 
 test: env tools check  ## the tests side by side; what fails runs once more, alone
 	.ci/tests -m "not slow" --ignore=tests/structure

@@ -102,8 +102,9 @@ outside: list[str] = []
 
 @pytest.hookimpl(optionalhook=True)
 def pytest_xdist_auto_num_workers(config: pytest.Config) -> int:
-    """Two for each core: much of a test is waiting for a process, a browser or a clock."""
-    return 2 * len(os.sched_getaffinity(0))
+    """Two for each core: much of a test is waiting for a process, a browser or a clock; one with `-n logical`."""
+    cores = len(os.sched_getaffinity(0))
+    return cores if config.option.numprocesses == "logical" else 2 * cores
 
 
 @pytest.hookimpl(optionalhook=True)
@@ -113,6 +114,8 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
 
     class Together(LoadScopeScheduling):
         def _split_scope(self, nodeid: str) -> str:
+            if nodeid.startswith("tests/structure/"):  # those of one file, which is parsed once for all of them
+                return nodeid.partition("[")[2] or nodeid
             return next((start for start in TOGETHER if nodeid.startswith(start)), nodeid)
 
     return Together(config, log)

@@ -34,8 +34,8 @@ if command -v apt-get >/dev/null; then
     apt-get -o DPkg::Lock::Timeout=300 update -q
     apt-get -o DPkg::Lock::Timeout=300 install -qy python3-venv
 fi
-python3 -m venv /usr/local/lib/aiinfra-lab
-/usr/local/lib/aiinfra-lab/bin/pip install -q ipykernel
+python3 -m venv "$root"/usr/local/lib/aiinfra-lab
+"$root"/usr/local/lib/aiinfra-lab/bin/pip install -q ipykernel
 """
 _PACKAGE = Path(__file__).parents[1]
 # In the wheel, and in a checkout.

@@ -30,6 +30,7 @@ from ..uris import Uri
 
 _MOST_EVENTS = 8
 _MOST_FOLDED = 400
+_FOLDED = 30  # where no more of its own were asked for: months of a pipeline link a thing to hundreds
 _MOST_NODES = 60  # of more than these the nearest are drawn
 _MOST_NAMED = 3
 _MOST_IN_ALT = 6
@@ -69,9 +70,19 @@ class Lineage(Result):
             uri=self.uri,
             when=counted(len(events), "event"),
             lead=self._lead(),
-            parts=[*self._graph(), *_events(sorted(events, key=lambda one: one.seq not in linked), len(linked))],
+            parts=[*self._graph(), *self._events(sorted(events, key=lambda one: one.seq not in linked), len(linked))],
             next=[*([self.more[:1].upper() + self.more[1:]] if self.more else []), prove],
         )
+
+    def _events(self, events: Sequence[LoggedEvent], linked: int) -> list[Part]:
+        """The latest of those that link it to others as a table, which come first, or of all where none does."""
+        most = min(_MOST_EVENTS, linked or _MOST_EVENTS)
+        more = [_line(one) for one in events[most:]]
+        folded = min(max(_FOLDED, len(self.logged)), _MOST_FOLDED)
+        listed = more[:folded] + ([f"… and {len(more) - folded:,} more"] if len(more) > folded else [])
+        table = Table(("when", "verb", RowHeader("what"), "from", "by"), [_row(one) for one in events[:most]])
+        summary = counted(len(more), "more event")
+        return [table, *([Fold(summary, Quote("\n".join(listed)))] if more else [])]
 
     def _lead(self) -> str:
         if self.uri == _EVERYTHING:
@@ -192,16 +203,6 @@ def _named(uris: Iterable[str]) -> str:
     if rest > 0:
         return f"{', '.join(first)} and {rest:,} more"
     return " and ".join(filter(None, (", ".join(first[:-1]), first[-1])))
-
-
-def _events(events: Sequence[LoggedEvent], linked: int) -> list[Part]:
-    """The latest of those that link it to others as a table, which come first, or of all where none does."""
-    most = min(_MOST_EVENTS, linked or _MOST_EVENTS)
-    more = [_line(one) for one in events[most:]]
-    listed = more[:_MOST_FOLDED] + ([f"… and {len(more) - _MOST_FOLDED:,} more"] if len(more) > _MOST_FOLDED else [])
-    table = Table(("when", "verb", RowHeader("what"), "from", "by"), [_row(one) for one in events[:most]])
-    summary = counted(len(more), "more event")
-    return [table, *([Fold(summary, Quote("\n".join(listed)))] if more else [])]
 
 
 def _row(logged: LoggedEvent) -> tuple[Cell, ...]:

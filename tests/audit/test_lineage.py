@@ -71,6 +71,18 @@ TESTED = [
 ]  # fmt: skip
 
 
+def test_a_card_of_months_stays_small_and_shows_the_events_that_were_asked_for(chain):
+    """Others link to it more often than its own events are: each month of a pipeline."""
+    for month in range(60):
+        chain.commit([], Event("recipe run", f"recipe:monthly@{month}", ("train:delay@1",), ("models:delay@1",)))
+        chain.commit([], Event("deploy start", "deploy:delay", ("models:delay@1",), ("deploy:delay",)))
+    page, whole = (lab.log("deploy:delay", **asked)._repr_mimebundle_()["text/html"] for asked in ({}, {"events": 99}))
+    assert len(page) < 8_000
+    assert "… and 87 more" in page
+    assert "recipe:monthly" in page
+    assert "… and 56 more" in whole
+
+
 def test_an_endpoint_was_made_from_its_models_and_not_from_the_rows_that_were_sent(workspace):
     for event in TESTED:
         open_store().commit([], Event(*event))

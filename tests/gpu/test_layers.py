@@ -10,6 +10,7 @@ from __future__ import annotations
 import base64
 import json
 import math
+import shutil
 import subprocess
 import time
 from collections.abc import Iterator
@@ -203,12 +204,17 @@ def test_layer_4_the_machine_ends_itself(ec2, spec, tmp_path, ahead_s):
     lose_answer(ec2, replace(spec, deadline_at=spec.deadline_at + ahead_s))
     [number] = ec2.living()
     [asked] = [call for call in ec2.calls if call.operation == "RunInstances"]
-    (tmp_path / "disk").mkdir()
+    disk = tmp_path / "disk"
+    disk.mkdir()
     script = base64.b64decode(asked.get("UserData")).decode()
-    env = machine(tmp_path / "disk")
-    subprocess.run(["sh", "-c", script], env=env, capture_output=True, check=False)
-    first = given(tmp_path / "disk")[0]
+    env = machine(disk)
+    made = disk / "usr" / "local" / "lib" / "aiinfra-lab"
+    (made / "bin").mkdir(parents=True)
+    shutil.copy(disk / "bin" / "python3", made / "bin" / "pip")  # which `python3 -m venv` makes there
+    subprocess.run(["sh", "-c", script], env=env, capture_output=True, check=True)
+    first, *_, python, pip = given(disk)
     assert first in ("shutdown -h +60", "shutdown -h +59")
+    assert (python, pip) == (f"python3 -m venv {made}", "pip install -q ipykernel")
     ec2.shut_down(number)  # what that does an hour later
     assert ec2.living() == {}
 

@@ -18,7 +18,7 @@ echo "$(basename "$0") $*" >>"$CALLS"
 case "$(basename "$0")" in getent) echo "ubuntu:x:1:1::$HOUSE:/bin/sh" ;; id) echo "${USER_ID:-0}" ;; esac
 [ "$(basename "$0")" != "$BROKEN" ]
 """
-STUBS = ("shutdown", "systemctl", "nvidia-smi", "getent", "install", "sudo", "id")
+STUBS = ("shutdown", "systemctl", "nvidia-smi", "getent", "install", "sudo", "id", "apt-get", "python3")
 DISK = (".ssh", "etc/ssh", "etc/systemd/system", "run", "usr/local/sbin")
 
 

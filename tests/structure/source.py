@@ -6,7 +6,7 @@ import subprocess
 import sys
 import tomllib
 from collections.abc import Iterator
-from functools import cache
+from functools import cache, lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -39,6 +39,13 @@ def folder_of(path: Path) -> str:
     return "" if first == "__init__" else first
 
 
+# Not of all files: what they are together takes as much memory as everything else of these tests.
+@lru_cache(maxsize=2)
+def tree(path: Path) -> ast.Module:
+    """What a file of Python parses to; for reading only. conftest.py runs the tests of one file one after the other."""
+    return ast.parse(path.read_bytes())
+
+
 @cache
 def imports(path: Path) -> tuple[str, ...]:
     """Dotted names of all that a file imports, at whatever place in it; relative ones written out."""
@@ -47,7 +54,7 @@ def imports(path: Path) -> tuple[str, ...]:
 
 def _imports(path: Path) -> Iterator[str]:
     here = ["aiinfra_lab", *path.relative_to(PACKAGE).parent.parts]
-    for node in ast.walk(ast.parse(path.read_bytes())):
+    for node in ast.walk(tree(path)):
         if isinstance(node, ast.Import):
             yield from (alias.name for alias in node.names)
         elif isinstance(node, ast.ImportFrom):

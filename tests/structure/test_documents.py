@@ -32,8 +32,13 @@ def recipe(target: str) -> list[str]:
     block = re.search(rf"^{target}:.*\n((?:\t.*\n)+)", MAKEFILE, re.MULTILINE)
     assert block
     variables = dict(re.findall(r"^(\w+) := (.*)$", MAKEFILE, re.MULTILINE))
-    lines = [line.strip() for line in block[1].splitlines()]
-    return [re.sub(r"\$\((\w+)\)", lambda match: variables[match[1]], line) for line in lines]
+    lines = []
+    for line in block[1].splitlines():
+        if "$(MAKE)" in line:  # other targets, side by side
+            lines += [command for word in line.split() if word in targets() for command in recipe(word)]
+        else:
+            lines.append(re.sub(r"\$\((\w+)\)", lambda match: variables[match[1]], line.strip()))
+    return lines
 
 
 def named_targets(text: str) -> set[str]:

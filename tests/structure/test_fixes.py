@@ -10,7 +10,7 @@ import pytest
 from aiinfra_lab.nouns import TABLE as NOUNS
 from aiinfra_lab.verbs import verbs_of
 
-from .source import folder_of, modules, short
+from .source import folder_of, modules, short, tree
 
 COMMAND = re.compile(r"`%%?([^`]+)`")
 FLAG = re.compile(r"(?<![\w-])--([a-z][a-z0-9-]*)")
@@ -54,10 +54,10 @@ ELSEWHERE = {"deploy": {"require", "margin"}, "models": {"resume", "rows"}, "tra
 
 def texts(path: Path) -> Iterator[tuple[int, str]]:
     """(line, text) of what the code of a file may say; docstrings are not among it."""
-    tree = ast.parse(path.read_bytes())
-    docs = {id(node.value) for node in ast.walk(tree) if isinstance(node, ast.Expr)}
-    parts = {id(part) for node in ast.walk(tree) if isinstance(node, ast.JoinedStr) for part in node.values}
-    for node in ast.walk(tree):
+    whole = tree(path)
+    docs = {id(node.value) for node in ast.walk(whole) if isinstance(node, ast.Expr)}
+    parts = {id(part) for node in ast.walk(whole) if isinstance(node, ast.JoinedStr) for part in node.values}
+    for node in ast.walk(whole):
         if isinstance(node, ast.JoinedStr):
             said = [str(part.value) if isinstance(part, ast.Constant) else VALUE for part in node.values]
             yield node.lineno, "".join(said)

@@ -15,7 +15,7 @@ from aiinfra_lab.errors import LabError
 from aiinfra_lab.nouns import TABLE as NOUNS
 from aiinfra_lab.verbs import VERBS, Verb, help_of, verbs_of
 
-from .source import PACKAGE, ROOT, modules, short
+from .source import PACKAGE, ROOT, modules, short, tree
 
 
 def every_verb() -> list[Verb]:
@@ -92,7 +92,7 @@ def test_the_readme_names_every_noun_and_every_target_exists() -> None:
 @pytest.mark.parametrize("path", modules(), ids=short)
 def test_every_error_comes_with_a_fix(path: Path) -> None:
     errors = {item.__name__ for item in all_errors(LabError)}
-    for node in ast.walk(ast.parse(path.read_text())):
+    for node in ast.walk(tree(path)):
         if isinstance(node, ast.Raise) and isinstance(node.exc, ast.Call):
             name = getattr(node.exc.func, "id", "")
             arguments = len(node.exc.args) + len(node.exc.keywords)

@@ -7,7 +7,7 @@ import pytest
 
 from aiinfra_lab.nouns import TABLE as NOUNS
 
-from .source import PACKAGE, ROOT, modules, short, tracked
+from .source import PACKAGE, ROOT, modules, short, tracked, tree
 
 MOST_LINES = 600
 EMPTY_NAMES = {"util", "utils", "helper", "helpers", "common", "manager", "managers", "interfaces", "misc"}
@@ -41,7 +41,7 @@ def test_the_top_level_is_what_it_should_be() -> None:
 
 @pytest.mark.parametrize("path", NOUN_FOLDERS, ids=short)
 def test_a_nouns_face_defines_its_verbs_and_nothing_else_that_is_public(path: Path) -> None:
-    functions = [node for node in ast.parse(path.read_text()).body if isinstance(node, ast.FunctionDef)]
+    functions = [node for node in tree(path).body if isinstance(node, ast.FunctionDef)]
     public = [item for item in functions if not item.name.startswith("_")]
     assert [item.name for item in public if not any(map(_is_verb, item.decorator_list))] == []
 
@@ -52,7 +52,7 @@ def _is_verb(decorator: ast.expr) -> bool:
 
 @pytest.mark.parametrize("path", sorted(PACKAGE.glob("*/base.py")), ids=short)
 def test_a_providers_contract_is_small_and_says_what_it_means(path: Path) -> None:
-    for item in ast.parse(path.read_text()).body:
+    for item in tree(path).body:
         if isinstance(item, ast.ClassDef) and any(getattr(base, "id", "") == "Protocol" for base in item.bases):
             methods = [node for node in item.body if isinstance(node, ast.FunctionDef)]
             assert len(methods) <= MOST_METHODS, item.name
@@ -61,13 +61,13 @@ def test_a_providers_contract_is_small_and_says_what_it_means(path: Path) -> Non
 
 @pytest.mark.parametrize("path", modules(), ids=short)
 def test_no_method_is_left_unimplemented(path: Path) -> None:
-    raised = [node for node in ast.walk(ast.parse(path.read_text())) if isinstance(node, ast.Raise)]
+    raised = [node for node in ast.walk(tree(path)) if isinstance(node, ast.Raise)]
     assert not any("NotImplementedError" in ast.dump(node) for node in raised)
 
 
 @pytest.mark.parametrize("path", [path for path in modules() if path.stat().st_size], ids=short)
 def test_every_module_says_what_it_is_for(path: Path) -> None:
-    assert ast.get_docstring(ast.parse(path.read_text()))
+    assert ast.get_docstring(tree(path))
 
 
 # Variables of a cell that runs in a session of the user's own; only where the caller allows it.

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from .source import PACKAGE, imports, modules, short
+from .source import PACKAGE, imports, modules, short, tree
 
 ONE = PACKAGE / "files.py"
 # On hosts nothing else of ours is: what is copied there has its own, and the loader comes before even that.
@@ -17,9 +17,9 @@ OTHERS = [path for path in modules() if path not in (ONE, *ON_HOSTS)]
 CALLS = {"fsync", "fdatasync", "flock", "lockf", "mkstemp", "NamedTemporaryFile", "move", "renames"}
 
 
-def by_hand(code: str) -> Iterator[int]:
+def by_hand(module: ast.Module) -> Iterator[int]:
     """Lines of a module that replace, flush or lock a file by themselves."""
-    for node in ast.walk(ast.parse(code)):
+    for node in ast.walk(module):
         if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute) and _is_replacement(node, node.func):
             yield node.lineno
         if isinstance(node, ast.Constant) and isinstance(node.value, str) and node.value.endswith(".part"):
@@ -41,7 +41,7 @@ def _is_text(node: ast.expr) -> bool:
 
 @pytest.mark.parametrize("path", OTHERS, ids=short)
 def test_no_other_module_replaces_or_locks_files_by_hand(path: Path) -> None:
-    assert list(by_hand(path.read_text())) == []
+    assert list(by_hand(tree(path))) == []
     assert not any(name.partition(".")[0] == "fcntl" for name in imports(path))
 
 
@@ -60,14 +60,14 @@ def test_no_other_module_replaces_or_locks_files_by_hand(path: Path) -> None:
     ],
 )
 def test_a_replacement_by_hand_is_found(code: str) -> None:
-    assert list(by_hand(code)) == [1]
+    assert list(by_hand(ast.parse(code))) == [1]
 
 
 @pytest.mark.parametrize(
     "code", ["text.replace('a', 'b')", "time.replace(tzinfo=UTC)", "frame.rename({'a': 'b'})", "rows.rename('row')"]
 )
 def test_what_only_sounds_like_it_is_not(code: str) -> None:
-    assert list(by_hand(code)) == []
+    assert list(by_hand(ast.parse(code))) == []
 
 
 # The others on hosts, in jobs and in pods, where nothing else of ours is.
@@ -78,7 +78,7 @@ SIGNALLING = ("jobs/process.py", "host/processes.py", "gpu/kubernetes_pod.py", "
     "path", [path for path in modules() if short(path).removeprefix("aiinfra_lab/") not in SIGNALLING], ids=short
 )
 def test_no_other_module_signals_a_process(path: Path) -> None:
-    calls = [node.func for node in ast.walk(ast.parse(path.read_text())) if isinstance(node, ast.Call)]
+    calls = [node.func for node in ast.walk(tree(path)) if isinstance(node, ast.Call)]
     signalling = {"kill", "killpg", "send_signal"}
     assert [call.lineno for call in calls if isinstance(call, ast.Attribute) and call.attr in signalling] == []
 

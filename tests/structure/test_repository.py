@@ -3,6 +3,7 @@
 import json
 import re
 import sys
+from functools import cache
 from importlib.metadata import packages_distributions
 from pathlib import Path
 
@@ -76,8 +77,12 @@ def declared() -> set[str]:
     return {canonical(name) for names in (metadata["dependencies"], *extras) for name in names}
 
 
+# Reads the files of every package that is installed.
+_distributions = cache(packages_distributions)
+
+
 def undeclared(imported: set[str]) -> set[str]:
-    provided_by = packages_distributions()
+    provided_by = _distributions()
     sources = {name: {canonical(item) for item in provided_by.get(name, [name])} for name in imported}
     return {name for name, packages in sources.items() if not packages & declared()}
 

@@ -3,17 +3,19 @@
 import ast
 import re
 from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
 
 import pytest
 
-from .source import PACKAGE, ROOT, modules, short
+from .source import PACKAGE, ROOT, modules, short, tree
 
 GLOSSARY = (ROOT / "docs" / "glossary.md").read_text()
 # Fields of what verbs return and flags of the language stay, whatever the code calls things.
 PUBLIC = {"thousand", "said"}
 
 
+@cache
 def unused() -> set[str]:
     """The words that the glossary's last list rules out."""
     lines = GLOSSARY.partition("## Words that the code does not use")[2].splitlines()
@@ -23,7 +25,7 @@ def unused() -> set[str]:
 def names(path: Path) -> Iterator[str]:
     """Every name that a module gives: to itself, classes, functions, parameters, variables and fields."""
     yield path.stem
-    for node in ast.walk(ast.parse(path.read_text())):
+    for node in ast.walk(tree(path)):
         if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef):
             yield node.name
         elif isinstance(node, ast.arg):
@@ -60,7 +62,7 @@ def test_every_term_stands_in_the_table_once() -> None:
 def test_class_names_are_unique_in_the_package() -> None:
     found: dict[str, list[str]] = {}
     for path in modules():
-        for node in ast.parse(path.read_text()).body:
+        for node in tree(path).body:
             if isinstance(node, ast.ClassDef) and not node.name.startswith("_"):
                 found.setdefault(node.name, []).append(path.relative_to(PACKAGE).as_posix())
     assert {name: files for name, files in found.items() if len(files) > 1} == {}
