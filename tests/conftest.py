@@ -87,6 +87,7 @@ TOGETHER = (
     "tests/drift/test_fixes.py",
     "tests/drift/test_served.py",
     "tests/features/test_future.py",
+    "tests/jupyter/test_plans.py",
     "tests/jupyter/test_server.py",
     "tests/kernels/foreign/",
     "tests/models/",

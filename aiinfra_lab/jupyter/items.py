@@ -13,15 +13,17 @@ import time
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Protocol, runtime_checkable
 
 import msgspec
 
 from .. import jobs, nouns, signal_records
 from ..config import Settings
-from ..errors import LabError, StoreUnavailable
+from ..errors import LabError, NotFound, StoreUnavailable
 from ..jobs import Job, JobRecord
 from ..kernels import KeptKernel, sweep_launcher
 from ..nouns import STATE_DETAILS, Action, Observation
+from ..show import Result
 from ..show.states import StateMark, mark_of
 from ..store import Record, Store, open_store
 from ..uris import Uri
@@ -88,6 +90,15 @@ class Changes:
     price: HourlyPrice
     is_empty: bool
     feed: str
+
+
+@runtime_checkable
+class HasPlan(Protocol):
+    """A noun whose things run again, and which can say beforehand what would be done."""
+
+    def plan(self, uri: str) -> Result:
+        """What the next run of that thing would do and why, as its noun's own verb says it; nothing is written. It may
+        read all that the run would take, which takes as long as that. LabError where it could not run."""
 
 
 class ItemFeed:
@@ -234,7 +245,19 @@ def details_of(text: str, job: str = "") -> dict[str, object]:
         }
         for fact in found.facts
     ]
-    return {**asdict(found), "facts": facts}
+    return {**asdict(found), "facts": facts, "has_plan": isinstance(nouns.find(uri.noun), HasPlan)}
+
+
+def plan_of(text: str) -> dict[str, str]:
+    """The answer to `GET /aiinfra/plans/URI`: that plan as the output of a cell, by media type.
+
+    NotFound where nothing of the kind is planned, UsageProblem for what is no URI, and what its noun raises.
+    """
+    uri = Uri.parse(text)
+    noun = nouns.find(uri.noun)
+    if not isinstance(noun, HasPlan):
+        raise NotFound(f"{uri} has no plan: of {noun.plural} nothing is planned", "ask for the plan of a recipe")
+    return noun.plan(str(uri)).card().bundle()
 
 
 def first_steps(root: Path) -> list[dict[str, str]]:

@@ -2,6 +2,7 @@
 
     GET  /aiinfra/items?since=REV    what lives or recently ended
     GET  /aiinfra/items/URI          what there is to see of one of these; ?job= names one start of it
+    GET  /aiinfra/plans/URI          what the next run of a recipe, or of one of its runs, would do and why
     POST /aiinfra/NOUN/stop          a request to end, written at once: it works while a kernel is busy
     POST /aiinfra/NOUN/VERB          `aiinfra NOUN VERB --json` as a job
     GET  /aiinfra/jobs/ID            that job's state, and the verb's answer
@@ -32,15 +33,19 @@ from ..config import Settings, inside, settings
 from ..errors import Conflict, Denied, LabError, NotFound, Unavailable, UsageProblem
 from ..store import has_store
 from . import calls, executed
-from .items import details_of, first_steps, items_since
+from .items import details_of, first_steps, items_since, plan_of
 
 _STATUS: dict[type[LabError], int] = {UsageProblem: 400, NotFound: 404, Denied: 403, Conflict: 409, Unavailable: 503}
 
 # Threads of our own, so that a store that hangs takes none from Jupyter; and none of a stop from those who only look.
 LOOKING = ThreadPoolExecutor(8, "aiinfra-looking")
 ACTING = ThreadPoolExecutor(8, "aiinfra-acting")
-# A store that hangs is given up after 15 s, and a supervisor that does not start after 20 s.
-LOOK_S, ACT_S = 20.0, 30.0
+# A plan reads all that a run would take: however many are asked for, the panel is answered besides.
+PLANNING = ThreadPoolExecutor(2, "aiinfra-planning")
+# A store that hangs is given up after 15 s, and a supervisor that does not start after 20 s; a proxy waits for 60 s.
+LOOK_S, ACT_S, PLAN_S = 20.0, 30.0, 50.0
+
+_PATHS = "GET items, items/URI, plans/URI, jobs/ID or notebooks/RUN/STEP; POST NOUN/VERB"
 
 T = TypeVar("T")
 
@@ -49,6 +54,13 @@ class _Handler(APIHandler):
     """What they share: the workspace at the server's root, work off the event loop, and errors that say the fix."""
 
     auth_resource = "aiinfra"
+    late_fix = "see whether its store or a provider hangs; look what was done, then repeat"
+    """What to do where no answer comes in time."""
+
+    @property
+    def limit(self) -> tuple[ThreadPoolExecutor, float]:
+        """The threads that do the work, and how long that may take, in seconds."""
+        return (LOOKING, LOOK_S) if self.request.method == "GET" else (ACTING, ACT_S)
 
     def root(self) -> Path:
         """The folder whose files the server shows."""
@@ -81,13 +93,12 @@ class _Handler(APIHandler):
 
     async def done(self, work: Callable[[], T]) -> T:
         """What the work returns, off the event loop; Unavailable where that takes too long."""
-        threads, within_s = (LOOKING, LOOK_S) if self.request.method == "GET" else (ACTING, ACT_S)
+        threads, within_s = self.limit
         try:
             return await asyncio.wait_for(self._begin(work, threads), within_s)
         except TimeoutError:
             what = f"the workspace has not answered for {within_s:.0f} s"
-            fix = "see whether its store or a provider hangs; look what was done, then repeat"
-            raise Unavailable(what, fix) from None
+            raise Unavailable(what, self.late_fix) from None
 
     def body(self) -> object:
         try:
@@ -143,6 +154,26 @@ class ItemHandler(_Handler):
             if not has_store(self.place()):
                 raise NotFound(f"there is no {uri}", "GET items lists what there is")
             return details_of(uri, job)
+
+        await self.reply(look)
+
+
+class PlanHandler(_Handler):
+    """What the next run of a thing would do: whenever somebody asks, since it reads what the run would take."""
+
+    late_fix = "`%recipe run NAME --dry` in a notebook takes the time that it needs"
+
+    @property
+    def limit(self) -> tuple[ThreadPoolExecutor, float]:
+        return PLANNING, PLAN_S
+
+    @web.authenticated
+    @authorized
+    async def get(self, uri: str) -> None:
+        def look() -> dict[str, str]:
+            if not has_store(self.place()):
+                raise NotFound(f"nothing of {uri} has run here yet", PlanHandler.late_fix)
+            return plan_of(uri)
 
         await self.reply(look)
 
@@ -217,7 +248,7 @@ class NothingHandler(_Handler):
     def _nothing(self, path: str) -> None:
         # On no thread: it needs no workspace, which may hang.
         what = f"there is nothing at /aiinfra/{path}"
-        status, answer = _problem(NotFound(what, "GET items, items/URI, jobs/ID or notebooks/RUN/STEP; POST NOUN/VERB"))
+        status, answer = _problem(NotFound(what, _PATHS))
         self.set_status(status)
         self.finish(json.dumps(answer, ensure_ascii=False))
 
@@ -229,6 +260,7 @@ def _load_jupyter_server_extension(server: Any) -> None:
         (r"/items", ItemsHandler),
         (r"/items/([^/]+)", ItemHandler),
         # Tornado takes the first that fits, and NOUN/VERB would fit this one too.
+        (r"/plans/([^/]+)", PlanHandler),
         (r"/jobs/([^/]+)", JobHandler),
         (r"/notebooks/([^/]+)/([^/]+)", NotebookHandler),
         (r"/([^/]+)/([^/]+)", VerbHandler),

@@ -13,12 +13,16 @@ from ..resolve import resolve
 from ..store import Record, open_store
 from ..units import counted, show_duration, show_usd
 from ..uris import Uri
-from . import alerting, budget, declaration, history, started
+from . import alerting, budget, declaration, filling, history, started
+from .base import Value
 from .history import ObservedRun
 from .record import RunRecord, StepRecord
+from .references import filled_values
+from .schedule.declared import meanings_at
 from .schedule.record import ScheduleRecord
 
 if TYPE_CHECKING:
+    from .plan_result import RecipePlan
     from .schedule.calendar import Calendar
 
 # Steps in these states never began: one that is skipped says when an earlier run's began.
@@ -89,6 +93,16 @@ class RecipeNoun(Noun[RunRecord]):
             fix=f"`%recipe show {run.record.name}` shows its notebook" if failed else "",
             log=super().details(uri).log if jobs.find(uri) else "",
         )
+
+    def plan(self, uri: str) -> RecipePlan:
+        """See `HasPlan` of the panel: what `recipe run --dry` says. A run stands for its recipe with its parameters; a
+        recipe runs with those of the next time of its schedule, where that is kept."""
+        from . import RecipePlan, run  # the package needs this module
+
+        asked = Uri.parse(uri, self.name)
+        found = run(asked.label, param={} if asked.tag else _due_parameters(asked.name), dry=True)
+        assert isinstance(found, RecipePlan)
+        return found
 
     def stop(self, uri: str) -> Sequence[str]:
         """See `Noun.stop`: the cell that runs is interrupted, and no further step begins. A recipe's own name is its
@@ -170,6 +184,18 @@ def _schedule_facts(record: Record[ScheduleRecord]) -> Iterator[Fact]:
         yield Fact("last run", Uri.parse(body.run).label)
     if body.missed_count:
         yield Fact("missed", counted(body.missed_count, "run"))
+
+
+def _due_parameters(name: str) -> dict[str, Value]:
+    """What the daemon gives the recipe at the next time of its schedule; nothing where none is kept."""
+    record = open_store().get(ScheduleRecord, name)
+    calendar = _calendar(record.body) if record and record.body.is_open else None
+    due = calendar.next(record.body.decided_until) if record and calendar else None
+    if due is None:
+        return {}
+    recipe = declaration.read(name)
+    own = recipe.schedule.parameters if recipe.schedule else {}
+    return filling.given_values(recipe, filled_values(own, meanings_at(recipe.schedule, due)), at=due)
 
 
 def _calendar(body: ScheduleRecord) -> Calendar | None:

@@ -160,6 +160,8 @@ class Server:
         self.sent = 0
         self.gone: dict[str, int] = {}
         self.details: dict[str, dict[str, Any]] = {}
+        self.planned: list[str] = []
+        self.plan: tuple[int, dict[str, str]] = (404, {})
         self.answer = {"workspace": "flights", "usd_per_hour": 1.23, "is_least": False, **answer}
         self.on_call: Callable[[str, str], None] = lambda noun, verb: None
         self.put(*things)
@@ -192,6 +194,10 @@ class Server:
             route.fulfill(json={"stopping": []} if verb == "stop" else {"job": "j"})
         elif path.startswith("jobs/"):
             route.fulfill(json={"state": "done", "error": None})
+        elif path.startswith("plans/"):
+            self.planned.append(path.removeprefix("plans/"))
+            status, answer = self.plan
+            route.fulfill(status=status, json=answer)
         elif path.startswith("items/"):
             uri = path.removeprefix("items/")
             route.fulfill(json={**details(uri), **self.details.get(uri, {})})

@@ -8,7 +8,7 @@ import pytest
 from aiinfra_lab import completion, jobs, nouns
 from aiinfra_lab.errors import NotFound, UsageProblem
 from aiinfra_lab.nouns import Fact, StepSpan
-from aiinfra_lab.recipe import declaration
+from aiinfra_lab.recipe import declaration, run
 from aiinfra_lab.recipe.noun import NOUN
 from aiinfra_lab.recipe.record import RunRecord, StepRecord
 from aiinfra_lab.recipe.schedule import keeping
@@ -189,6 +189,27 @@ def test_a_schedule_that_never_ran_and_one_by_a_change_alone(one, recipe, monkey
         keeping.start(declaration.read(name))
     assert {each.uri: each.figure for each in NOUN.watched()} == {"recipe:one": "02:00", "recipe:fresh": ""}
     assert [fact.label for fact in NOUN.details("recipe:one").facts] == ["schedule", "next"]
+
+
+def test_a_plan_is_that_of_a_dry_run_with_the_parameters_of_the_next_time(notebook, recipe, monkeypatch):
+    monkeypatch.setattr(keeping.daemon, "launch", lambda: None)
+    notebook("a", "day: str = ''\nuntil: str = ''")
+    own = '[parameters]\nday = "none"\nuntil = "${run.date}"\n' + ONE
+    text = own + 'parameters = { day = "${params.day}", until = "${params.until}" }\n'
+    recipe("dated", f'{text}{SCHEDULE}parameters = {{ day = "${{run.date}}" }}')
+    assert NOUN.plan("recipe:dated") == run("dated", dry=True)
+    keeping.start(declaration.read("dated"))
+    day = next(fact.value for fact in NOUN.details("recipe:dated").facts if fact.label == "next").partition(" ")[0]
+    planned = NOUN.plan("recipe:dated")
+    assert planned == run("dated", param={"day": day, "until": day}, dry=True)
+    assert planned.parameters == {"day": day, "until": day}
+    # One of its runs is a run of that day, whatever is due next.
+    open_store().commit(
+        [Record.new("dated@1", RunRecord(state="done", started_at=1.0, steps=(), parameters={"day": "2026-01-01"}))]
+    )
+    assert NOUN.plan("recipe:dated@1").parameters["day"] == "2026-01-01"
+    with pytest.raises(NotFound):
+        NOUN.plan("recipe:dated@2")
 
 
 def test_a_run_that_goes_on_says_how_long_it_mostly_takes_from_now(one, monkeypatch):

@@ -93,6 +93,14 @@ export interface Details {
   picture_alt: string;
   log: string;
   code?: string;
+  /** Whether it can be asked what its next run would do. */
+  has_plan?: boolean;
+}
+
+/** What a cell of a notebook would show, by media type. */
+export interface Shown {
+  'text/html': string;
+  'text/plain': string;
 }
 
 /** How a verb that was called goes on, and what went wrong with it. */
@@ -119,6 +127,7 @@ export type Check<T> = (found: unknown) => found is T;
 
 export const isItems = like<Items>(ITEMS);
 export const isDetails = like<Details>(DETAILS);
+export const isShown = like<Shown>({ 'text/html': '', 'text/plain': '' });
 export const isCall = like<Call>(CALL);
 export const isStop = like<{ stopping: string[] }>({ stopping: [''] });
 export const isBegun = like<{ job: string }>({ job: '' });

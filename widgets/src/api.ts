@@ -2,13 +2,14 @@
 
 import { URLExt } from '@jupyterlab/coreutils';
 import { ServerConnection } from '@jupyterlab/services';
-import { isBegun, isCall, isDetails, isItems, isProblem, isStop } from './answers';
-import type { Check, Details, Item, Items } from './answers';
+import { isBegun, isCall, isDetails, isItems, isProblem, isShown, isStop } from './answers';
+import type { Check, Details, Item, Items, Shown } from './answers';
 
 const LOOK_MS = 700;
 const SELDOM_MS = 30_000;
 // A server of ours gives up by itself 5 s before: what has not answered by then never will.
 const ANSWER_MS = { GET: 25_000, POST: 35_000 };
+const PLAN_MS = 55_000;
 // A call that is not there by then was never begun.
 const BEGIN_MS = 60_000;
 const LIVE = ['starting', 'running', 'stopping'];
@@ -41,6 +42,11 @@ export class Api {
   /** What there is to see of one thing. */
   details(item: Item): Promise<Details> {
     return this.request(`items/${encodeURIComponent(item.uri)}?job=${encodeURIComponent(item.job)}`, isDetails);
+  }
+
+  /** What the next run of a thing would do, as a cell would show it; the server may have to read much for it. */
+  plan(item: Item): Promise<Shown> {
+    return this.request(`plans/${encodeURIComponent(item.uri)}`, isShown, {}, new AbortController(), PLAN_MS);
   }
 
   /** Ask a thing to end; resolves when the request is written, not when the thing has ended. */
@@ -96,12 +102,13 @@ export class Api {
     path: string,
     isOurs: Check<T>,
     init: RequestInit = {},
-    control = new AbortController()
+    control = new AbortController(),
+    within = init.body ? ANSWER_MS.POST : ANSWER_MS.GET
   ): Promise<T> {
     const url = URLExt.join(this.settings.baseUrl, 'aiinfra') + '/' + path;
     let response: Response;
     let text: string;
-    const timer = window.setTimeout(() => control.abort(), init.body ? ANSWER_MS.POST : ANSWER_MS.GET);
+    const timer = window.setTimeout(() => control.abort(), within);
     try {
       response = await ServerConnection.makeRequest(url, { ...init, signal: control.signal }, this.settings);
       text = await response.text();

@@ -1,12 +1,15 @@
 // What an opened row shows: the thing's facts, why it failed, its curve, the end of its log, and what can be done.
 
 import type { Arm, Details, Fact, Item } from './answers';
-import { button, copy, element, paragraph, put } from './dom';
+import { button, copy, element, mark, paragraph, put, why } from './dom';
+import { Plan } from './plan';
 
 /** What the buttons of an opened row do. */
 export interface Doing {
   /** Ask about an action, or do what need not be asked about. */
   act(verb: string, pressed: HTMLElement): void;
+  /** Show what its next run would do. */
+  plan(): void;
   /** Put a line into the open notebook, or copy it where there is none. */
   insert(code: string, pressed: HTMLButtonElement): void;
 }
@@ -21,16 +24,18 @@ interface Offered {
 
 export class Opened {
   readonly node = element('div', 'aiinfra-Item-body');
+  readonly plan = new Plan();
   private readonly told = element('div', 'aiinfra-Item-told');
   private readonly actions = element('div', 'aiinfra-Actions');
   private shown = '';
   private readonly buttons = new Map<string, HTMLButtonElement>();
   private example = '';
   private code = '';
+  private hasPlan = false;
 
   constructor(private readonly doing: Doing) {
     this.told.append(element('p', 'aiinfra-Item-wait', 'Looks closer …'));
-    this.node.append(this.told, this.actions);
+    this.node.append(this.told, this.plan.node, this.plan.heard, this.actions);
   }
 
   get isEmpty(): boolean {
@@ -45,6 +50,7 @@ export class Opened {
       this.shown = text;
       this.example = details.example;
       this.code = details.code ?? '';
+      this.hasPlan = details.has_plan ?? false;
       this.told.replaceChildren(...parts(item, details, isLogOpen));
     }
     this.offer(item);
@@ -65,10 +71,12 @@ export class Opened {
     });
     const copied: Offered = { key: 'copy', text: 'Copy curl', press: pressed => void copy(this.example, pressed) };
     const inserted: Offered = { key: 'insert', text: 'Get outputs', press: pressed => this.doing.insert(this.code, pressed) };
+    const planned: Offered = { key: 'plan', text: 'Plan of the next run', press: () => this.doing.plan() };
     const stop = item.actions.some(action => action.verb === 'stop') ? 'Stop…' : 'Stop';
     const offered = [
       ...(this.example ? [copied] : []),
       ...(this.code ? [inserted] : []),
+      ...(this.hasPlan ? [planned] : []),
       ...item.actions.filter(action => action.verb !== 'stop').map(action => act(action.verb, `${action.title}…`)),
       ...(item.stoppable ? [act('stop', stop, true)] : [])
     ];
@@ -115,12 +123,6 @@ function parts(item: Item, details: Details, isLogOpen: boolean): HTMLElement[] 
   if (details.log) {
     found.push(log(item, details.log, isLogOpen));
   }
-  return found;
-}
-
-function why(label: HTMLElement, text: string): HTMLElement {
-  const found = paragraph(` ${text}`, 'aiinfra-Item-why');
-  found.prepend(label);
   return found;
 }
 
@@ -187,12 +189,6 @@ function meter(share: number, text: string): HTMLMeterElement {
   const found = element('meter');
   [found.max, found.high, found.value] = [1, 0.8, share];
   found.setAttribute('aria-label', text);
-  return found;
-}
-
-function mark(tone: string, text: string): HTMLElement {
-  const found = element('span', 'aiinfra-Mark', text);
-  found.dataset['tone'] = tone;
   return found;
 }
 

@@ -52,6 +52,20 @@ export function paragraph(text: string, name = ''): HTMLElement {
   return node;
 }
 
+/** A text in the colour of a tone. */
+export function mark(tone: string, text: string): HTMLElement {
+  const found = element('span', 'aiinfra-Mark', text);
+  found.dataset['tone'] = tone;
+  return found;
+}
+
+/** What went wrong or helps, behind what it is. */
+export function why(label: HTMLElement, text: string): HTMLElement {
+  const found = paragraph(` ${text}`, 'aiinfra-Item-why');
+  found.prepend(label);
+  return found;
+}
+
 /** Copy a text, also where the page is not on HTTPS, and say so on the button for a while. */
 export async function copy(text: string, pressed: HTMLButtonElement): Promise<void> {
   try {

@@ -1,6 +1,6 @@
 // What is shown where nothing runs: that nothing costs money, and what could be done first.
 
-import type { Items, Signal, Step } from './answers';
+import type { Items, Shown, Signal, Step } from './answers';
 import { button, copy, element, flash, paragraph } from './dom';
 
 /** What the panel needs of JupyterLab around it. */
@@ -10,6 +10,8 @@ export interface Host {
   open(path: string): Promise<void>;
   /** Have the launcher list the kernels that there are now. */
   listKernels(): void;
+  /** Draw what a cell would show as a notebook draws it. */
+  draw(shown: Shown): Promise<HTMLElement>;
   /** Tell the user of something that happened by itself, wherever he works. */
   notify(signal: Signal): void;
 }

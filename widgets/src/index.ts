@@ -2,6 +2,7 @@
 
 import { ILayoutRestorer, type JupyterFrontEnd, type JupyterFrontEndPlugin } from '@jupyterlab/application';
 import { ICommandPalette, Notification } from '@jupyterlab/apputils';
+import { IRenderMimeRegistry } from '@jupyterlab/rendermime';
 import { ISettingRegistry } from '@jupyterlab/settingregistry';
 import { LabIcon } from '@jupyterlab/ui-components';
 import { Api } from './api';
@@ -24,17 +25,19 @@ const plugin: JupyterFrontEndPlugin<void> = {
   id: ID,
   description: 'A side panel with what lives in the workspace, and a Stop that a busy kernel cannot delay.',
   autoStart: true,
+  requires: [IRenderMimeRegistry],
   optional: [ICommandPalette, ILayoutRestorer, ISettingRegistry],
   activate
 };
 
 function activate(
   app: JupyterFrontEnd,
+  rendermime: IRenderMimeRegistry,
   palette: ICommandPalette | null,
   restorer: ILayoutRestorer | null,
   registry: ISettingRegistry | null
 ): void {
-  const panel = new Panel(new Api(app.serviceManager.serverSettings), host(app), INTERVAL_S * 1000);
+  const panel = new Panel(new Api(app.serviceManager.serverSettings), host(app, rendermime), INTERVAL_S * 1000);
   panel.id = 'aiinfra-lab-panel';
   panel.title.icon = icon;
   panel.title.caption = 'AI infrastructure: what lives in the workspace';
@@ -58,7 +61,7 @@ function activate(
 }
 
 /** What the panel needs of JupyterLab, by JupyterLab's own commands. */
-function host({ commands, serviceManager, shell }: JupyterFrontEnd): Host {
+function host({ commands, serviceManager, shell }: JupyterFrontEnd, rendermime: IRenderMimeRegistry): Host {
   const listKernels = (): void => void serviceManager.kernelspecs.refreshSpecs();
   // A session may have been started meanwhile, by a cell or in a shell: whoever comes to the launcher sees it there.
   shell.currentChanged?.connect(listKernels);
@@ -75,6 +78,12 @@ function host({ commands, serviceManager, shell }: JupyterFrontEnd): Host {
       await commands.execute('docmanager:open', { path });
     },
     listKernels,
+    async draw(shown) {
+      const renderer = rendermime.createRenderer('text/html');
+      // As of a notebook that nobody trusts: the sanitizer looks at it.
+      await renderer.renderModel(rendermime.createModel({ data: { ...shown }, trusted: false }));
+      return renderer.node;
+    },
     notify({ subject, what, fix }) {
       const show = { label: 'Show', callback: () => void commands.execute(OPEN) };
       Notification.warning(`${subject}: ${what}. ${fix}`, { autoClose: false, actions: [show] });

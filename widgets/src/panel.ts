@@ -6,7 +6,8 @@
 //   head.ts     workspace, count, price an hour, filter           trouble.ts  the banner below it
 //   list.ts     sections and rows; nothing moves while somebody points at them
 //   section.ts  a heading that closes, and its rows               row.ts      one thing, kept and updated
-//   details.ts  what an opened row shows                          asking.ts   the question before an act
+//   details.ts  what an opened row shows                          plan.ts     what a next run would do, below it
+//   asking.ts   the question before an act
 //   pointer.ts  no click hits what has moved under the pointer    empty.ts    what is shown where nothing runs
 //   dom.ts, format.ts  elements, times and money
 //
@@ -123,6 +124,10 @@ export class Panel extends Widget {
     void (verb === 'stop' ? this.stop(row) : this.act(row, verb));
   }
 
+  plan(row: Row): void {
+    void this.lookAhead(row);
+  }
+
   insert(code: string, pressed: HTMLButtonElement): void {
     void insert(this.host, code, pressed);
   }
@@ -235,6 +240,20 @@ export class Panel extends Widget {
       }
     }
     this.detailed = performance.now();
+  }
+
+  /** Show what the next run would do: only when it is asked for, since that reads what the run would take. */
+  private async lookAhead({ body, item }: Row): Promise<void> {
+    if (!body || body.plan.isAwaited) {
+      return;
+    }
+    body.plan.wait();
+    try {
+      const shown = await this.api.plan(item);
+      body.plan.show(await this.host.draw(shown), clock(this.now));
+    } catch (error) {
+      body.plan.complain(text(error), error instanceof ApiError ? error.fix : '');
+    }
   }
 
   /** Look closer again at the row that is open: after a while, unless the pointer is over rows that this might move, and

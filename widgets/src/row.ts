@@ -15,6 +15,8 @@ export interface Keeper {
   asks(row: Row): void;
   /** Call a verb for the row's item. */
   call(row: Row, verb: string): void;
+  /** Look what the next run of the row's item would do. */
+  plan(row: Row): void;
   /** Put a line into the open notebook. */
   insert(code: string, pressed: HTMLButtonElement): void;
 }
@@ -130,6 +132,7 @@ export class Row {
     if (isOpen && !this.opened) {
       this.opened = new Opened({
         act: (verb, pressed) => this.act(verb, pressed),
+        plan: () => this.keeper.plan(this),
         insert: (code, pressed) => this.keeper.insert(code, pressed)
       });
       this.opened.offer(this.offered);
