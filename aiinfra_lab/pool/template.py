@@ -25,7 +25,7 @@ from typing import Any
 
 from .. import config, files, logs
 from ..host import processes
-from . import ahead, asking, becoming, match, wanted
+from . import ahead, asking, becoming, match, pages, wanted
 
 USUAL = ("numpy", "pandas", "torch", "mlflow", "matplotlib", "pyarrow", "sklearn")
 IDLE_S = 600.0
@@ -332,6 +332,7 @@ def main(preload: str = "") -> None:
     os.environ.update(fixed_env)
     gc.collect()
     gc.freeze()
+    pages.collapse()
     if not is_healthy():
         (place / asking.PROBLEM).write_text("its trial fork did not compute\n")
         return
