@@ -131,6 +131,7 @@ def _watch_over(child: int, spec: HostSpec) -> None:
     """Return when a child has ended and nothing of it is left."""
     signal.signal(signal.SIGTERM, lambda *_: processes.signal_process(child, signal.SIGTERM))
     _await(child)
+    processes.reap()
     processes.end_descendants(spec.spare)
     processes.reap()
 

@@ -241,6 +241,7 @@ class Core:
         for each in kernel.handles():
             self.poller.unregister(each)
         self.kernel, self.after_end, self.kill_at = None, None, 0.0
+        processes.reap()  # else what has ended would be looked for among all processes
         processes.end_descendants(self.spec.spare)
         processes.reap()
         if after is None and not self.over:

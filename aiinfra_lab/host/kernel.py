@@ -37,7 +37,8 @@ _IDENTITY = b"aiinfra-host"
 _ASK_S, _ASK_AGAIN_S = 5.0, 0.05
 # Messages of one channel, before the others are looked at again, and how much may be in them.
 _AT_ONCE, _AT_ONCE_BYTES = 200, 1 << 22
-_REST_MS = 20  # within which what a kernel that has ended has sent goes on coming
+_REST_MS = 20  # within which a reply comes that a kernel has sent before it ended
+_REST_LOOK_MS = 1  # between two looks at whether all that it has published is here
 _REST_S = 0.5  # and what it published at most, where a process that it left holds its socket open
 _SILENT_S, _HELD_LOOK_S = 1.0, 0.1
 _REMEMBERED = 1000
@@ -73,6 +74,7 @@ class Kernel:
         self._idle: dict[str, None] = {}  # the requests whose outputs have all come, of late
         self._asked: dict[str, tuple[bytes, str]] = {}  # requests to run code that are not known to have begun
         self._running = ""  # the request whose code runs
+        self._unanswered: set[str] = set()  # the requests whose replies have not come
         self._count = 0  # of the code that has begun last
         self._busy: set[str] = set()  # the requests that it works on: of one channel while it is busy with another
         try:
@@ -140,6 +142,7 @@ class Kernel:
             if channel in (MessageChannel.SHELL, MessageChannel.CONTROL) and parts[0] == DELIMITER:
                 self._answers += channel is MessageChannel.CONTROL  # ours: there is no client's address before it
             elif channel is MessageChannel.SHELL:
+                self._unanswered.discard(_parent(parts))
                 self._held.append((parts, time.monotonic()))
             else:
                 yield parts
@@ -159,23 +162,25 @@ class Kernel:
 
     def rest(self, channel: MessageChannel) -> Iterator[list[bytes]]:
         """All that has come by a channel of a kernel that has ended."""
-        until = time.monotonic() + _REST_S
-        passed = self._pump.passed
-        # Outputs are first: while they were waited for, replies have come.
-        wait_ms = _REST_MS if channel is MessageChannel.IOPUB else 0
-        while self.sockets[channel].poll(wait_ms) or (
-            channel is MessageChannel.IOPUB and self._is_coming(passed, until)
-        ):
-            passed = self._pump.passed
+        if channel is MessageChannel.IOPUB:
+            yield from self._rest_of_outputs()
+            return
+        while self.sockets[channel].poll(_REST_MS if self._unanswered else 0):
             yield from self.receive(channel)
         if channel is MessageChannel.SHELL:
             yield from self._replies(is_all=True)
 
-    def _is_coming(self, passed: int, until: float) -> bool:
-        """Whether more of what it published may come, after so many bytes: on a busy machine the pump may be late."""
-        if passed < self._pump.passed:
-            return True
-        return not self._pump.has_ended and time.monotonic() < until
+    def _rest_of_outputs(self) -> Iterator[list[bytes]]:
+        until, passed = time.monotonic() + _REST_S, -1
+        while True:
+            # Before the look: what was taken until then is found by it. On a busy machine the pump may be late.
+            is_all = self._pump.is_taken or (passed == self._pump.passed and time.monotonic() > until)
+            passed = self._pump.passed
+            self.sockets[MessageChannel.IOPUB].poll(0 if is_all else _REST_LOOK_MS)
+            found = [*self.receive(MessageChannel.IOPUB)]  # also where nothing is there: that lets the pump go on
+            yield from found
+            if is_all and not found:
+                return
 
     def _replies(self, *, is_all: bool = False) -> Iterator[list[bytes]]:
         """The replies, in order, whose outputs have all come. The sockets say nothing of the order between them, so
@@ -201,6 +206,8 @@ class Kernel:
         with contextlib.suppress(*UNREADABLE):
             at = parts.index(DELIMITER)
             header, content = json.loads(parts[at + 2]), json.loads(parts[at + 5])
+            if parts[0] != DELIMITER and header["msg_type"].endswith("_request"):
+                self._unanswered.add(header["msg_id"])
             if header["msg_type"] == "execute_request" and not content.get("silent"):
                 self._asked[header["msg_id"]] = (parts[at + 2], content["code"])
 

@@ -32,7 +32,7 @@ def end_descendants(spare: str = "") -> None:
     spare: words of a command whose process stays, and what is below it; none when empty
     """
     until_at, empty = time.monotonic() + _KILL_S, 0
-    while empty < _EMPTY_LOOKS and time.monotonic() < until_at:
+    while has_children() and empty < _EMPTY_LOOKS and time.monotonic() < until_at:
         left = list(descendants(spare))
         for pid in left:
             with contextlib.suppress(ProcessLookupError, PermissionError):
@@ -41,6 +41,16 @@ def end_descendants(spare: str = "") -> None:
         empty = 0 if left else empty + 1
         if empty < _EMPTY_LOOKS:
             time.sleep(_LOOK_S)
+
+
+def has_children() -> bool:
+    """Whether anything is below this process, as long as it adopts orphans: then each descendant has an ancestor that
+    is its child. Ended children that nobody has collected count."""
+    try:
+        os.waitid(os.P_ALL, 0, os.WEXITED | os.WNOHANG | os.WNOWAIT)
+    except ChildProcessError:
+        return False
+    return True
 
 
 def descendants(spare: str = "") -> Iterator[int]:

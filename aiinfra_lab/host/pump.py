@@ -22,7 +22,7 @@ class Pump(threading.Thread):
     """source: the kernel's unix socket, which may not be there yet. path: of the one to connect to instead. stalled: a
     file descriptor that can be read while it waits for its reader; then nothing whole may be there, in the middle of a
     message that is larger than all that may wait. passed: bytes, so far. has_ended: whether that is all there will be,
-    and until it is connected."""
+    and until it is connected. is_taken: whether its reader has also read all of it."""
 
     def __init__(self, source: str, path: str) -> None:
         super().__init__(daemon=True)
@@ -32,7 +32,7 @@ class Pump(threading.Thread):
         self._listener.listen(1)
         self._until, self.passed = AHEAD_BYTES, 0  # how far it may go, and has gone
         self._is_stalled = self._is_closed = self._is_shown = False
-        self.has_ended = True
+        self.has_ended = self.is_taken = True
         self.stalled, self._stall = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
         self._wakeup, self._wake = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
         self.start()
@@ -62,7 +62,7 @@ class Pump(threading.Thread):
             with self._listener, contextlib.suppress(OSError):
                 self._serve()
         finally:
-            self.has_ended = True
+            self.has_ended = self.is_taken = True
 
     def _serve(self) -> None:
         if not self._is_readable(self._listener):
@@ -71,7 +71,7 @@ class Pump(threading.Thread):
         with reader, socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as kernel:
             while kernel.connect_ex(self._source) and not self._is_closed:
                 select.select([self._wakeup], [], [], _AGAIN_S)
-            self.has_ended = False
+            self.has_ended = self.is_taken = False
             self._pass(reader, kernel)
 
     def _pass(self, reader: socket.socket, kernel: socket.socket) -> None:
@@ -100,6 +100,8 @@ class Pump(threading.Thread):
                 reader.sendall(data)
                 self.passed += len(data)
                 self.has_ended = not is_there
+                if not is_there:  # the reader closes its end once it has read up to here
+                    reader.shutdown(socket.SHUT_WR)
 
     def _may(self) -> bool:
         """Whether it may go on. Whoever reads looks at the flag after it has read."""

@@ -35,7 +35,6 @@ from .shim import Shim
 
 _ALONE_S = 0.5
 _TURN_S = 10.0
-_LOOK_S = 0.02
 _LET_GO_S = 10.0  # for the host to hear that its kernel is let go of: it is at work, and on this machine
 _ASK_S, _OUTPUT_S = 1.0, 0.2  # for an answer, and for what is published with it
 _LOCAL = "local-provisioner"
@@ -59,11 +58,12 @@ class HostedKernelManager(AsyncKernelManager):
         self.client_factory = HostedKernelClient
         return cast("HostedKernelClient", super().client(**kwargs))
 
-    async def _async_finish_shutdown(
-        self, waittime: float | None = None, pollinterval: float = _LOOK_S, restart: bool = False
-    ) -> None:
+    async def _async_wait(self, pollinterval: float = 0.1) -> None:
         """See jupyter_client, which looks ten times a second."""
-        await super()._async_finish_shutdown(waittime, pollinterval, restart)
+        if isinstance(self.provisioner, HostedProvisioner):
+            await self.provisioner.wait()
+        else:
+            await super()._async_wait(pollinterval)
 
     async def hold(self, seconds: float) -> bool:
         """Let go of the kernel, which lives so long for whoever goes on with it; False where that cannot be."""
@@ -145,6 +145,7 @@ class HostedProvisioner(KernelProvisionerBase):
         super().__init__(**kwargs)
         self._lock = threading.Lock()
         self._commands: queue.SimpleQueue[tuple[bytes, ...]] = queue.SimpleQueue()
+        self._over = asyncio.Event()  # once the thread turns no more
 
     @property
     def has_process(self) -> bool:
@@ -174,8 +175,9 @@ class HostedProvisioner(KernelProvisionerBase):
         return None if self.has_process else self._state.exit_code or 0
 
     async def wait(self) -> int | None:
-        while self.has_process:
-            await asyncio.sleep(_LOOK_S)
+        if self._thread is not None:
+            await self._over.wait()
+            self._thread.join()  # it has nothing left to do
         return self._state.exit_code
 
     async def send_signal(self, signum: int) -> None:
@@ -244,14 +246,15 @@ class HostedProvisioner(KernelProvisionerBase):
         link = Link(reach, folder, keep_bytes=KEEP_BYTES)
         link.received.skip_to(self.parent.held_received)
         bridge = Bridge(shim, link, wakeup)
-        self._thread = threading.Thread(target=self._run, args=(bridge, wakeup), daemon=True)
+        loop = asyncio.get_running_loop()
+        self._thread = threading.Thread(target=self._run, args=(bridge, wakeup, loop), daemon=True)
         self._thread.start()
 
     def _is_gone(self, link: Link) -> bool:
         """Whether the kernel is let go of, and its host has heard of it."""
         return self._is_let_go and self._commands.empty() and link.delivered >= link.sent.last
 
-    def _run(self, bridge: Bridge, wakeup: int) -> None:
+    def _run(self, bridge: Bridge, wakeup: int, loop: asyncio.AbstractEventLoop) -> None:
         """Turn the bridge until the kernel has ended, or is let go of."""
         try:
             while self._state.phase != "ended" and not bridge.link.is_over and not self._is_gone(bridge.link):
@@ -268,3 +271,5 @@ class HostedProvisioner(KernelProvisionerBase):
                 for each in (wakeup, self._wake):
                     os.close(each)
                 self._wake = -1
+            with contextlib.suppress(RuntimeError):  # nobody waits any more: the loop is closed
+                loop.call_soon_threadsafe(self._over.set)

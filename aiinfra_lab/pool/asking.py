@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import os
+import select
 import signal
 import socket
 import sys
@@ -26,11 +27,12 @@ SOCKET, LOG, PROBLEM, HOLD = "s", "log", "problem", "lock"
 class Forked:
     """A process that the pool has forked for this one, which ends with it.
 
-    connection: to the pool, which knows how it has ended. own: to the process, which says that itself, and is asked
-    where the pool was killed.
+    connection: to the pool, which knows how it has ended. own: to the process, which says that itself, before its
+    memory is given back; and is asked where the pool was killed.
     """
 
     returncode: int | None = None
+    _is_silent = False  # whether it has ended without a word
 
     def __init__(self, connection: socket.socket, own: socket.socket, pid: int, rest: bytes) -> None:
         self.pid = pid
@@ -48,6 +50,13 @@ class Forked:
     def wait(self, timeout: float | None = None, *, alone: Callable[[], object] = lambda: None) -> int | None:
         """The same, waiting for it; None when it takes longer. alone: called when it goes on without its pool."""
         while self.returncode is None:
+            if self._connection is not self._own and not self._is_silent:
+                heard = self._heard(timeout)
+                if not heard:
+                    return None
+                if self._own.fileno() in heard:
+                    self._take_word()
+                    continue
             self._connection.settimeout(timeout)
             try:
                 answer, self._rest = read_line(self._connection, self._rest)
@@ -64,6 +73,20 @@ class Forked:
             self.returncode = int(answer.get("code", -signal.SIGKILL))
             self.leave()
         return self.returncode
+
+    def _heard(self, timeout: float | None) -> list[int]:
+        """From whom of the two something has come; empty when that takes longer."""
+        poller = select.poll()
+        for each in (self._own, self._connection):
+            poller.register(each, select.POLLIN)
+        return [number for number, _ in poller.poll(None if timeout is None else timeout * 1000)]
+
+    def _take_word(self) -> None:
+        answer, _ = read_line(self._own, b"")
+        self._is_silent = not answer  # it was killed, and the pool knows how
+        if answer:
+            self.returncode = int(answer["code"])
+            self.leave()
 
 
 def fork(

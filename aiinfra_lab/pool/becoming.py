@@ -83,9 +83,9 @@ def run(work: Callable[[], object], report: int = -1) -> NoReturn:
     """Do the work, and end as Python ends: non-daemon threads, exit handlers, what is still to be written. Modules are
     not taken apart one by one, which with torch and mlflow takes a second.
 
-    report: a descriptor that takes the exit code, for whoever cannot ask the pool
+    report: a descriptor that takes the exit code, for whoever waits for it
     """
-    code = 0
+    code, own = 0, os.getpid()
     try:
         found = work()
         code = found if isinstance(found, int) else 0
@@ -105,5 +105,6 @@ def run(work: Callable[[], object], report: int = -1) -> NoReturn:
     except BaseException:  # noqa: BLE001
         code = code or 120  # as Python has it where its output cannot be written
     with contextlib.suppress(OSError):  # nobody listens any more
-        os.write(report, json.dumps({"code": code & 0xFF}).encode() + b"\n")
+        if os.getpid() == own:  # no fork of it that has come here
+            os.write(report, json.dumps({"code": code & 0xFF}).encode() + b"\n")
     os._exit(code & 0xFF)

@@ -71,17 +71,19 @@ def _end_by(number: int) -> None:
 
 def _pass_signals_on(child: object) -> None:
     """What this process is sent is meant for its fork; Ctrl-C is for what that has started, too."""
-    from ..host import processes
-
     pid: int = child.pid  # type: ignore[attr-defined]
 
     def pass_on(number: int, _frame: object) -> None:
+        from ..host import processes  # here, since few commands are sent anything
+
         if number in (signal.SIGINT, signal.SIGQUIT):
             processes.signal_group(pid, number)
         else:
             processes.signal_process(pid, number)
 
     def stop(_number: int, _frame: object) -> None:
+        from ..host import processes
+
         processes.signal_group(pid, signal.SIGSTOP)
         processes.signal_process(os.getpid(), signal.SIGSTOP)
         processes.signal_group(pid, signal.SIGCONT)

@@ -25,23 +25,13 @@ from typing import Any
 
 from .. import config, files, logs
 from ..host import processes
-from . import asking, becoming, match, wanted
+from . import ahead, asking, becoming, match, pages, wanted
 
 USUAL = ("numpy", "pandas", "torch", "mlflow", "matplotlib", "pyarrow", "sklearn")
 IDLE_S = 600.0
 _TRIAL_S = 5.0
 _REQUEST_S = 2.0  # for whoever has connected to say what it wants
 _LARGEST = 1 << 24
-# What a kernel and a recipe's run import, in this order.
-_OURS = (
-    *("ipykernel.kernelapp", "ipykernel.zmqshell", "ipykernel.inprocess", "matplotlib_inline.backend_inline"),
-    *("IPython.core.completer", "IPython.core.magics", "jupyter_client.asynchronous", "nbformat.v4"),
-    *("aiinfra_lab.host.__main__", "aiinfra_lab.pool.kernel", "aiinfra_lab.cli", "aiinfra_lab.recipe"),
-    *("aiinfra_lab.recipe.runner", "aiinfra_lab.recipe.engine.running", "aiinfra_lab.recipe.local"),
-    *("IPython.core.completerlib", "IPython.core.debugger", "IPython.extensions.storemagic", "faulthandler"),
-    *("tornado.platform.asyncio", "aiinfra_lab.show.text", "ipykernel.kernelspec", "encodings.unicode_escape"),
-    *("aiinfra_lab.store.sqlite", "aiinfra_lab.jobs", "aiinfra_lab.show", "psutil", "zmq.asyncio"),
-)
 _log = logging.getLogger("aiinfra_lab.pool.template")
 
 Work = Callable[[], object]
@@ -252,7 +242,8 @@ def imported(preload: str) -> tuple[str, ...]:
 
 
 def load(preload: str) -> None:
-    """Import them; what cannot be imported is left out, and `debugpy`, with which a kernel takes longer."""
+    """Import them, and do what is the same in all forks. What cannot be imported is left out, and `debugpy`, with which
+    a kernel takes longer."""
     debugger = sys.modules.get("debugpy")
     sys.modules["debugpy"] = None  # type: ignore[assignment]
     with _failures("ipykernel.debugger"):
@@ -260,9 +251,12 @@ def load(preload: str) -> None:
     del sys.modules["debugpy"]
     if debugger is not None:
         sys.modules["debugpy"] = debugger
-    for name in (*_OURS, *imported(preload)):
+    for name in (*ahead.MODULES, *imported(preload)):
         with _failures(name):
             importlib.import_module(name)
+    for step in ahead.STEPS:
+        with _failures(step.__name__):
+            step()
 
 
 @contextlib.contextmanager
@@ -338,6 +332,7 @@ def main(preload: str = "") -> None:
     os.environ.update(fixed_env)
     gc.collect()
     gc.freeze()
+    pages.collapse()
     if not is_healthy():
         (place / asking.PROBLEM).write_text("its trial fork did not compute\n")
         return

@@ -12,7 +12,7 @@ from ..errors import LabError, Unavailable
 from ..files import publish
 from ..units import counted, show_duration
 from . import archives
-from .base import FAILURES, Executor, MayWait, NotebookTask, Outcome, RecipeStep, TaskHandle
+from .base import FAILURES, Executor, MayBeAwaited, MayWait, NotebookTask, Outcome, RecipeStep, TaskHandle
 from .made_files import Leftovers
 
 _log = logging.getLogger(__name__)
@@ -65,6 +65,14 @@ class StepExecution:
             self._put_aside()
             self._begin()
         return None
+
+    def wait(self, within_s: float) -> None:
+        """Wait so long for something to become of it; less where its end can be awaited."""
+        handle: object = self._handle
+        if isinstance(handle, MayBeAwaited):
+            handle.wait(within_s)
+        else:
+            time.sleep(within_s)
 
     def abandon(self) -> None:
         """End it at once, and return when it has ended; whatever became of it."""

@@ -303,6 +303,14 @@ class MayWait(Protocol):
         """Whether the notebook has begun; the time that it may take counts from then on."""
 
 
+@runtime_checkable
+class MayBeAwaited(Protocol):
+    """A capability of a `TaskHandle`: whoever has nothing to do meanwhile hears of its end at once."""
+
+    def wait(self, within_s: float) -> None:
+        """Return when it has ended, or after that time."""
+
+
 class Executor(Protocol):
     """Executes notebooks, as many at once as it has room for.
 

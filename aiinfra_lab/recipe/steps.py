@@ -82,8 +82,15 @@ class RunSteps:
                 if self._turn(stop(), watch):
                     pause_s = _SHORTEST_S
                 else:
-                    time.sleep(pause_s)
+                    self._wait(pause_s)
                     pause_s = min(1.1 * pause_s, _LONGEST_S)  # what it loses is a tenth of what it waits
+
+    def _wait(self, within_s: float) -> None:
+        """Wait so long; less where the first of the steps that go on ends meanwhile."""
+        if going := next(iter(self._going.values()), None):
+            going.execution.wait(within_s)
+        else:
+            time.sleep(within_s)
 
     def abandon(self) -> None:
         """Kill what goes on, of a run that ends before its time; returns when it has ended."""

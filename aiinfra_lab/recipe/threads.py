@@ -58,6 +58,10 @@ class TaskThread:
         """See `TaskHandle.poll`."""
         return not self._thread.is_alive()
 
+    def wait(self, within_s: float) -> None:
+        """See `MayBeAwaited`."""
+        self._thread.join(within_s)
+
     def cancel(self, *, at_once: bool = False) -> None:
         """See `TaskHandle.cancel`."""
         self._urgency = max(self._urgency, 1 + at_once)

@@ -204,10 +204,9 @@ class _Folders:
     def end(self) -> None:
         self._over.set()
         if self._handle >= 0:
-            # That a watch is over is an event, too: the thread hears it at once.
+            # That a watch is over is an event, too: the thread hears it at once. Nobody waits for it: the system takes
+            # 10 ms and more to close the handle.
             self._libc.inotify_rm_watch(self._handle, next(iter(self._watched), -1))
-            self._thread.join()
-            os.close(self._handle)
 
     def open(self) -> _Seen:
         self._begin()
@@ -232,6 +231,9 @@ class _Folders:
         while not self._over.is_set():
             if select.select([self._handle], [], [], _LOOK_S)[0]:
                 self._drain()
+        with self._lock:
+            handle, self._handle = self._handle, -1
+        os.close(handle)
 
     def _drain(self) -> None:
         with self._lock, contextlib.suppress(BlockingIOError):

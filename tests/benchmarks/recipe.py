@@ -171,6 +171,26 @@ def chains(full: bool) -> Iterator[Figure]:
     yield Figure("50 steps that do nothing", alone.wall_s, "s", at_most(0.6), note=alone.note)
 
 
+@row("recipe.4w", "chains by the command, warm: first, unchanged, 50 unchanged", "<= 0.7 / 0.12 s; <= 0.15 s")
+def warm_chains(full: bool) -> Iterator[Figure]:
+    """The command, by the function that it calls, with 1,000 earlier runs of the 50."""
+    with project() as (folder, own), pool() as its:
+        env = {**own, **its, "AIINFRA_WORKSPACE": str(folder)}
+        ours = [sys.executable, "-c", ENTRY, "recipe", "run"]
+        chain(folder, "three", 3)
+        chain(folder, "fifty", STEPS)
+        command([*ours, "three", "--force"], cwd=folder, env=env, runs=1)  # the store is new
+        first = command([*ours, "three", "--force"], cwd=folder, env=env, runs=3)
+        again = command([*ours, "three"], cwd=folder, env=env)
+        prepare = f"import os; os.chdir({str(folder)!r})\nfrom tests.benchmarks import _nothing"
+        statement("_nothing.run('fifty', force=True)", before=prepare, env=env, runs=1)
+        _nothing.multiply(folder, "fifty", EARLIER)
+        many = command([*ours, "fifty"], cwd=folder, env=env)
+    yield Figure("3 steps, all run", first.wall_s, "s", at_most(0.7), note=first.note)
+    yield Figure("3 steps, unchanged", again.wall_s, "s", at_most(0.12), note=again.note)
+    yield Figure("50 unchanged, 1,000 earlier runs", many.wall_s, "s", at_most(0.15), note=many.note)
+
+
 PARAMETERS = """
 from datetime import date, datetime
 from decimal import Decimal

@@ -36,6 +36,9 @@ def status(parent, state): publish("kernel.status", parent, execution_state=stat
 """
 
 
+REQUEST = [b"client", DELIMITER, b"", b'{"msg_id": "a", "msg_type": "execute_request"}', b"{}", b"{}", b'{"code": ""}']
+
+
 @pytest.fixture
 def begin() -> Iterator[Callable[[str], Kernel]]:
     """A kernel that runs that code once it is asked something."""
@@ -97,9 +100,32 @@ def test_all_that_a_kernel_has_sent_is_there_once_it_has_ended(begin):
     kernel = begin(
         "for n in range(500): publish('stream', 'a')\nreply('a'); out.close(); shell.close(); context.term()"
     )
+    kernel.send(MessageChannel.SHELL, REQUEST)
     kernel.process.wait()
     assert len([*kernel.rest(MessageChannel.IOPUB)]) == 500
     assert len([*kernel.rest(MessageChannel.SHELL)]) == 1
+
+
+def test_of_an_ended_kernel_nothing_is_waited_for_that_is_not_due(begin, monkeypatch):
+    kernel = begin("publish('stream', 'a'); reply('a'); out.close(); shell.close(); context.term()")
+    kernel.send(MessageChannel.SHELL, REQUEST)
+    kernel.process.wait()
+    until(lambda: kernel.sockets[MessageChannel.SHELL].poll(0))
+    assert [*kernel.receive(MessageChannel.SHELL)] == []  # its output is before it
+    until(lambda: kernel._pump.is_taken)
+    waits = []
+    poll = zmq.Socket.poll
+    monkeypatch.setattr(zmq.Socket, "poll", lambda one, timeout: waits.append(timeout) or poll(one, timeout))
+    assert [len([*kernel.rest(each)]) for each in (MessageChannel.IOPUB, MessageChannel.SHELL)] == [1, 1]
+    assert set(waits) == {0}
+
+
+def test_a_process_that_holds_the_socket_of_an_ended_kernel_keeps_nobody_waiting_long(begin):
+    kernel = begin("publish('stream', 'a'); os.fork() or time.sleep(600); os._exit(0)")
+    kernel.process.wait()
+    began = time.monotonic()
+    assert len([*kernel.rest(MessageChannel.IOPUB)]) <= 1
+    assert time.monotonic() - began < 5
 
 
 def test_what_is_passed_on_late_is_there_too(begin, monkeypatch):
@@ -131,7 +157,7 @@ def test_an_output_larger_than_what_may_wait_comes_without_anybody_asking(begin)
 
 def test_a_large_output_of_a_kernel_that_has_ended_is_there(begin):
     kernel = begin(f"{LARGE}; out.close(); context.term()")
-    kernel.process.wait(1) if kernel.process.poll() is not None else time.sleep(1.0)
+    until(lambda: kernel._pump.passed > 1 << 24)  # it goes no further before somebody reads
     assert [parts[0] for parts in kernel.rest(MessageChannel.IOPUB)] == [b"large", b"next"]
 
 

@@ -29,3 +29,25 @@ def test_a_child_of_a_process_that_has_half_ended_is_found():
         finally:
             os.kill(child, signal.SIGKILL)
             parent.kill()
+
+
+# An orphan that it adopts, and that ends; then nobody has collected it, and then somebody has.
+ADOPTS = """
+import os, signal, subprocess, sys, time
+from aiinfra_lab.host import processes
+processes.adopt_orphans()
+print(processes.has_children())
+orphan = int(subprocess.run(["sh", "-c", "sleep 600 >&2 & echo $!"], stdout=subprocess.PIPE).stdout)
+print(processes.has_children(), [*processes.descendants()] == [orphan])
+processes.end_descendants()
+print(processes.has_children(), processes.is_alive(orphan))
+processes.reap()
+print(processes.has_children())
+os.listdir = os.scandir = None  # all processes are not looked at
+processes.end_descendants()
+"""
+
+
+def test_where_no_process_has_a_child_none_is_looked_for():
+    done = subprocess.run([sys.executable, "-c", ADOPTS], stdout=subprocess.PIPE, text=True, check=True)
+    assert done.stdout.split() == ["False", "True", "True", "True", "False", "False"]

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from aiinfra_lab.recipe import declaration
+from aiinfra_lab.recipe import declaration, steps
 from aiinfra_lab.recipe.base import NotebookTask, Outcome
 from aiinfra_lab.recipe.prepared import Prepared
 from aiinfra_lab.recipe.recorded import RecordedRun
@@ -88,6 +88,14 @@ def test_steps_that_do_not_need_each_other_go_on_at_once(go):
     assert executor.together[0] == {"first"}
     assert executor.together[-1] == {"last"}
     assert {"left", "right"} in executor.together
+
+
+def test_the_end_of_a_step_is_taken_when_it_comes(go, monkeypatch):
+    monkeypatch.setattr(steps, "_SHORTEST_S", 60.0)
+    began = time.monotonic()
+    run, _ = go(lambda _name, _stop: time.sleep(0.05) or Outcome("done"), at_once=1)
+    assert states(run) == ["done"] * 4
+    assert time.monotonic() - began < 30
 
 
 def test_no_more_go_on_than_there_is_room_for(go):
