@@ -11,6 +11,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
+from msgspec.structs import replace
+
 from .. import jobs
 from ..config import settings
 from ..errors import Conflict, Denied, LabError, Unavailable
@@ -146,10 +148,29 @@ def _write_ends(lost: Sequence[Record[RunRecord]]) -> Sequence[Record[RunRecord]
         with contextlib.suppress(LabError):
             end_orphans()
     _end_leftovers([record.uri for record in written if record.body.may_leave_things])
-    for step in (step for record in written for step in record.body.steps):
-        if step.state == "lost" and step.archive:
-            archives.close_lost(archives.path_of(step.archive))
-    return written
+    return [_close_archives(record) for record in written]
+
+
+def _close_archives(run: Record[RunRecord]) -> Record[RunRecord]:
+    lost = [step for step in run.body.steps if step.state == "lost" and step.archive]
+    return note_archives(run, {step.name: archives.close_lost(archives.path_of(step.archive)) for step in lost})
+
+
+def note_archives(run: Record[RunRecord], digests: Mapping[str, str]) -> Record[RunRecord]:
+    """Write down which files the executed notebooks of these steps are since they were completed; empty for none."""
+
+    def change(body: RunRecord) -> RunRecord | None:
+        steps = [step for step in body.steps if digests.get(step.name) not in (None, "", step.archive_sha256)]
+        for step in steps:
+            body = body.with_step(replace(step, archive_sha256=digests[step.name]))
+        return body if steps else None
+
+    if not any(digests.values()):
+        return run
+    try:
+        return update(open_store(), RunRecord, run.name, change)
+    except LabError:  # looking must work where nothing can be written
+        return run
 
 
 def _end_leftovers(runs: Sequence[str]) -> None:
