@@ -243,6 +243,11 @@ def remove_as(folder: Path, name: Path) -> None:
     shutil.rmtree(folder, ignore_errors=True)
 
 
+def remove_aside(folder: Path) -> None:
+    """Remove a folder that others still write to: what a kill leaves of it is found as what writers leave."""
+    remove_as(folder, _beside(folder))
+
+
 def clear_left_of(target: Path) -> None:
     """Remove what those that were killed while they wrote `target`, or built it, left beside it."""
     with contextlib.suppress(OSError):
@@ -286,6 +291,16 @@ def _git_ignore(folder: Path) -> tuple[Path, bytes]:
     path = (folder / ".gitignore").resolve()
     with lab_errors(path):
         return path, path.read_bytes() if path.exists() else b""
+
+
+def flush_data(path: Path) -> None:
+    """Return when what was written to a file, or the names in a folder, are on the disk, as far as it tells the truth:
+    for files that grow, of which no times are needed."""
+    handle = os.open(path, os.O_RDONLY)
+    try:
+        os.fdatasync(handle)
+    finally:
+        os.close(handle)
 
 
 def flush_tree(path: Path) -> None:

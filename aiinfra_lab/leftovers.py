@@ -27,6 +27,10 @@ _PREFIX = "aiinfra-"
 _TEMPORARY = re.compile(r"aiinfra-[a-z0-9_]{8}")
 _OWNER = "owner"
 _EMPTY_FOR_S = 3600.0
+IN_MEMORY = Path("/dev/shm")  # noqa: S108
+"""Where files are in memory alone. What lies there of a process that was killed is for whoever looks what became of it,
+and stays for a day."""
+_IN_MEMORY_S = 86_400.0
 _MARK = "swept"
 # Other tools' own files are below these, and their number has no bound.
 _NOT_BELOW = ("mlflow", "versions", "environments")
@@ -83,6 +87,7 @@ def sweep() -> None:
             _sweep_workspace(where)
             for place in {Path(tempfile.gettempdir()), Path("/tmp")}:  # noqa: S108
                 _sweep_temporary(place)
+            _sweep_temporary(IN_MEMORY, _IN_MEMORY_S)
 
 
 def _is_due(home: Path) -> bool:
@@ -121,24 +126,24 @@ def _is_searched(entry: os.DirEntry[str]) -> bool:
     return is_folder and entry.name not in _NOT_BELOW and not entry.name.startswith(".")
 
 
-def _sweep_temporary(place: Path) -> None:
+def _sweep_temporary(place: Path, unchanged_s: float = EVERY_S) -> None:
     with contextlib.suppress(OSError), os.scandir(place) as entries:
         found = [Path(each) for each in entries if _TEMPORARY.fullmatch(each.name)]
     for folder in found:
         with contextlib.suppress(OSError):
             state = folder.lstat()
             if stat.S_ISDIR(state.st_mode) and state.st_uid == os.getuid():
-                _remove_unless_held(folder, state.st_mtime)
+                _remove_unless_held(folder, state.st_mtime, unchanged_s)
 
 
-def _remove_unless_held(folder: Path, changed_at: float) -> None:
+def _remove_unless_held(folder: Path, changed_at: float, at_least_s: float) -> None:
     """Remove a folder whose owner has ended; one without an owner's file only when it is empty, and has been so."""
     unchanged_s = time.time() - changed_at
     if not os.path.lexists(folder / _OWNER):
         # Of an earlier version, or of a process that was killed between the two: a living one takes no hour for it.
         if unchanged_s > _EMPTY_FOR_S:
             folder.rmdir()
-    elif unchanged_s > EVERY_S:  # between making the file and locking it a living owner takes no minute
+    elif unchanged_s > at_least_s:  # between making the file and locking it a living owner takes no minute
         files.when_left(folder / _OWNER, lambda _: _remove(folder))
 
 

@@ -178,7 +178,7 @@ def _published(kernel: KeptKernel) -> Iterator[tuple[float, dict[str, Any] | Hos
         message = unpack(entry.payload)
         if message.channel == MessageChannel.STATE:
             yield message.at, HostState.load(message.parts[0])
-        elif message.channel == MessageChannel.IOPUB and (found := _message(message.parts)) is not None:
+        elif message.channel == MessageChannel.IOPUB and (found := message_of(message.parts)) is not None:
             yield message.at, found
 
 
@@ -186,11 +186,12 @@ def _sent(kernel: KeptKernel, channel: MessageChannel) -> Iterator[tuple[float, 
     """What the kernel has sent by a channel, with when; what cannot be read is left out."""
     for entry in journal.read(kernel.folder / "received"):
         message = unpack(entry.payload)
-        if message.channel == channel and (found := _message(message.parts)) is not None:
+        if message.channel == channel and (found := message_of(message.parts)) is not None:
             yield message.at, found
 
 
-def _message(parts: Sequence[bytes]) -> dict[str, Any] | None:
+def message_of(parts: Sequence[bytes]) -> dict[str, Any] | None:
+    """What a kernel has sent, as Jupyter's clients have it; None where these parts are none of its messages."""
     try:
         at = parts.index(DELIMITER)
         header, parent, metadata, content = map(json.loads, parts[at + 2 : at + 6])

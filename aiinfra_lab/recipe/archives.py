@@ -14,14 +14,17 @@ from typing import Any
 
 from ..config import settings
 from ..errors import LabError
-from ..files import digest, write
+from ..files import digest, is_locked, write
 from ..secrets import redactor
 
 _log = logging.getLogger(__name__)
 
+OWNER = "owner"
+"""In the folder of a journal: locked as long as the process lives that executes the notebook."""
+LOST = "the process of the run vanished while this cell ran: it was killed, or its machine went away"
+
 _OWN = "aiinfra"
-_LOST = "the process of the run vanished while this cell ran: it was killed, or its machine went away"
-_ERROR = {"output_type": "error", "ename": "Lost", "evalue": _LOST, "traceback": [_LOST]}
+_ERROR = {"output_type": "error", "ename": "Lost", "evalue": LOST, "traceback": [LOST]}
 
 
 def rename_end(archive: Path, state: str) -> None:
@@ -55,7 +58,32 @@ def clean(archive: Path) -> None:
 def path_of(recorded: str) -> Path:
     """Where the executed notebook lies that a record names: in this workspace, which may have been moved since then."""
     own = settings().home.joinpath(*Path(recorded).parts[-3:])  # recipe/NAME@N/STEP.ipynb
-    return own if own.is_file() else Path(recorded)
+    return own if own.is_file() or journal_of(own).is_dir() else Path(recorded)
+
+
+def journal_of(archive: Path) -> Path:
+    """The folder by which an executed notebook is completed where the process that executes it is killed: what its
+    kernel has sent. It is there as long as that goes on, and after a kill until somebody looks."""
+    return archive.with_suffix(".journal")
+
+
+def is_left(journal: Path) -> bool:
+    """Whether it is one whose process has ended, and which nobody has taken in yet."""
+    return journal.is_dir() and not is_locked(journal / OWNER)
+
+
+def complete(archive: Path) -> bool:
+    """Complete an executed notebook from the journal that a process which was killed has left; False where there is
+    none. It stays as it is where it cannot be read or written: the journal then waits for who looks next."""
+    if not is_left(journal_of(archive)):
+        return False
+    from .engine.rebuilding import rebuild  # what renders messages takes a second to import
+
+    try:
+        return rebuild(archive)
+    except Exception as problem:  # noqa: BLE001  # whatever is wrong with it, looking must work
+        _log.warning("%s cannot be completed from its journal: %r", archive, problem)
+        return False
 
 
 def digest_of(archive: Path) -> str:
@@ -65,11 +93,14 @@ def digest_of(archive: Path) -> str:
     return ""
 
 
-def close_lost(archive: Path) -> None:
-    """Say in an executed notebook that its run's process vanished, and that the cell failed which ran then, if one did.
+def close_lost(archive: Path) -> str:
+    """Complete an executed notebook whose run's process vanished: from its journal, or, where there is none, by saying
+    that it did, and that the cell failed which ran then, if one did.
 
-    Nothing happens where it is gone, cannot be written, or says how it ended already.
+    Nothing happens where it is gone, cannot be written, or says how it ended already. Its digest; empty where it is
+    gone, or is to be completed yet.
     """
+    complete(archive)
     with contextlib.suppress(OSError, ValueError, KeyError, TypeError, AttributeError, LabError):
         notebook: dict[str, Any] = json.loads(archive.read_text("utf-8"))
         running = [cell for cell in notebook["cells"] if _state(cell).get("status") == "running"]
@@ -82,6 +113,7 @@ def close_lost(archive: Path) -> None:
             notebook["metadata"]["papermill"]["exception"] = True
             notebook["metadata"][_OWN] = {"state": "killed"}
             write(archive, json.dumps(notebook, indent=1, ensure_ascii=False) + "\n")
+    return "" if journal_of(archive).is_dir() else digest_of(archive)
 
 
 def _state(cell: dict[str, Any]) -> dict[str, Any]:

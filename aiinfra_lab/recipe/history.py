@@ -11,6 +11,8 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
+from msgspec.structs import replace
+
 from .. import jobs
 from ..config import settings
 from ..errors import Conflict, Denied, LabError, Unavailable
@@ -174,7 +176,7 @@ def write_end(run: RecordedRun, end: Callable[[RecordedRun], RecordedRun]) -> Re
             there = recorded_run(run.name)
             raise
 
-    return retry(step, Conflict(f"{run.name} changes too fast to be updated", "repeat in a moment"))
+    return retry(step, _changes_too_fast(run))
 
 
 def _observed(record: RecordedRun, live: Mapping[str, jobs.Job]) -> ObservedRun:
@@ -201,10 +203,36 @@ def _write_ends(lost: Sequence[RecordedRun]) -> Sequence[RecordedRun]:
         with contextlib.suppress(LabError):
             end_orphans()
     _end_leftovers([record.uri for record in written if record.body.may_leave_things])
-    for step in (step for record in written for step in record.steps):
-        if step.state == "lost" and step.archive:
-            archives.close_lost(archives.path_of(step.archive))
-    return written
+    return [_close_archives(run) for run in written]
+
+
+def _close_archives(run: RecordedRun) -> RecordedRun:
+    lost = [step for step in run.steps if step.state == "lost" and step.archive]
+    return note_archives(run, {step.name: archives.close_lost(archives.path_of(step.archive)) for step in lost})
+
+
+def note_archives(run: RecordedRun, digests: Mapping[str, str]) -> RecordedRun:
+    """Write down which files the executed notebooks of these steps are since they were completed; empty for none."""
+    there = run
+
+    def step() -> RecordedRun:
+        nonlocal there
+        changed = [step for step in there.steps if digests.get(step.name) not in (None, "", step.archive_sha256)]
+        now = there.with_steps(replace(step, archive_sha256=digests[step.name]) for step in changed)
+        try:
+            return now.commit(there)
+        except Conflict:  # somebody has written one of them since it was read
+            there = recorded_run(run.name)
+            raise
+
+    try:
+        return retry(step, _changes_too_fast(run))
+    except LabError:  # looking must work where nothing can be written
+        return run
+
+
+def _changes_too_fast(run: RecordedRun) -> Conflict:
+    return Conflict(f"{run.name} changes too fast to be updated", "repeat in a moment")
 
 
 def _end_leftovers(runs: Sequence[str]) -> None:

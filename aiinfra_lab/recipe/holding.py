@@ -18,7 +18,7 @@ from ..config import settings
 from .record import RunRecord
 
 NOTEBOOK = "notebook.ipynb"
-_FACTS = "held.json"
+FACTS = "held.json"
 _PLACE = "place"
 _HOST, _RUN = "host", ".run-"
 
@@ -48,7 +48,7 @@ def find(folder: Path) -> HeldKernel | None:
     from ..kernels.kept import is_hosted  # here and below, since papermill loads this before it runs anything
 
     with contextlib.suppress(OSError, msgspec.MsgspecError):
-        found = msgspec.json.decode((folder / _FACTS).read_bytes(), type=HeldKernel)
+        found = msgspec.json.decode((folder / FACTS).read_bytes(), type=HeldKernel)
         return found if _is_here(folder) and is_hosted(folder / _HOST) else None
     return None
 
@@ -61,12 +61,12 @@ def claim(folder: Path) -> None:
 
 def withdraw(folder: Path) -> None:
     """The kernel is no longer as it was held: nobody else can go on with it."""
-    (folder / _FACTS).unlink(missing_ok=True)
+    (folder / FACTS).unlink(missing_ok=True)
 
 
 def write(folder: Path, held: HeldKernel) -> None:
     """Write down that a kernel is held there, for this user only."""
-    files.write_json(folder / _FACTS, msgspec.to_builtins(held), mode=modes.OWNER_ONLY)
+    files.write_json(folder / FACTS, msgspec.to_builtins(held), mode=modes.OWNER_ONLY)
 
 
 def held(recipe: str) -> dict[str, Path]:

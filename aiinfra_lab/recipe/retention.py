@@ -12,6 +12,7 @@ from pathlib import Path
 
 from ..config import settings
 from ..nouns import Keeping, KeptFile
+from .archives import is_left
 from .history import KIND, readable_runs
 
 SETTING, GIB = "recipe.archive", 5.0
@@ -33,9 +34,18 @@ def _unneeded() -> Iterator[KeptFile]:
                 last.setdefault((run.base, step.name, kept_for), own)
     needed = set(last.values())
     for run in runs:
-        if run.body.is_open or run.name in needed:
-            continue
         folder = home / run.name
-        with contextlib.suppress(FileNotFoundError):  # it executed none, or they were freed before
-            size = sum(path.stat().st_size for path in folder.iterdir())
-            yield KeptFile(run.uri, folder, run.body.ended_at or run.body.started_at, size)
+        if run.body.is_open or run.name in needed:
+            # What a process that was killed has left, and that nobody has looked at: an archive may lack it.
+            journals = (journal for journal in folder.glob("*.journal") if is_left(journal))
+            yield from (KeptFile(run.uri, each, each.stat().st_mtime, _bytes_below(each)) for each in journals)
+        elif folder.is_dir():  # else it executed none, or they were freed before
+            yield KeptFile(run.uri, folder, run.body.ended_at or run.body.started_at, _bytes_below(folder))
+
+
+def _bytes_below(folder: Path) -> int:
+    found = 0
+    for path in folder.rglob("*"):
+        with contextlib.suppress(FileNotFoundError):
+            found += path.lstat().st_size
+    return found

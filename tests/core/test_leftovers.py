@@ -152,6 +152,20 @@ def test_what_is_not_ours_stays_in_the_temporary_directory(workspace, begin, tem
     assert (others[0] / "owner").exists()
 
 
+def test_what_lies_in_memory_waits_a_day_for_somebody_who_looks(workspace, begin, tmp_path, monkeypatch):
+    monkeypatch.setattr(leftovers, "IN_MEMORY", tmp_path / "memory")
+    (tmp_path / "memory").mkdir()
+    code = TEMPORARY.replace("make_temporary()", f"make_temporary({str(tmp_path / 'memory')!r})")
+    lab.start()
+    killed, left = begin(code)
+    kill(killed)
+    for by_s, is_there in ((3600, True), (86_400, False)):
+        age(left, by_s=by_s)
+        forget(workspace)
+        lab.show()
+        assert left.exists() is is_there
+
+
 @pytest.mark.skipif(os.getuid() != 0, reason="only root can give a folder to another user")
 def test_the_folder_of_another_user_stays(workspace, begin, temporary_folder):
     lab.start()

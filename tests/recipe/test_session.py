@@ -229,6 +229,28 @@ def test_what_runs_there_ends_with_a_runner_that_is_killed(on, workspace, notebo
     assert (workspace / "build" / "a.txt").read_text() == "2"
 
 
+def test_the_notebook_of_a_runner_that_is_killed_is_completed_from_the_session(workspace, notebook, recipe):
+    gpu.start("trainer")
+    in_session("print('of somebody')")
+    lines = "import time\nfor n in range(2000):\n    print('line', n, flush=True); time.sleep(0.01)"
+    notebook("a", "n: int = 0", "print('first')", lines)
+    recipe("r", '[steps.a]\nnotebook = "a.ipynb"\non = "gpu:trainer"\n')
+    runner = subprocess.Popen([sys.executable, "-c", RUNNER], stderr=subprocess.DEVNULL)
+    archive = workspace / ".aiinfra" / "recipe" / "r@1" / "a.ipynb"
+    until(lambda: archive.exists() and "line 20" in archive.read_text())
+    runner.kill()
+    runner.wait()
+    archive.unlink()
+    text = verbs.log("r@1/a").text
+    assert text.startswith("[2]\nfirst\n[3]\nline 0\nline 1\n")
+    assert ("line 21\n" in text, "of somebody" in text, archive.with_suffix(".journal").exists()) == (
+        True,
+        False,
+        False,
+    )
+    assert in_session("print('it lives')") == "it lives\n"
+
+
 def test_a_session_that_ends_in_the_middle_is_named(made, notebook):
     gpu.start("trainer")
     notebook("make", "n: int = 0", "import time; time.sleep(60)")

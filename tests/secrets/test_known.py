@@ -55,3 +55,15 @@ def test_variables_that_are_there_and_that_are_set_are_reported(pipe):
     root = str(Path(__file__).parents[2])
     subprocess.run([sys.executable, "-c", code], check=True, env={"PYTHONPATH": root, "MY_API_KEY": VALUE})
     assert read() == [["MY_API_KEY", VALUE], ["A_TOKEN", "a"], ["DB", "hunter2"], ["PLAIN", "d"]]
+
+
+def test_what_is_kept_for_later_is_whole_or_empty(tmp_path, monkeypatch):
+    kept = tmp_path / "pipe.kept"
+    in_kernel.report(str(tmp_path / "pipe"), "A", "first")
+    assert not kept.exists()
+    kept.write_text("begin\n")
+    in_kernel.report(str(tmp_path / "pipe"), "A", "second")
+    assert kept.read_text() == 'begin\n["A", "second"]\n'
+    monkeypatch.setattr(in_kernel.os, "write", lambda _handle, line: len(line) - 1)
+    in_kernel.report(str(tmp_path / "pipe"), "A", "third")
+    assert kept.read_text() == ""

@@ -24,6 +24,8 @@ from ...secrets import redactor
 PENDING, RUNNING, COMPLETED, FAILED = "pending", "running", "completed", "failed"
 OWN = "aiinfra"
 """The key of what papermill has no words for: how a cell, and the notebook, ended, as `archives` has it."""
+AFTER = "after"
+"""Of a notebook that is being executed: `Archive.after`."""
 FAILURE_TAG = "papermill-error-cell-tag"
 """Of the cells that say where a notebook failed; papermill takes them out before it runs the file again."""
 
@@ -48,9 +50,11 @@ def saved_at(path: Path) -> Save:
 
 class Archive:
     """What is executed, cell after cell. notebook: takes the outputs. save: brings it where it is kept. facts: for its
-    metadata. on_cell_end: called when a cell has ended. before_save: called before the notebook is saved."""
+    metadata. on_cell_end: called when a cell has ended. before_save: called before the notebook is saved. after: the id
+    of the kernel's last message that is in the notebook. now: the time at which what is written down happens."""
 
     before_save: Callable[[], None] = staticmethod(lambda: None)
+    after = ""
 
     def __init__(
         self,
@@ -58,11 +62,12 @@ class Archive:
         save: Save,
         facts: Mapping[str, Any],
         on_cell_end: Callable[[], object] = lambda: None,
+        now: Callable[[], datetime] = lambda: datetime.now(UTC),
     ) -> None:
-        self.notebook, self._save, self._on_cell_end = notebook, save, on_cell_end
+        self.notebook, self._save, self._on_cell_end, self._now = notebook, save, on_cell_end, now
         self._facts = dict(facts)
         self.redactor = redactor()
-        self._began = self._cell_began = _now()
+        self._began = self._cell_began = now()
         self._saved_at = self._save_took_s = 0.0
         self._is_due = False
 
@@ -79,9 +84,13 @@ class Archive:
         self.notebook.metadata[OWN] = {"state": "running"}
         self.save()
 
+    def go_on_from(self, began: datetime) -> None:
+        """It has begun then, and as far as it says itself."""
+        self._began = began
+
     def begin_cell(self, cell: NotebookNode) -> None:
         """It runs from now on."""
-        self._cell_began = _now()
+        self._cell_began = self._now()
         state = {"status": RUNNING, "start_time": self._cell_began.isoformat(), "exception": False}
         cell.metadata["papermill"].update(state)
         cell.metadata[OWN]["state"] = "running"
@@ -89,7 +98,7 @@ class Archive:
 
     def end_cell(self, cell: NotebookNode, problem: BaseException | None = None) -> None:
         """It has ended. problem: how, unless well; one that the kernel could not report itself is shown below it."""
-        ended = _now()
+        ended = self._now()
         took = (ended - self._cell_began).total_seconds()
         cell.metadata["papermill"].update(status=COMPLETED, end_time=ended.isoformat(), duration=took)
         cell.metadata[OWN]["state"] = "done" if problem is None else "failed"
@@ -107,7 +116,7 @@ class Archive:
         that could not report it itself."""
         failed = bool(self.notebook.metadata["papermill"]["exception"])
         set_state(self.notebook, state or ("failed" if failed else "done"), self.redactor.clean(why))
-        ended = _now()
+        ended = self._now()
         took = (ended - self._began).total_seconds()
         self.notebook.metadata["papermill"].update(end_time=ended.isoformat(), duration=took)
         self.notebook.metadata["papermill"].update(self.redactor.clean_value(self._facts))
@@ -128,6 +137,8 @@ class Archive:
         began = time.monotonic()
         self._is_due = False
         self.before_save()
+        if self.after and self.notebook.metadata[OWN]["state"] == "running":
+            self.notebook.metadata[OWN][AFTER] = self.after
         with self._clean_sources():
             self._save(self.notebook)
         self._saved_at = time.monotonic()
@@ -181,10 +192,6 @@ def cell_number(notebook: NotebookNode, at: int) -> int | None:
     executed = [cell for cell in notebook.cells[: at + 1] if cell.cell_type == "code" and cell.source.strip()]
     skipped = [cell for cell in executed if "skip-execution" in cell.metadata.get("tags", ())]
     return len(executed) - len(skipped) if notebook.cells[at].execution_count else None
-
-
-def _now() -> datetime:
-    return datetime.now(UTC)
 
 
 def _mark(text: str) -> NotebookNode:

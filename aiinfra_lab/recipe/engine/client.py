@@ -24,7 +24,7 @@ from ..base import Failure
 from .archive import Archive
 from .attached import AttachedKernel, SessionKernelManager, variables_code
 from .held import KernelHold, greeting, with_widgets
-from .secrecy import CleanMessages, Secrets, clean_output
+from .secrecy import CleanMessages, KnownSecrets, Secrets, clean_output
 from .streams import StreamJoiner
 
 ENDS: dict[type[Exception], Failure] = {CellTimeoutError: "timeout", DeadKernelError: "killed"}
@@ -56,18 +56,19 @@ class StopRequested(Exception):
 class ArchiveClient(NotebookClient):
     """Executes the archive's notebook. report, project: as `opened.watch`; none is watched without a report.
     on_output: called with each output that a cell gets. secrets: what is taken out of all of them. attached: the
-    kernel of a session, where it is no kernel of its own."""
+    kernel of a session, where it is no kernel of its own; on_attached: called with what Jupyter names this client."""
 
     def __init__(
         self,
         archive: Archive,
-        secrets: Secrets,
+        secrets: KnownSecrets,
         *,
         report: str = "",
         project: str = "",
         on_output: Callable[[Any], None] | None = None,
         hold: KernelHold | None = None,
         attached: AttachedKernel | None = None,
+        on_attached: Callable[[str], object] = lambda _: None,
         **options: Any,
     ) -> None:
         super().__init__(archive.notebook, iopub_timeout=IOPUB_TIMEOUT_S, on_cell_error=self._clean_error, **options)
@@ -80,7 +81,7 @@ class ArchiveClient(NotebookClient):
         self.at = -1
         self.in_a_cell = self._is_over = False
         self._report, self._project, self._on_output = report, project, on_output
-        self._hold, self._attached = hold, attached
+        self._hold, self._attached, self._on_attached = hold, attached, on_attached
         self._count = 0  # of the cells that have run
 
     def run(self, stop_requested: Callable[[], int], **kernel: Any) -> None:
@@ -121,34 +122,39 @@ class ArchiveClient(NotebookClient):
         await self.async_start_new_kernel(**kernel)
         if isinstance(self.km, SessionKernelManager):
             await self.km.begin()
+            self._on_attached(self.km.session.session)
         await self.async_start_new_kernel_client()
         try:
             assert self.kc is not None
             info = await self.async_wait_for_reply(self.kc.kernel_info())
             self.nb.metadata["language_info"] = info["content"]["language_info"] if info else {}
             await self._watch(kernel)
-            first, widgets = self._hold.first if self._hold else 0, self.nb.metadata.get("widgets", {})
-            try:
-                for at, cell in enumerate(self.nb.cells):
-                    if at < first:
-                        continue
-                    self.at = at
-                    if stop_requested():
-                        raise StopRequested
-                    await self._run_cell(cell)
-                    self._see_others(cell)
-                    if self._is_over:
-                        break
-            except CellRaised as failed:
-                if not stop_requested():
-                    await self._hold_kernel(self.nb.cells[failed.at])
-                raise
-            finally:
-                self.set_widgets_metadata()
-                if first:
-                    with_widgets(widgets, self.nb)
+            await self._run_from(self._hold.first if self._hold else 0, stop_requested)
         finally:
             await self._async_cleanup_kernel()
+
+    async def _run_from(self, first: int, stop_requested: Callable[[], int]) -> None:
+        """Run that cell and those behind it."""
+        widgets = self.nb.metadata.get("widgets", {})
+        try:
+            for at, cell in enumerate(self.nb.cells):
+                if at < first:
+                    continue
+                self.at = at
+                if stop_requested():
+                    raise StopRequested
+                await self._run_cell(cell)
+                self._see_others(cell)
+                if self._is_over:
+                    break
+        except CellRaised as failed:
+            if not stop_requested():
+                await self._hold_kernel(self.nb.cells[failed.at])
+            raise
+        finally:
+            self.set_widgets_metadata()
+            if first:
+                with_widgets(widgets, self.nb)
 
     async def _hold_kernel(self, cell: Any) -> None:
         """Where it is to be held after that cell has failed. What is let go of is no kernel of ours to be ended."""
@@ -200,6 +206,7 @@ class ArchiveClient(NotebookClient):
     def process_message(self, msg: Any, cell: Any, cell_index: int) -> Any:
         """See nbclient. What a long cell has put out so far is kept, whatever happens to this process."""
         self._learn()
+        self.archive.after = msg["header"]["msg_id"]
         output = None
         for message in self._messages.clean(msg):
             output = self._process(message, cell, cell_index)
@@ -241,7 +248,8 @@ class ArchiveClient(NotebookClient):
             if self._hold and self._hold.key:
                 variables = {name: value for name, value in kernel["env"].items() if name.startswith("AIINFRA_")}
                 await self._execute(greeting(variables))
-            await self._execute(self._secrets.watching())
+            if isinstance(self._secrets, Secrets):
+                await self._execute(self._secrets.watching())
             await self._watch_files()
 
     async def _watch_files(self) -> None:
@@ -267,7 +275,12 @@ class CellRaised(Exception):
 
 def is_exit(problem: BaseException) -> bool:
     """Whether the notebook has ended itself, well: by `exit()` or `sys.exit(0)`."""
-    return isinstance(problem, CellExecutionError) and problem.ename == "SystemExit" and problem.evalue in ("", "0")
+    return isinstance(problem, CellExecutionError) and is_exit_of(problem.ename, problem.evalue)
+
+
+def is_exit_of(name: object, value: object) -> bool:
+    """The same, by the name and the value of what the kernel has raised."""
+    return name == "SystemExit" and value in ("", "0")
 
 
 @contextmanager

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from contextlib import nullcontext
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,7 @@ from ...host.spec import LOG
 from ...kernels.hosted import HostedKernelManager
 from ...leftovers import temporary
 from ...modes import users_umask
+from .. import holding
 from ..base import Failure, NotebookTask, Outcome, OutcomeState
 from ..notebook import read_notebook
 from ..papermill import USUAL_KERNEL
@@ -37,7 +39,10 @@ from .client import (
 from .held import KernelHold
 from .injected import inject
 from .memory import MemoryWatch
-from .secrecy import secrets_of
+from .secrecy import Secrets, secrets_of
+from .step_journal import StepJournal
+
+_REMOVE_HELD = f'test ! -e "$1/{holding.FACTS}" || rm -rf "$1"'
 
 
 def execute(task: NotebookTask, stop_requested: Callable[[], int], attach: Attach | None = None) -> Outcome:
@@ -56,6 +61,7 @@ def execute(task: NotebookTask, stop_requested: Callable[[], int], attach: Attac
     made.begin(hold.first if hold else 0)
     if hold:
         hold.mark_edited()
+    journal = StepJournal(archive, hold.folder, hold.received + 1) if hold else StepJournal(archive)
     outcome = Outcome("failed")
     try:
         # As JupyterLab does it, the notebook's folder is the kernel's, so that the same relative paths work.
@@ -68,6 +74,7 @@ def execute(task: NotebookTask, stop_requested: Callable[[], int], attach: Attac
                 memory_bytes=task.memory_bytes,
                 hold=hold,
                 attached=attached,
+                journal=journal,
             )
         outcome = Outcome("done")
     except CellRaised as failed:
@@ -89,7 +96,9 @@ def execute(task: NotebookTask, stop_requested: Callable[[], int], attach: Attac
     finally:
         try:
             made.end(outcome.state, outcome.error if outcome.state == "oom" else "")
+            journal.remove()
         finally:
+            journal.close()
             if hold:
                 hold.close()
     outcome = replace(outcome, is_clean=True)
@@ -105,19 +114,22 @@ def run_into(
     memory_bytes: int | None = None,
     hold: KernelHold | None = None,
     attached: AttachedKernel | None = None,
+    journal: StepJournal | None = None,
     **options: Any,
 ) -> None:
     """Execute the archive's notebook in a kernel of its own, in that folder.
 
     The exceptions of `ArchiveClient.run`; OutOfMemory for a kernel that died for that. memory_bytes: what the
     notebook's processes may take together. hold: how its kernel is held when a cell fails. attached: the kernel of a
-    session, in which it is executed instead. options: the client's own, and nbclient's
+    session, in which it is executed instead. journal: has what it takes to complete the archive where this process is
+    killed. options: the client's own, and nbclient's
     """
     # Sockets in a folder of our own: no port can clash with another run's, and nobody else can connect.
     # What outlives the run is no part of the job that it may be, which would end it.
     environment = kernel_environment(env, jobs.OWN if hold else ())
-    with temporary() as sockets, secrets_of(environment, sockets) as (variables, secrets):
-        kept = hold.folder if hold else sockets / "kept"
+    in_memory = journal.secrets if journal else None
+    with temporary() as sockets, secrets_of(environment, sockets, in_memory) as (variables, secrets):
+        kept = journal.kept if journal else sockets / "kept"
         kernel = archive.notebook.metadata.get("kernelspec", {}).get("name")
         own = {"transport": "ipc", "connection_file": f"{sockets}/kernel.json"}
         client = ArchiveClient(
@@ -127,6 +139,7 @@ def run_into(
             project=env.get("AIINFRA_PROJECT", ""),
             hold=hold,
             attached=attached,
+            **({"on_attached": partial(journal.attach, attached.kernel.folder)} if journal and attached else {}),
             kernel_manager_class=manager_of(attached) if attached else _in(kept, hold),
             resources={"metadata": {"path": str(folder)}},
             config=Config(HostedKernelManager=own),
@@ -134,13 +147,22 @@ def run_into(
         )
         output = kept / "host" / LOG
         memory = MemoryWatch(client, memory_bytes)
-        with process_output(output, stop_requested, secrets), interrupting(client, stop_requested), memory.watching():
+        with (
+            process_output(output, stop_requested, secrets),
+            interrupting(client, stop_requested),
+            memory.watching(),
+            _flushing(journal, archive, secrets),
+        ):
             try:
                 client.run(stop_requested, env=variables, umask=users_umask())
             except KernelDied as problem:
                 if why := memory.why_killed():
                     raise OutOfMemory(why) from problem
                 raise
+
+
+def _flushing(journal: StepJournal | None, archive: Archive, secrets: Secrets) -> AbstractContextManager[None]:
+    return journal.flushing(lambda: archive.after, lambda: secrets.known) if journal else nullcontext()
 
 
 def _state(stop_requested: Callable[[], int], how: Failure = "failed") -> OutcomeState:
@@ -159,6 +181,7 @@ def _in(place: Path, hold: KernelHold | None) -> type[HostedKernelManager]:
     class Manager(HostedKernelManager):
         folder = place
         held_key, held_received = (hold.key, hold.received) if hold else (b"", 0)
-        at_end = ("rm", "-rf", str(place)) if hold else ()
+        # Of one that is held nothing stays; of a run that was killed what it has sent is for its archive.
+        at_end = ("sh", "-c", _REMOVE_HELD, "sh", str(place)) if hold else ()
 
     return Manager

@@ -5,9 +5,9 @@ from __future__ import annotations
 import contextlib
 import json
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 from ...secrets import RedactedStream, Redactor, in_kernel, is_secret, known_secrets
 from ...secrets.known import REPORT, named_secrets
@@ -20,13 +20,28 @@ _BEHIND = ("display_data", "execute_result", "error", "clear_output", "status")
 _PICTURES = ("image/", "audio/", "video/", "application/pdf", "application/octet-stream")
 
 
-class Secrets:
-    """Those of one notebook's run. place: where the pipe is made, by which its kernel reports those of its own."""
+class KnownSecrets(Protocol):
+    """Which secrets are taken out."""
 
-    def __init__(self, environment: Mapping[str, str], place: Path) -> None:
+    @property
+    def redactor(self) -> Redactor:
+        """Takes them out."""
+
+    def learn(self) -> bool:
+        """Take what has come to be known; whether there is something new in it."""
+
+
+class Secrets:
+    """Those of one notebook's run. place: where the pipe is made, by which its kernel reports those of its own. kept:
+    a file in memory to which the kernel adds them as well, for whoever comes after a run that is killed."""
+
+    def __init__(self, environment: Mapping[str, str], place: Path, kept: Path | None = None) -> None:
         self._known = dict.fromkeys(known_secrets(environment))
         self.redactor = Redactor(self._known)
-        self.pipe = place
+        self.pipe, self._kept = place, kept
+        if kept is not None:
+            Path(f"{place}.kept").symlink_to(kept)
+        self._keep(self._known)
         os.mkfifo(place, 0o600)
         self._reader = os.open(place, os.O_RDONLY | os.O_NONBLOCK)
         self._writer = os.open(place, os.O_WRONLY | os.O_NONBLOCK)  # else the end of each writer would be one of all
@@ -47,9 +62,20 @@ class Secrets:
         new = {(name, value): None for name, value in _parsed(lines) if is_secret(value)}
         if new.keys() <= self._known.keys():
             return False
+        self._keep(new)  # a kernel with another version of us may not have
         self._known.update(new)
         self.redactor = Redactor(self._known)
         return True
+
+    @property
+    def known(self) -> list[tuple[str, str]]:
+        """(name, value) of each."""
+        return list(self._known)
+
+    def _keep(self, secrets: Iterable[tuple[str, str]]) -> None:
+        if self._kept is not None:
+            for each in secrets:
+                in_kernel.keep(str(self._kept), json.dumps(each).encode() + b"\n")
 
     def watching(self) -> str:
         """The code by which a Python kernel reports variables that are set in it."""
@@ -62,9 +88,12 @@ class Secrets:
 
 
 @contextlib.contextmanager
-def secrets_of(environment: Mapping[str, str], folder: Path) -> Iterator[tuple[dict[str, str], Secrets]]:
-    """Those of a run with that environment, and the environment for its kernel; the pipe is made in that folder."""
-    secrets = Secrets(environment, folder / "resolved")
+def secrets_of(
+    environment: Mapping[str, str], folder: Path, kept: Path | None = None
+) -> Iterator[tuple[dict[str, str], Secrets]]:
+    """Those of a run with that environment, and the environment for its kernel; the pipe is made in that folder. kept:
+    see `Secrets`"""
+    secrets = Secrets(environment, folder / "resolved", kept)
     try:
         yield {**environment, REPORT: str(secrets.pipe)}, secrets
     finally:
