@@ -61,8 +61,9 @@ class Pump(threading.Thread):
         try:
             with self._listener, contextlib.suppress(OSError):
                 self._serve()
+                self.is_taken = True  # not of one that is broken: what it was given before may be on its way still
         finally:
-            self.has_ended = self.is_taken = True
+            self.has_ended = True
 
     def _serve(self) -> None:
         if not self._is_readable(self._listener):

@@ -176,8 +176,11 @@ class HostedProvisioner(KernelProvisionerBase):
 
     async def wait(self) -> int | None:
         if self._thread is not None:
-            await self._over.wait()
-            self._thread.join()  # it has nothing left to do
+            while self._thread.is_alive():  # also where the loop that was to be told is closed
+                with contextlib.suppress(TimeoutError):
+                    await asyncio.wait_for(self._over.wait(), _TURN_S)
+                if self._over.is_set():
+                    self._thread.join()  # it has nothing left to do
         return self._state.exit_code
 
     async def send_signal(self, signum: int) -> None:
@@ -266,10 +269,12 @@ class HostedProvisioner(KernelProvisionerBase):
             for _ in bridge.serve():  # the host hears that its end was heard
                 pass
         finally:
-            bridge.close()
-            with self._lock:
-                for each in (wakeup, self._wake):
-                    os.close(each)
-                self._wake = -1
-            with contextlib.suppress(RuntimeError):  # nobody waits any more: the loop is closed
-                loop.call_soon_threadsafe(self._over.set)
+            try:
+                bridge.close()
+                with self._lock:
+                    for each in (wakeup, self._wake):
+                        os.close(each)
+                    self._wake = -1
+            finally:
+                with contextlib.suppress(RuntimeError):  # nobody waits any more: the loop is closed
+                    loop.call_soon_threadsafe(self._over.set)

@@ -28,14 +28,17 @@ class Forked:
     """A process that the pool has forked for this one, which ends with it.
 
     connection: to the pool, which knows how it has ended. own: to the process, which says that itself, before its
-    memory is given back; and is asked where the pool was killed.
+    memory is given back; and is asked where the pool was killed. is_light: whether that word is enough: of a kernel,
+    which may have a whole accelerator, it must be gone before another one begins.
     """
 
     returncode: int | None = None
     _is_silent = False  # whether it has ended without a word
 
-    def __init__(self, connection: socket.socket, own: socket.socket, pid: int, rest: bytes) -> None:
-        self.pid = pid
+    def __init__(
+        self, connection: socket.socket, own: socket.socket, pid: int, rest: bytes, *, is_light: bool = True
+    ) -> None:
+        self.pid, self._is_light = pid, is_light
         self._connection, self._own, self._rest = connection, own, rest
 
     def leave(self) -> None:
@@ -50,7 +53,7 @@ class Forked:
     def wait(self, timeout: float | None = None, *, alone: Callable[[], object] = lambda: None) -> int | None:
         """The same, waiting for it; None when it takes longer. alone: called when it goes on without its pool."""
         while self.returncode is None:
-            if self._connection is not self._own and not self._is_silent:
+            if self._is_light and self._connection is not self._own and not self._is_silent:
                 heard = self._heard(timeout)
                 if not heard:
                     return None
@@ -124,7 +127,7 @@ def fork(
         connection.sendall(data)
         answer, rest = read_line(connection, b"")
         if "pid" in answer:
-            return Forked(connection, own, int(answer["pid"]), rest)
+            return Forked(connection, own, int(answer["pid"]), rest, is_light=kind != "kernel")
     except (OSError, ValueError):
         pass
     finally:

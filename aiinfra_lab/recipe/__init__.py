@@ -300,6 +300,8 @@ def stop(name: RunName) -> RecipeRun | RecipeInfo:
         NOUN.stop(going[0].subject)
         uri = Uri.parse(going[0].subject)
     else:
+        history.observe(history.runs(uri.name, history.RECENT))  # one that vanished is over
+        history.complete_held(uri.name)
         holding.end_all(uri.name)
         _end_leftovers(uri)
     never_ran = not uri.tag and history.newest(uri.name) is None
@@ -323,7 +325,7 @@ def diff(run: RunName, other: RunName) -> RunDifference:
     Example:
         %recipe diff flight-delays@1 flight-delays@2
     """
-    one, two = (history.recorded_run(Uri.parse(each, KIND)) for each in (run, other))
+    one, two = (history.completed(history.recorded_run(Uri.parse(each, KIND))) for each in (run, other))
     return compare_runs(one, two)
 
 
@@ -340,7 +342,7 @@ def log(name: RecipeName) -> Listing | StepOutput:
         label, _, step = name.partition("/")
         return step_output(label, step)
     uri = Uri.parse(name, KIND).bare
-    runs = history.observe(history.runs(uri.name))
+    runs = history.observe(history.all_runs(uri.name))
     if not runs and uri.name not in declaration.names():
         resolve(uri, RunRecord)  # says that there is none, and which there are
     title = declaration.title(uri.name)
@@ -496,5 +498,6 @@ def _as_it_is(name: str, runs: int | None = None) -> RecipeInfo:
 def _run(uri: Uri) -> RecipeRun:
     """The run that a URI means; without a version the newest."""
     (observed,) = history.observe([history.recorded_run(uri)])
+    observed = replace(observed, record=history.completed(observed.record))
     declared = declaration.find(uri.name)
     return recipe_run(observed, declared.title if declared else uri.name, declared)

@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import json
 import logging
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -93,14 +94,22 @@ def digest_of(archive: Path) -> str:
     return ""
 
 
+def forget_sent(journal: Path) -> None:
+    """Remove what was sent to the kernel, with the values that it was given: it is not needed to complete anything."""
+    if is_left(journal):
+        shutil.rmtree(journal / "kept" / "sent", ignore_errors=True)
+
+
 def close_lost(archive: Path) -> str:
     """Complete an executed notebook whose run's process vanished: from its journal, or, where there is none, by saying
     that it did, and that the cell failed which ran then, if one did.
 
-    Nothing happens where it is gone, cannot be written, or says how it ended already. Its digest; empty where it is
-    gone, or is to be completed yet.
+    Nothing happens where it is gone, cannot be written, says how it ended already, or cannot be completed yet. Its
+    digest; empty where it is gone, or is to be completed yet.
     """
     complete(archive)
+    if journal_of(archive).is_dir():
+        return ""
     with contextlib.suppress(OSError, ValueError, KeyError, TypeError, AttributeError, LabError):
         notebook: dict[str, Any] = json.loads(archive.read_text("utf-8"))
         running = [cell for cell in notebook["cells"] if _state(cell).get("status") == "running"]
@@ -113,7 +122,7 @@ def close_lost(archive: Path) -> str:
             notebook["metadata"]["papermill"]["exception"] = True
             notebook["metadata"][_OWN] = {"state": "killed"}
             write(archive, json.dumps(notebook, indent=1, ensure_ascii=False) + "\n")
-    return "" if journal_of(archive).is_dir() else digest_of(archive)
+    return digest_of(archive)
 
 
 def _state(cell: dict[str, Any]) -> dict[str, Any]:

@@ -9,6 +9,7 @@ import statistics
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Literal
 
 from msgspec.structs import replace
@@ -20,15 +21,17 @@ from ..files import retry
 from ..resolve import resolve
 from ..store import NameIndex, Record, open_store
 from ..uris import Uri
-from . import archives, started
-from .record import RunRecord, RunState, StepRecord
-from .recorded import NONE_YET, RecordedRun
+from . import archives, holding, started
+from .record import RunRecord, RunState
+from .recorded import ReadSteps, RecordedRun, read_steps
 
 _log = logging.getLogger(__name__)
 
 KIND = RunRecord.kind
 NEVER_RAN = "never ran"
 _LOOKED_AT = 10
+_MOST_OVER = 512
+_over: dict[tuple[int, str, int, float], RecordedRun] = {}
 RECENT = 50
 """Among so many runs an attempt is looked for that a step can be skipped for: a run too many costs time alone."""
 
@@ -46,9 +49,15 @@ class ObservedRun:
         return "stopping" if self.job and self.job.stop_requested_at else self.record.body.state
 
 
-def runs(name: str, most: int | None = None) -> Sequence[RecordedRun]:
-    """The runs of a recipe as they were written last, newest first; at most so many."""
-    return list(map(RecordedRun, open_store().list(RunRecord, name=name, limit=most)))
+def runs(name: str, most: int | None = None, *, is_patient: bool = False) -> Sequence[RecordedRun]:
+    """The runs of a recipe as they were written last, newest first; at most so many. is_patient: see `RecordedRun`"""
+    return [RecordedRun(one, is_patient=is_patient) for one in open_store().list(RunRecord, name=name, limit=most)]
+
+
+def all_runs(name: str) -> Sequence[RecordedRun]:
+    """All of a recipe, newest first, with their steps, of which some may not be readable: for what people look at."""
+    found = open_store().list(RunRecord, name=name)
+    return _with_steps(found, name)
 
 
 def recorded_run(uri: Uri | str) -> RecordedRun:
@@ -63,16 +72,24 @@ def readable_runs(*, is_open: bool | None = None, with_steps: bool = False) -> S
     found = store.list(RunRecord, is_open=is_open, skip_unreadable=True)
     if not with_steps:
         return list(map(looked_at, found))
-    # The runs first: their steps are then at least as new.
-    by_run: dict[str, dict[str, Record[StepRecord]]] = {}
-    for step in store.list(StepRecord, skip_unreadable=True):
-        by_run.setdefault(step.body.run, {})[step.body.name] = step
-    return [RecordedRun(one, by_run.get(one.uri, NONE_YET)) for one in found]
+    return _with_steps(found)
+
+
+def _with_steps(found: Sequence[Record[RunRecord]], name: str | None = None) -> list[RecordedRun]:
+    # The runs were read first: their steps are then at least as new.
+    read = read_steps(name, skip_unreadable=True)
+    return [RecordedRun(one, read.get(one.name, ReadSteps()), skip_unreadable=True) for one in found]
 
 
 def looked_at(record: Record[RunRecord]) -> RecordedRun:
-    """A run for somebody to look at, also where a step of it cannot be read."""
-    return RecordedRun(record, skip_unreadable=True)
+    """A run for somebody to look at, also where a step of it cannot be read. Those that are over are kept in memory,
+    since a panel looks again and again."""
+    run = RecordedRun(record, skip_unreadable=True)
+    if record.body.is_open:
+        return run
+    if len(_over) >= _MOST_OVER:
+        _over.clear()
+    return _over.setdefault((id(open_store()), record.name, record.rev, record.updated_at), run)
 
 
 def count(name: str) -> int:
@@ -173,10 +190,10 @@ def write_end(run: RecordedRun, end: Callable[[RecordedRun], RecordedRun]) -> Re
         try:
             return end(there).commit(there)
         except Conflict:  # somebody has written it since it was read
-            there = recorded_run(run.name)
+            there = RecordedRun(resolve(run.name, RunRecord), skip_unreadable=run.skip_unreadable)
             raise
 
-    return retry(step, _changes_too_fast(run))
+    return retry(step, changes_too_fast(run))
 
 
 def _observed(record: RecordedRun, live: Mapping[str, jobs.Job]) -> ObservedRun:
@@ -194,7 +211,7 @@ def _write_ends(lost: Sequence[RecordedRun]) -> Sequence[RecordedRun]:
         there = open_store().commit(changes)
         written = [run.as_written(there) for run in ended]
     except Conflict:  # another observer was faster, or one of them has written its own end since it was read
-        written = [write_end(run, _as_ended) for run in lost]
+        written = [_written_or_not(run, now) for run, now in zip(lost, ended, strict=True)]
     except (Denied, Unavailable):
         return ended  # looking must work where nothing can be written
     if any(settings().home.glob("gpu/*/recipe.step")):
@@ -203,12 +220,33 @@ def _write_ends(lost: Sequence[RecordedRun]) -> Sequence[RecordedRun]:
         with contextlib.suppress(LabError):
             end_orphans()
     _end_leftovers([record.uri for record in written if record.body.may_leave_things])
-    return [_close_archives(run) for run in written]
+    for archive in (archive for run in written for archive in _lost(run).values()):
+        # To complete one may take seconds, which a list has not: who looks at the run has it done.
+        if archives.journal_of(archive).is_dir():
+            archives.forget_sent(archives.journal_of(archive))
+        else:
+            archives.close_lost(archive)
+    return written
 
 
-def _close_archives(run: RecordedRun) -> RecordedRun:
-    lost = [step for step in run.steps if step.state == "lost" and step.archive]
-    return note_archives(run, {step.name: archives.close_lost(archives.path_of(step.archive)) for step in lost})
+def completed(run: RecordedRun) -> RecordedRun:
+    """The run with the executed notebooks of its lost steps completed from their journals, where these are left."""
+    left = {name: each for name, each in _lost(run).items() if archives.journal_of(each).is_dir()}
+    return note_archives(run, {name: archives.close_lost(each) for name, each in left.items()}) if left else run
+
+
+def _lost(run: RecordedRun) -> dict[str, Path]:
+    """The executed notebook of each step that was lost."""
+    found = {step.name: step.archive for step in run.steps if step.state == "lost" and step.archive}
+    return {name: archives.path_of(archive) for name, archive in found.items()}
+
+
+def complete_held(recipe: str) -> None:
+    """Have the executed notebooks completed whose kernels would have been held: their journals lie where these do."""
+    if holding.has_any(recipe):
+        for run in runs(recipe):
+            if not run.body.is_open and any((settings().home / KIND / run.name).glob("*.journal")):
+                completed(run)
 
 
 def note_archives(run: RecordedRun, digests: Mapping[str, str]) -> RecordedRun:
@@ -226,13 +264,23 @@ def note_archives(run: RecordedRun, digests: Mapping[str, str]) -> RecordedRun:
             raise
 
     try:
-        return retry(step, _changes_too_fast(run))
+        return retry(step, changes_too_fast(run))
     except LabError:  # looking must work where nothing can be written
         return run
 
 
-def _changes_too_fast(run: RecordedRun) -> Conflict:
+def changes_too_fast(run: RecordedRun) -> Conflict:
+    """What is wrong where somebody else writes a run again and again."""
     return Conflict(f"{run.name} changes too fast to be updated", "repeat in a moment")
+
+
+def _written_or_not(run: RecordedRun, ended: RecordedRun) -> RecordedRun:
+    """One that cannot be written, as one that is damaged, takes no other with it."""
+    try:
+        return write_end(run, _as_ended)
+    except LabError as problem:
+        _log.warning("the end of %s is not written down: %s", run.uri, problem)
+        return ended
 
 
 def _end_leftovers(runs: Sequence[str]) -> None:

@@ -90,6 +90,12 @@ def end(folder: Path) -> None:
     shutil.rmtree(folder, ignore_errors=True)
 
 
+def has_any(recipe: str) -> bool:
+    """Whether a kernel of a recipe is held, or would have been."""
+    home = _home(recipe)
+    return home.is_dir() and any(home.iterdir())
+
+
 def end_all(recipe: str, but: Container[Path] = ()) -> None:
     """Have the kernels end that are held of a recipe, but for those."""
     home = _home(recipe)

@@ -14,7 +14,8 @@ from .base import OutcomeState, Value
 EndState = OutcomeState | Literal["interrupted", "lost"]
 """interrupted: by Ctrl-C or by a signal to its process, where stopped is by a request for its end."""
 RunState = Literal["running"] | EndState
-StepState = Literal["waiting", "running", "skipped", "blocked", "not run"] | EndState
+StepState = Literal["waiting", "running", "skipped", "blocked", "not run", "cannot be read"] | EndState
+"""cannot be read: its record; no step is recorded so, and people who look see it."""
 
 
 class Output(msgspec.Struct, frozen=True, forbid_unknown_fields=True):

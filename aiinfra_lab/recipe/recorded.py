@@ -3,35 +3,71 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from functools import cached_property
+from functools import cached_property, partial
 from types import MappingProxyType
-from typing import Any
+from typing import Any, NamedTuple
 
 from msgspec.structs import replace
 
-from ..store import Event, Record, open_store
+from ..store import Event, Record, open_store, patiently
+from ..store.base import leave_out, left_out
+from ..uris import split_label
 from .record import EndState, RunRecord, StepRecord, StepState
 
 StepRecords = Mapping[str, Record[StepRecord]]
 NONE_YET: StepRecords = MappingProxyType({})
 
 
+class ReadSteps(NamedTuple):
+    """Of one run: by_step, the records of its steps by their names; unreadable: the names of those whose record cannot
+    be read."""
+
+    by_step: StepRecords = NONE_YET
+    unreadable: frozenset[str] = frozenset()
+
+
+def read_steps(name: str | None = None, about: str | None = None, *, skip_unreadable: bool) -> dict[str, ReadSteps]:
+    """`NAME@N` → its steps, of all runs of a recipe, or of one run; of all there are without either.
+
+    skip_unreadable: as in `Store.list`
+    """
+    found: dict[str, dict[str, Record[StepRecord]]] = {}
+    unreadable: dict[str, set[str]] = {}
+    with left_out() as lacking:
+        for record in open_store().list(StepRecord, name=name, about=about, skip_unreadable=skip_unreadable):
+            found.setdefault(_run_of(record.name), {})[record.body.name] = record
+    for kind, _, label in (each.partition(" ") for each in lacking):
+        leave_out(kind, label)
+        unreadable.setdefault(_run_of(label), set()).add(split_label(label)[2] or "")
+    runs = {*found, *unreadable}
+    return {run: ReadSteps(found.get(run, {}), frozenset(unreadable.get(run, ()))) for run in runs}
+
+
+def _run_of(label: str) -> str:
+    name, version, _ = split_label(label)
+    return f"{name}@{version}"
+
+
 class RecordedRun:
     """One run, `recipe:NAME@N`, and its steps in the order of the recipe.
 
-    record: the run's own. by_step: those of its steps, by name, where they are known; else they are read when somebody
-    asks for them first, and are then at least as new as the run's own. skip_unreadable: for what people look at, as in
-    `Store.list`: of a step whose record cannot be read nothing is known to have become. Whoever asks for the steps gets
-    the errors of a store.
+    record: the run's own. read: those of its steps, where they are known; else they are read when somebody asks for
+    them first, and are then at least as new as the run's own. Whoever asks gets the errors of a store. skip_unreadable:
+    for what people look at, as in `Store.list`. is_patient: wait for a store that is away, as who has begun work does.
     """
 
     def __init__(
-        self, record: Record[RunRecord], by_step: StepRecords | None = None, *, skip_unreadable: bool = False
+        self,
+        record: Record[RunRecord],
+        read: ReadSteps | None = None,
+        *,
+        skip_unreadable: bool = False,
+        is_patient: bool = False,
     ) -> None:
         self.record = record
-        self._skip_unreadable = skip_unreadable
-        if by_step is not None:
-            self.__dict__["by_step"] = by_step  # where `cached_property` looks
+        self.skip_unreadable, self._is_patient = skip_unreadable, is_patient
+        if read is not None:
+            self.__dict__["read"] = read  # where `cached_property` looks
 
     def __repr__(self) -> str:
         return f"RecordedRun({self.record!r})"
@@ -64,12 +100,17 @@ class RecordedRun:
         return self.record.body
 
     @cached_property
-    def by_step(self) -> StepRecords:
-        """The records of those steps that have one."""
+    def read(self) -> ReadSteps:
+        """Its steps as they were read."""
         if self.body.steps:
-            return NONE_YET
-        found = open_store().list(StepRecord, about=self.uri, skip_unreadable=self._skip_unreadable)
-        return {record.body.name: record for record in found}
+            return ReadSteps()
+        once = partial(read_steps, about=self.uri, skip_unreadable=self.skip_unreadable)
+        return (patiently(once) if self._is_patient else once()).get(self.name, ReadSteps())
+
+    @property
+    def by_step(self) -> StepRecords:
+        """The records of those steps that have one, and that can be read."""
+        return self.read.by_step
 
     @cached_property
     def steps(self) -> tuple[StepRecord, ...]:
@@ -101,15 +142,16 @@ class RecordedRun:
         if self.body.steps:
             return self.with_body(replace(self.body, steps=tuple(now.get(one.name, one) for one in self.body.steps)))
         records = {name: self._record(name).of(replace(step, run=self.uri)) for name, step in now.items()}
-        return RecordedRun(self.record, {**self.by_step, **records})
+        return self._with(self.record, {**self.by_step, **records})
 
     def with_body(self, body: RunRecord) -> RecordedRun:
         """The same run with that instead of what its own record holds; nothing is written."""
-        return RecordedRun(self.record.of(body), self.by_step)
+        return self._with(self.record.of(body), self.by_step)
 
     def with_end(self, ended: StepState) -> RecordedRun:
-        """The same run with its running steps ended so; what did not begin will not. Nothing is written."""
-        ends: Mapping[StepState, StepState] = {"running": ended, "waiting": "not run"}
+        """The same run with its running steps ended so; those that wait did not run once it is over. Nothing is
+        written."""
+        ends: dict[StepState, StepState] = {"running": ended, **({"waiting": "not run"} if self.body.steps else {})}
         changed = (replace(step, state=ends[step.state]) for step in self.steps if step.state in ends)
         return self.with_steps(changed)
 
@@ -118,13 +160,17 @@ class RecordedRun:
         over = self.with_end(state)
         return over.with_body(replace(over.body, state=state, ended_at=at))
 
-    def commit(self, before: RecordedRun, event: Event | None = None) -> RecordedRun:
+    def commit(self, before: RecordedRun, event: Event | None = None, *, with_own: bool = False) -> RecordedRun:
         """Write what is other than before, in one commit with the event; nothing where nothing is, the event neither.
 
-        Conflict where one of these records was written since they were read.
+        with_own: the run's own record in any case, so that whoever wrote that is noticed. Conflict where one of these
+        records was written since they were read.
         """
         changes = self.changes(before)
-        return self.as_written(open_store().commit(changes, event)) if changes else self
+        if not changes:
+            return self
+        own = [self.record] if with_own and changes[0] is not self.record else []
+        return self.as_written(open_store().commit([*own, *changes], event))
 
     def changes(self, before: RecordedRun) -> list[Record[Any]]:
         """The records in which it is other than before."""
@@ -135,16 +181,22 @@ class RecordedRun:
         """The same run once these of its records are written, among others."""
         now = {record.name: record for record in written if record.kind in (RunRecord.kind, StepRecord.kind)}
         steps = {name: now.get(record.name, record) for name, record in self.by_step.items()}
-        return RecordedRun(now.get(self.name, self.record), steps)
+        return self._with(now.get(self.name, self.record), steps)
 
     def after(self, there: RecordedRun) -> RecordedRun:
         """The same run, to be written over what is there now."""
-        now = RecordedRun(there.record.of(self.body), there.by_step)
+        now = RecordedRun(there.record.of(self.body), there.read, skip_unreadable=self.skip_unreadable)
         return now if self.body.steps else now.with_steps(one.body for one in self.by_step.values())
 
+    def _with(self, record: Record[RunRecord], by_step: StepRecords) -> RecordedRun:
+        return RecordedRun(record, self.read._replace(by_step=by_step), skip_unreadable=self.skip_unreadable)
+
     def _step(self, name: str) -> StepRecord:
-        found = self.by_step.get(name)
-        return found.body if found else StepRecord(name=name, state="waiting" if self.body.is_open else "not run")
+        if found := self.by_step.get(name):
+            return found.body
+        if name in self.read.unreadable:
+            return StepRecord(name=name, state="cannot be read")
+        return StepRecord(name=name, state="waiting" if self.body.is_open else "not run")
 
     def _record(self, name: str) -> Record[StepRecord]:
         return self.by_step.get(name) or Record.new(f"{self.name}#{name}", StepRecord(name=name))

@@ -33,7 +33,11 @@ def _unneeded() -> Iterator[KeptFile]:
             for kept_for in {"its end", "its success" if step.succeeded else "its end"}:
                 last.setdefault((run.base, step.name, kept_for), own)
     needed = set(last.values())
+    # What cannot be read may need any of them.
+    unsure = {run.base for run in runs if run.read.unreadable}
     for run in runs:
+        if run.base in unsure:
+            continue
         folder = home / run.name
         if run.body.is_open or run.name in needed:
             # What a process that was killed has left, and that nobody has looked at: an archive may lack it.

@@ -6,8 +6,8 @@ from collections.abc import Callable
 
 from ..errors import Conflict
 from ..files import retry
-from ..store import Event, Store, patiently
-from .history import recorded_run
+from ..store import Event, patiently
+from .history import changes_too_fast, recorded_run
 from .record import RunRecord, StepRecord, StepState
 from .recorded import RecordedRun
 
@@ -20,10 +20,10 @@ class RunWriter:
     run: as it was written last. show: takes that, whenever it was.
     """
 
-    def __init__(self, store: Store, run: RecordedRun, show: Show) -> None:
+    def __init__(self, run: RecordedRun, show: Show) -> None:
         self.run = run
-        self._store, self._show, self._now = store, show, run
-        self._events: list[Event] = []
+        self._show, self._now = show, run
+        self._events: list[tuple[str, Event]] = []
 
     @property
     def body(self) -> RunRecord:
@@ -45,7 +45,7 @@ class RunWriter:
         """Have that written next, with what has happened."""
         self._now = self._now.with_steps([step.without_secrets()])
         if event is not None:
-            self._events.append(event)
+            self._events.append((step.name, event))
 
     def change(self, body: RunRecord) -> None:
         """Have the run's own record be that when it is written next."""
@@ -59,20 +59,24 @@ class RunWriter:
     def end(self, body: RunRecord, event: Event) -> None:
         """Write the end of the run."""
         self._now = self._now.with_body(body)
-        self._events.append(event)
+        self._events.append(("", event))
         self.write()
 
     def write(self) -> None:
         """Write what was collected, and return when it is on disk; nothing when there is nothing."""
         if self._now is self.run and not self._events:
             return
-        self._commit(next(iter(self._events), None))
-        for event in self._events[1:]:  # a commit takes one
-            self._log(event)
-        self._events = []
+        while len(self._events) > 1:  # a commit takes one: each with the step that it is of
+            name, event = self._events[0]
+            self._commit(self.run.with_steps([self.step(name)]), event)
+            del self._events[0]
+            self._now = self._now.after(self.run)
+        self._commit(self._now, next((event for _, event in self._events), None))
+        self._events.clear()
+        self._now = self.run
         self._show(self.run)
 
-    def _commit(self, event: Event | None) -> None:
+    def _commit(self, now: RecordedRun, event: Event | None) -> None:
         # Nobody but the run knows what becomes of it, so what is stored gives way: on another machine, where its
         # process cannot be seen, somebody may have written it down as lost.
         # A database that restarts ends no pipeline: nobody is there at night to start it again. The commit may have
@@ -80,16 +84,12 @@ class RunWriter:
         before = self.run
 
         def step() -> RecordedRun:
-            nonlocal before
+            nonlocal before, now
             try:
-                return self._now.commit(before, event)
+                return now.commit(before, event, with_own=True)
             except Conflict:
                 before = recorded_run(self.run.name)
-                self._now = self._now.after(before)
+                now = now.after(before)
                 raise
 
-        problem = Conflict(f"{self.run.name} changes too fast to be updated", "repeat in a moment")
-        self.run = self._now = patiently(lambda: retry(step, problem))
-
-    def _log(self, event: Event) -> None:
-        patiently(lambda: self._store.commit([], event))
+        self.run = patiently(lambda: retry(step, changes_too_fast(self.run)))

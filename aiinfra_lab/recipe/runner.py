@@ -16,6 +16,7 @@ from .. import jobs, signals
 from ..config import settings
 from ..errors import Conflict, LabError, UsageProblem
 from ..jobs.record import State
+from ..resolve import resolve
 from ..secrets import redactor
 from ..store import Event, Record, next_version, open_store, patiently
 from ..uris import Uri
@@ -23,11 +24,11 @@ from . import holding, started
 from .alerting import report_end
 from .base import ENDED_EARLY, FAILURES, Executor, Recipe, Value
 from .budget import RunBudget
-from .history import KIND, RECENT, going, observe, readable_runs, recorded_run, runs
+from .history import KIND, RECENT, complete_held, going, observe, readable_runs, runs
 from .makers import checked
 from .plan import Planner
 from .record import EndState, RunRecord
-from .recorded import NONE_YET, RecordedRun
+from .recorded import ReadSteps, RecordedRun
 from .run_writer import RunWriter, Show
 from .steps import RunSteps
 from .stopping import StopRequests, stop_requests
@@ -91,7 +92,8 @@ class RecipeRunner:
         self._end_leftovers()
         with self._reported(), contextlib.ExitStack() as stack:
             run, job = self._claim(lambda run, event: stack.enter_context(jobs.here(run.uri, run, event=event)))
-            return self._carry_out(recorded_run(run.name), job, taken, show)
+            there = patiently(lambda: resolve(Uri.parse(run.uri), RunRecord))
+            return self._carry_out(RecordedRun(there, ReadSteps()), job, taken, show)
 
     def begin(
         self,
@@ -112,7 +114,7 @@ class RecipeRunner:
         self._only, self._due_at, self._cause, self._also = only, due_at, cause, also
         run, job = self._claim(self._commit_supervised)
         jobs.launch_or_withdraw(job)
-        return RecordedRun(run, NONE_YET)
+        return RecordedRun(run, ReadSteps())
 
     def go_on(self, run: RecordedRun, job: jobs.Here, show: Show) -> RecordedRun:
         """Carry out a run that was begun so, as its job; see `go`."""
@@ -120,8 +122,8 @@ class RecipeRunner:
         self._end_leftovers()
         now = self._body()  # the recipe's file may have been edited since
         with self._reported():
-            body = replace(run.body, order=now.order, budget_usd=now.budget_usd)
-            return self._carry_out(run, job, taken, show, body)
+            body = replace(run.body, order=now.order, steps=(), budget_usd=now.budget_usd)
+            return self._carry_out(RecordedRun(run.record, ReadSteps()), job, taken, show, body)
 
     @contextlib.contextmanager
     def _reported(self) -> Iterator[None]:
@@ -137,13 +139,14 @@ class RecipeRunner:
     def _carry_out(
         self, run: RecordedRun, job: jobs.Here, taken: Mapping[str, str], show: Show, now: RunRecord | None = None
     ) -> RecordedRun:
-        self._writer = RunWriter(self._store, run, show)
+        self._writer = RunWriter(run, show)
         if now is not None and now != run.body:
             self._writer.change(now)
         with stop_requests(job) as stop:
             # Not before the claim: another run may have ended until then, and none does while this one goes on.
-            before = runs(self._recipe.name, RECENT)
+            before = runs(self._recipe.name, RECENT, is_patient=True)
             held = holding.held(self._recipe.name) if self._resumes else {}
+            complete_held(self._recipe.name)
             holding.end_all(self._recipe.name, but=held.values())
             planner = Planner(taken, before, force=self._force, alive=self._keep, held=held)
             show(self._writer.run)

@@ -64,9 +64,8 @@ def step_output(label: str, step: str) -> StepOutput:
         known = [one.name for one in run.record.steps]
         raise NotFound(f"{run.record.uri} has no step {step!r}", did_you_mean(step, known))
     archive = archives.path_of(found.archive)
-    if found.archive and archives.complete(archive):
-        now = history.note_archives(run.record, {step: archives.digest_of(archive)})
-        found = now.step(step) or found
+    if found.archive and found.state != "running" and archives.journal_of(archive).is_dir():
+        found = history.note_archives(run.record, {step: archives.close_lost(archive)}).step(step) or found
     text = redactor().clean(_text(run.record.uri, found))
     edited = found.archive_sha256 not in ("", archives.digest_of(archive))
     return StepOutput(run.record.uri, step, found.state, text, str(archive) if found.archive else "", edited)

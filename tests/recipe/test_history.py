@@ -133,9 +133,22 @@ def test_a_step_that_cannot_be_read_keeps_no_run_from_being_looked_at(workspace,
         db.execute("UPDATE records SET body = ? WHERE kind = ?", ("{", StepRecord.kind))
     (looked_at,) = NOUN.observe([run.record])
     assert (looked_at.state, looked_at.facts) == ("done", ("0 of 1 step",))
+    assert [step.state for step in history.readable_runs()[0].steps] == ["cannot be read"]
     assert NOUN.spans()[0].uri == "recipe:r@1"
     with pytest.raises(Damaged):
         history.recorded_run("r@1").step("a")
+
+
+def test_a_lost_run_with_a_step_that_cannot_be_read_takes_no_other_with_it(workspace):
+    begun()
+    records.recorded_run("r@2", RunRecord(started_at=99.0), *STEPS)
+    with open_store()._transaction() as db:
+        db.execute("UPDATE records SET body = ? WHERE name = ?", ("{", "r@1#a"))
+    found = history.observe(history.readable_runs())
+    assert {run.record.uri: run.state for run in found} == {"recipe:r@1": "lost", "recipe:r@2": "lost"}
+    assert [run.record.body.state for run in found] == ["lost"] * 2
+    assert [step.state for step in found[1].record.steps] == ["cannot be read", "lost", "not run"]
+    assert [run.body.state for run in history.readable_runs()] == ["lost"] * 2
 
 
 def test_what_has_ended_takes_no_question(workspace, monkeypatch):

@@ -117,6 +117,9 @@ def test_all_that_the_kernel_has_sent_is_there_once_and_in_order(step):
     saved = going.archive.read_text().count("line ")
     until(lambda: not is_hosted(going.journal / "kept" / "host"))
     had, in_memory = printed(sent_by(going.journal)), going.in_memory
+    assert [run.state for run in verbs.log("r")] == ["lost"]
+    assert going.journal.is_dir(), "a list has no time for that"
+    assert not (going.journal / "kept" / "sent").exists()
     assert verbs.show("r@1").state == "lost"
     assert states(going.archive) == ["done", "done", "killed", "not_run"]
     output, error = code(going.archive)[2].outputs

@@ -37,6 +37,12 @@ def test_what_is_too_old_goes_but_for_what_the_newest_run_stands_on(old):
     assert recipe.run("one").steps["a"]["state"] == "skipped"
 
 
+def test_what_a_step_that_cannot_be_read_may_stand_on_stays(old):
+    with open_store()._transaction() as db:
+        db.execute("UPDATE records SET body = ? WHERE name = ?", ("{", "one@3#a"))
+    assert lab.rm(expired=True).files == ()
+
+
 def test_what_a_step_stands_on_stays_whatever_ran_without_it(notebook, recipe, monkeypatch):
     from aiinfra_lab import recipe as recipes
 

@@ -5,18 +5,22 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
+from msgspec.structs import replace
 
 from aiinfra_lab import jobs
 from aiinfra_lab.config import settings
-from aiinfra_lab.errors import Conflict, StoreUnavailable, Unavailable, UsageProblem
+from aiinfra_lab.errors import Conflict, Denied, StoreUnavailable, Unavailable, UsageProblem
 from aiinfra_lab.recipe import declaration, history, runner
 from aiinfra_lab.recipe.base import Outcome
 from aiinfra_lab.recipe.history import recorded_run
+from aiinfra_lab.recipe.record import RunRecord, StepRecord
 from aiinfra_lab.recipe.recorded import RecordedRun
+from aiinfra_lab.recipe.run_writer import RunWriter
 from aiinfra_lab.recipe.runner import RecipeRunner
 from aiinfra_lab.recipe.steps import RunSteps
 from aiinfra_lab.recipe.taken import file_digest
-from aiinfra_lab.store import open_store
+from aiinfra_lab.store import Event, open_store
+from tests import records
 from tests.fakes.in_process import InProcess
 
 CHAIN = """
@@ -124,6 +128,58 @@ def test_a_run_that_somebody_took_for_lost_says_how_it_really_ended(chain):
         return Outcome("done")
 
     assert states(go(lose)) == ["done", "done", "done"]
+
+
+def test_what_waits_in_a_run_that_somebody_took_for_lost_runs(chain, recipe):
+    more = '[steps.c]\nnotebook = "a.ipynb"\nafter = ["b"]\n[steps.d]\nnotebook = "a.ipynb"\nafter = ["c"]\n'
+    recipe("chain", CHAIN + more)
+
+    def lose(number: int, _stop: object) -> Outcome:
+        if number == 1:
+            (run,) = history.runs("chain")
+            history.as_lost(run).commit(run)
+        return Outcome("done")
+
+    run = go(lose)
+    assert states(run) == ["done"] * 5
+    assert states(history.recorded_run(run.name)) == ["done"] * 5
+
+
+def test_who_took_a_run_for_lost_between_two_steps_is_corrected_by_the_next(chain, monkeypatch):
+    seen = []
+
+    def act(number: int, _stop: object) -> Outcome:
+        if number == 1:
+            (run,) = history.runs("chain")
+            run.with_body(replace(run.body, state="lost")).commit(run)
+        else:
+            seen.append(history.runs("chain")[0].body.state)
+        return Outcome("done")
+
+    assert (states(go(act)), seen) == (["done"] * 3, ["running"])
+
+
+def test_each_step_that_ended_has_its_event_once_whenever_the_store_went_away(chain, monkeypatch):
+    run = records.recorded_run("w@1", RunRecord(started_at=1.0), StepRecord(name="a"), StepRecord(name="b"))
+    writer = RunWriter(run, lambda _: None)
+    for name in "ab":
+        writer.set(StepRecord(name=name, state="done"), Event("recipe run", run.uri, outputs=(f"data:{name}@1",)))
+    kind, at = type(open_store()), iter(range(9))
+    commit = kind.commit
+
+    def refuse(store, *more, **options):
+        if next(at) == 1:
+            raise Denied("it may not be written now", "wait")
+        return commit(store, *more, **options)
+
+    monkeypatch.setattr(kind, "commit", refuse)
+    with pytest.raises(Denied):
+        writer.write()
+    assert [step.state for step in history.recorded_run("w@1").steps] == ["done", "waiting"]
+    writer.write()
+    logged = [each.event.outputs for each in open_store().events(naming=run.uri) if each.event.verb == "recipe run"]
+    assert logged == [("data:a@1",), ("data:b@1",)]
+    assert [step.state for step in history.recorded_run("w@1").steps] == ["done", "done"]
 
 
 def test_a_database_that_restarts_in_the_middle_ends_no_pipeline(chain, monkeypatch):

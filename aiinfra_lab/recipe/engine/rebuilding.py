@@ -39,6 +39,8 @@ from .step_journal import (
 
 _REBUILDER = "rebuilder"  # in the journal's folder: locked while somebody reads it
 _PATIENCE_S, _ENDS_S = 60.0, 10.0
+_ASKED_S = 1.0  # somebody who only asks holds it for a moment
+_FACTS = ("input_path", "output_path", "parameters")
 
 
 def rebuild(archive: Path) -> bool:
@@ -75,7 +77,7 @@ def rebuild(archive: Path) -> bool:
 def _alone(folder: Path) -> Iterator[bool]:
     """Whether this process is the one that takes it in."""
     with contextlib.ExitStack() as stack:
-        for name, patience_s in ((_REBUILDER, _PATIENCE_S), (OWNER, 0.0)):
+        for name, patience_s in ((_REBUILDER, _PATIENCE_S), (OWNER, _ASKED_S)):
             try:
                 lock = take_lock(folder / name, patience_s)
             except FileNotFoundError:  # another one has
@@ -122,9 +124,11 @@ def _rendered(archive: Path, folder: Path, kept: Path, facts: JournalFacts) -> N
         return None
     secrets = _recovered(folder, facts)
     shown = recording.without(secrets)
-    kernel = RecordedKernel(shown)
-    made = Archive(notebook, lambda _: None, {}, now=lambda: kernel.now)
     began = datetime.fromisoformat(notebook.metadata["papermill"]["start_time"])
+    kernel = RecordedKernel(shown, began)
+    said = {name: value for name, value in notebook.metadata["papermill"].items() if name in _FACTS}
+    made = Archive(notebook, lambda _: None, said, now=lambda: kernel.now)
+    made.redactor = secrets.redactor
     made.go_on_from(began)
     state, raised = _replayed(RecordedClient(made, secrets, kernel), notebook)
     if saved is not None and _at(recording, saved.metadata[OWN].get(AFTER)) > _at(recording, secrets.after):
@@ -139,7 +143,9 @@ def _rendered(archive: Path, folder: Path, kept: Path, facts: JournalFacts) -> N
 
 def _replayed(client: RecordedClient, notebook: NotebookNode) -> tuple[OutcomeState, CellRaised | None]:
     """Execute what was executed; how that ended, and how a cell raised, if one did."""
-    first = next((at for at, cell in enumerate(notebook.cells) if cell.metadata[OWN]["state"] == "not_run"), None)
+    first = next(
+        (at for at, cell in enumerate(notebook.cells) if cell.metadata.get(OWN, {}).get("state") == "not_run"), None
+    )
     try:
         client.replay(len(notebook.cells) if first is None else first)
     except CellRaised as raised:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import queue
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -22,6 +23,7 @@ from ..archives import LOST
 from .archive import Archive
 from .client import ArchiveClient, KernelDied, is_exit_of
 
+_NOBODY_S = 30.0
 LEFT_OUT = "what this cell put out then is left out: it may hold a secret that is not known any more"
 
 
@@ -80,6 +82,19 @@ class Recording:
         elif message["msg_type"] == "kernel_info_reply":
             self.language = message["content"].get("language_info", {})
 
+    def settle(self) -> None:
+        """A request that has published all, and whose reply is missing, as of a kernel that was killed in between, has
+        ended by what it has published."""
+        errors: dict[str, Mapping[str, Any]] = {}
+        for message in self.published:
+            parent, content = message["parent_header"].get("msg_id", ""), message["content"]
+            if message["msg_type"] == "error":
+                errors[parent] = content
+            is_idle = message["msg_type"] == "status" and content.get("execution_state") == "idle"
+            if is_idle and parent in self.begun and parent not in self.replies:
+                how = {"status": "error", **errors[parent]} if parent in errors else {"status": "ok"}
+                self.replies[parent] = {**message, "msg_type": "execute_reply", "content": how}
+
     def without(self, secrets: RecoveredSecrets) -> Recording:
         """The same with a note in the place of what cannot be shown without secrets."""
         if secrets.after is None:
@@ -107,7 +122,8 @@ def recorded(folders: Sequence[Path], first: int, client: str = "") -> Recording
     recording = Recording(is_whole=bool(found) and len(found) == max(found) - first + 1)
     for number in sorted(found):
         if not client or _answers(found[number], client):
-            recording.take(*found[number])
+            recording.take(*found.pop(number))
+    recording.settle()
     return recording
 
 
@@ -118,13 +134,13 @@ def _answers(message: Message, client: str) -> bool:
 
 
 class RecordedKernel:
-    """What nbclient takes for a kernel's client, and its manager. now: when what it has sent last was sent. next_at:
-    when the next code ran that has run; None when no more did."""
+    """What nbclient takes for a kernel's client, and its manager. now: when what it has sent last was sent, or when it
+    began. next_at: when the next code ran that has run; None when no more did."""
 
     allow_stdin = False
 
-    def __init__(self, recording: Recording) -> None:
-        self.now = datetime.now(UTC)
+    def __init__(self, recording: Recording, began: datetime) -> None:
+        self.now = began
         self.session = Session(key=b"of nobody")  # widgets answer by it, and none hears them
         self.iopub_channel = _Channel(self._published)
         self.shell_channel = _Channel(self._reply)
@@ -163,10 +179,18 @@ class RecordedKernel:
     async def _reply(self) -> dict[str, Any]:
         reply = self.recording.replies.get(self._request)
         if reply is None:
-            await self._drained.wait()
+            await self._until_drained()
             raise KernelDied(self.recording.crash) if self.recording.crash else Lost(LOST)
         self.now = self._at(reply)
         return reply
+
+    async def _until_drained(self) -> None:
+        """Or until nobody takes any more of it, as where one of its messages could not be taken."""
+        at = -1
+        while not self._drained.is_set() and at != self._published_at:
+            at = self._published_at
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(self._drained.wait(), _NOBODY_S)
 
 
 class RecordedClient(ArchiveClient):

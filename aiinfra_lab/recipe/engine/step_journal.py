@@ -30,6 +30,8 @@ JOURNALS = ("received", "host/journal")
 """Below the folder in which a kernel is kept: what has come to this process, and what its host core has still."""
 _FLUSH_S = 0.75  # and a moment until it is on the disk: at most a second of output is lost with the machine
 
+_JOIN_S = 5.0
+
 _log = logging.getLogger(__name__)
 
 Named = tuple[str, str]
@@ -62,7 +64,7 @@ class JournalMark(msgspec.Struct, frozen=True):
 def check_of(value: str, token: str) -> str:
     """So short that it says whether a value is the same, and not what it is."""
     key = token.encode()[: hashlib.blake2b.MAX_KEY_SIZE]
-    return hashlib.blake2b(value.encode("utf-8", "surrogatepass"), key=key, digest_size=3).hexdigest()
+    return hashlib.blake2b(value.encode("utf-8", "surrogatepass"), key=key, digest_size=2).hexdigest()
 
 
 class StepJournal:
@@ -72,16 +74,16 @@ class StepJournal:
     def __init__(self, archive: Path, kept: Path | None = None, first: int = 1) -> None:
         self.folder = journal_of(archive)
         self.kept = kept or self.folder / KEPT
-        shutil.rmtree(self.folder, ignore_errors=True)
+        aside = self.folder.with_suffix(".begun")  # until it is locked, somebody would take it for one that is left
+        for each in (self.folder, aside):
+            shutil.rmtree(each, ignore_errors=True)
+        self._token = secrets.token_hex(16)
         with lab_errors(self.folder), contextlib.ExitStack() as undo:
-            make_private_folder(self.folder)
-            undo.callback(shutil.rmtree, self.folder, ignore_errors=True)
-            self._owner = take_lock(self.folder / OWNER)
-            self._token, self._in_memory = secrets.token_hex(16), _in_memory()
+            make_private_folder(aside)
+            undo.callback(shutil.rmtree, aside, ignore_errors=True)
+            self._owner = take_lock(aside / OWNER)
+            self._in_memory = _in_memory(self._token)
             self.secrets = self._in_memory / SECRETS if self._in_memory else None
-            if self.secrets is not None:
-                with open(self.secrets, "x", opener=modes.opener) as file:
-                    file.write(f"{self._token}\n")
             self._facts = JournalFacts(
                 place=str(self.folder),
                 kept=os.path.relpath(self.kept, self.folder),
@@ -89,8 +91,9 @@ class StepJournal:
                 secrets=str(self.secrets or ""),
                 token=self._token,
             )
-            (self.folder / FACTS).write_bytes(msgspec.json.encode(self._facts))
-            _link(archive, self.folder / BEGUN)
+            (aside / FACTS).write_bytes(msgspec.json.encode(self._facts))
+            _link(archive, aside / BEGUN)
+            aside.rename(self.folder)
             undo.pop_all()
         self._flushed: dict[Path, int] = {}
         self._mark = JournalMark("", ())
@@ -120,11 +123,14 @@ class StepJournal:
             yield
         finally:
             is_over.set()
-            thread.join()
+            thread.join(_JOIN_S)  # a disk that hangs keeps no step going
 
     def flush(self, processed: str, known: Iterable[Named]) -> None:
         """Bring all that is written down to the disk. What was processed before is in it, without the secrets of then:
         that is said last."""
+        if self._in_memory is not None:
+            with contextlib.suppress(OSError):
+                os.utime(self._in_memory)  # what lies there too long is swept
         folders = [self.kept / name for name in JOURNALS]
         files = [path for folder in folders for path in folder.glob("*") if _size(path) != self._flushed.get(path)]
         if not self._flushed:
@@ -160,12 +166,18 @@ class StepJournal:
             self._owner.close()
 
 
-def _in_memory() -> Path | None:
-    """A folder in memory for this user only; None where there is none."""
+def _in_memory(token: str) -> Path | None:
+    """A folder in memory for this user only, with the file for secrets; None where there is none, or no room in it."""
+    folder = None
     try:
-        return make_temporary(IN_MEMORY)
+        folder = make_temporary(IN_MEMORY)
+        with open(folder / SECRETS, "x", opener=modes.opener) as file:
+            file.write(f"{token}\n")
     except OSError:
+        if folder is not None:
+            remove_temporary(folder)
         return None
+    return folder
 
 
 def _link(archive: Path, begun: Path) -> None:

@@ -5,8 +5,10 @@ from __future__ import annotations
 import multiprocessing
 import platform
 import signal
+import threading
 import time
 from collections.abc import Sequence
+from functools import partial
 from multiprocessing.util import Finalize
 from pathlib import Path
 from typing import Any
@@ -201,7 +203,9 @@ class LabScheduler(Scheduler):  # type: ignore[misc]  # it ships no types
 
     def _close(self, job_id: str, status: Any) -> None:
         job = super().get_job(job_id, False)
-        archives.close_lost(archive_of(self.get_staging_paths(job)))
+        # It may take seconds, and the server's one loop is here.
+        close = partial(archives.close_lost, archive_of(self.get_staging_paths(job)))
+        threading.Thread(target=close, name="close-lost", daemon=True).start()
         if status == Status.FAILED:
             send_alert(job, self.root_dir, "failed", "its process vanished")
 

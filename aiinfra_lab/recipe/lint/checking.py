@@ -51,7 +51,10 @@ def _is_ignored(subject: LintSubject, found: Diagnostic) -> bool:
 def _wrote(recipe: Recipe) -> dict[str, tuple[str, ...]]:
     """Step → the files that it wrote when it was executed last, as far as `out` did not name them."""
     found: dict[str, tuple[str, ...]] = {}
+    names = {step.name for step in recipe.steps}
     for run in runs(recipe.name, RECENT):
+        if names <= found.keys():
+            break
         for step in run.steps:
             if step.attempts:
                 found.setdefault(step.name, step.wrote)

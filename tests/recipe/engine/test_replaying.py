@@ -1,5 +1,6 @@
 """A notebook that is executed once more from its journal is what it was when its kernel ran."""
 
+from datetime import UTC, datetime
 from pathlib import Path
 
 import nbformat
@@ -8,7 +9,8 @@ from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook
 
 from aiinfra_lab.recipe import archives
 from aiinfra_lab.recipe.base import NotebookTask
-from aiinfra_lab.recipe.engine import execute
+from aiinfra_lab.recipe.engine import execute, rebuilding
+from aiinfra_lab.recipe.engine.replaying import Recording
 from aiinfra_lab.recipe.engine.step_journal import BEGUN, StepJournal
 
 CELLS = (
@@ -45,6 +47,35 @@ def again(archive: Path):
     after = nbformat.read(archive, as_version=4)
     nbformat.validate(after)
     return before, after
+
+
+@pytest.mark.parametrize(("published", "how"), [("stream", "ok"), ("error", "error")])
+def test_a_request_that_has_published_all_has_ended_though_its_reply_is_missing(published, how):
+    def message(kind: str, **content: object) -> dict:
+        header = {"msg_id": f"m-{kind}-{content.get('execution_state')}", "msg_type": kind}
+        return {**header, "header": header, "parent_header": {"msg_id": "r"}, "content": content, "metadata": {}}
+
+    shown = {"stream": {"name": "stdout", "text": "1"}, "error": {"ename": "E", "evalue": "v", "traceback": []}}
+    begun = message("execute_input", code="")
+    found = [message("status", execution_state="busy"), begun, message(published, **shown[published])]
+    recording = Recording([*found, message("status", execution_state="idle")], begun={"r": datetime.now(UTC)})
+    recording.settle()
+    assert recording.replies["r"]["content"]["status"] == how
+    killed = Recording(found, begun={"r": datetime.now(UTC)})
+    killed.settle()
+    assert killed.replies == {}
+
+
+def test_what_cannot_be_completed_now_is_left_as_it_is_for_who_looks_next(kept, monkeypatch):
+    archive = kept("print(1)")
+    archive.write_bytes((archives.journal_of(archive) / BEGUN).read_bytes())
+    before = archive.read_bytes()
+    with monkeypatch.context() as patch:
+        patch.setattr(rebuilding, "_rendered", lambda *_: 1 / 0)
+        assert archives.close_lost(archive) == ""
+    assert (archive.read_bytes(), archives.journal_of(archive).is_dir()) == (before, True)
+    assert archives.close_lost(archive) == archives.digest_of(archive)
+    assert archive.read_bytes() != before
 
 
 RAISES = new_code_cell("1 / 0", metadata={"tags": ["raises-exception"]})
