@@ -11,7 +11,7 @@ from aiinfra_lab.deploy.record import EndpointRecord
 from aiinfra_lab.gpu.record import SessionRecord
 from aiinfra_lab.models.record import ModelAliases, ModelVersion
 from aiinfra_lab.recipe.record import RunRecord, StepRecord
-from aiinfra_lab.recipe.recorded import RecordedRun
+from aiinfra_lab.recipe.recorded import ReadSteps, RecordedRun
 from aiinfra_lab.store import Body, Event, Record, open_store, sql
 from aiinfra_lab.train.record import TrainingRun
 from aiinfra_lab.uris import split_label
@@ -71,7 +71,7 @@ def recipe_run(label: str, steps: Sequence[StepRecord] = (), **fields: Any) -> R
 
 def recorded_run(label: str, body: RunRecord, *steps: StepRecord) -> RecordedRun:
     """A recipe's run, and a record for each of its steps that has begun."""
-    whole = RecordedRun(Record.new(label, replace(body, order=tuple(step.name for step in steps))), {})
+    whole = RecordedRun(Record.new(label, replace(body, order=tuple(step.name for step in steps))), ReadSteps())
     whole = whole.with_steps(step for step in steps if step.state != "waiting")
     return whole.as_written(open_store().commit([whole.record, *whole.by_step.values()]))
 

@@ -39,7 +39,7 @@ _ASK_S, _ASK_AGAIN_S = 5.0, 0.05
 _AT_ONCE, _AT_ONCE_BYTES = 200, 1 << 22
 _REST_MS = 20  # within which a reply comes that a kernel has sent before it ended
 _REST_LOOK_MS = 1  # between two looks at whether all that it has published is here
-_REST_S = 0.5  # and what it published at most, where a process that it left holds its socket open
+_REST_S = 1.0  # without any of what it published, where a process that it left holds its socket open
 _SILENT_S, _HELD_LOOK_S = 1.0, 0.1
 _REMEMBERED = 1000
 
@@ -171,11 +171,12 @@ class Kernel:
             yield from self._replies(is_all=True)
 
     def _rest_of_outputs(self) -> Iterator[list[bytes]]:
-        until, passed = time.monotonic() + _REST_S, -1
+        until, passed = 0.0, -1
         while True:
             # Before the look: what was taken until then is found by it. On a busy machine the pump may be late.
-            is_all = self._pump.is_taken or (passed == self._pump.passed and time.monotonic() > until)
-            passed = self._pump.passed
+            if passed != self._pump.passed:
+                passed, until = self._pump.passed, time.monotonic() + _REST_S
+            is_all = self._pump.is_taken or time.monotonic() > until
             self.sockets[MessageChannel.IOPUB].poll(0 if is_all else _REST_LOOK_MS)
             found = [*self.receive(MessageChannel.IOPUB)]  # also where nothing is there: that lets the pump go on
             yield from found

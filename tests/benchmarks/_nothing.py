@@ -9,7 +9,7 @@ from typing import Any
 from aiinfra_lab.recipe import declaration
 from aiinfra_lab.recipe.base import NotebookTask, Outcome
 from aiinfra_lab.recipe.history import runs
-from aiinfra_lab.recipe.recorded import RecordedRun
+from aiinfra_lab.recipe.recorded import ReadSteps, RecordedRun
 from aiinfra_lab.recipe.runner import RecipeRunner
 from aiinfra_lab.store import Record, open_store
 
@@ -53,5 +53,5 @@ def multiply(folder: Path, name: str, most: int) -> None:
 
 
 def _again(run: RecordedRun, label: str) -> list[Record[Any]]:
-    copy = RecordedRun(Record.new(label, run.body), {}).with_steps(each.body for each in run.by_step.values())
+    copy = RecordedRun(Record.new(label, run.body), ReadSteps()).with_steps(each.body for each in run.by_step.values())
     return [copy.record, *copy.by_step.values()]

@@ -107,7 +107,7 @@ def test_a_recipes_run_shows_its_steps_and_the_error_of_one(workspace: Path) -> 
     records.recipe_run("flights@1", state="failed", ended_at=2.0, steps=(failed, StepRecord(name="serve")))
     found = details_of("recipe:flights@1")
     assert isinstance(found["facts"], list)
-    assert [fact["mark"]["word"] for fact in found["facts"][:2]] == ["failed", "waits"]
+    assert [fact["mark"]["word"] for fact in found["facts"][:2]] == ["failed", "skipped"]
     assert found["problem"] == "train: KeyError: 'late'"
 
 

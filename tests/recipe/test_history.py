@@ -8,7 +8,7 @@ from msgspec.structs import replace
 
 from aiinfra_lab import jobs, recipe
 from aiinfra_lab.errors import Damaged, Denied
-from aiinfra_lab.recipe import history
+from aiinfra_lab.recipe import history, recorded
 from aiinfra_lab.recipe.noun import NOUN
 from aiinfra_lab.recipe.record import RunRecord, StepRecord
 from aiinfra_lab.recipe.recorded import RecordedRun
@@ -99,7 +99,7 @@ class Watched:
 
     def use(self, patch: pytest.MonkeyPatch) -> "Watched":
         self._store = open_store()
-        for module in (history, jobs):
+        for module in (history, jobs, recorded):
             patch.setattr(module, "open_store", lambda: self)
         return self
 

@@ -125,7 +125,7 @@ def test_a_run_gave_its_last_sign_when_its_last_step_did(workspace):
 
 def test_the_end_of_a_run_ends_its_running_step_and_begins_no_other(workspace):
     run = run_of(*(StepRecord(name=state, state=state) for state in ("done", "running", "waiting")))
-    assert [step.state for step in run.with_end("stopped").steps] == ["done", "stopped", "not run"]
+    assert [step.state for step in run.ended("stopped", 30.0).steps] == ["done", "stopped", "not run"]
 
 
 def test_a_step_takes_the_place_of_the_one_of_its_name(workspace):

@@ -189,8 +189,8 @@ def test_a_run_writes_no_more_often_than_something_becomes_of_a_step(go, monkeyp
     written: list[list[str]] = []
     commit = RecordedRun.commit
 
-    def counting(run, before, event=None):
-        done = commit(run, before, event)
+    def counting(run, before, event=None, **more):
+        done = commit(run, before, event, **more)
         written.append([step.state for step in done.steps])
         return done
 
