@@ -18,7 +18,7 @@ from msgspec.structs import replace
 
 from ... import modes
 from ...errors import LabError
-from ...files import flush_data, lab_errors, make_private_folder, remove_aside, take_lock, write_json
+from ...files import flush_data, lab_errors, make_private_folder, put_in_place, remove_aside, take_lock, write_json
 from ...leftovers import IN_MEMORY, make_temporary, remove_temporary
 from ..archives import OWNER, journal_of
 
@@ -93,7 +93,7 @@ class StepJournal:
             )
             (aside / FACTS).write_bytes(msgspec.json.encode(self._facts))
             _link(archive, aside / BEGUN)
-            aside.rename(self.folder)
+            put_in_place(aside, self.folder)
             undo.pop_all()
         self._flushed: dict[Path, int] = {}
         self._mark = JournalMark("", ())
