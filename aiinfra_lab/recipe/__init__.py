@@ -497,7 +497,7 @@ def _as_it_is(name: str, runs: int | None = None) -> RecipeInfo:
 
 def _run(uri: Uri) -> RecipeRun:
     """The run that a URI means; without a version the newest."""
-    (observed,) = history.observe([history.recorded_run(uri)])
+    (observed,) = history.observe([history.looked_at(resolve(uri, RunRecord))])
     observed = replace(observed, record=history.completed(observed.record))
     declared = declaration.find(uri.name)
     return recipe_run(observed, declared.title if declared else uri.name, declared)

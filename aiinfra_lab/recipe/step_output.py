@@ -10,12 +10,13 @@ from typing import Any
 
 from .. import files
 from ..errors import Conflict, NotFound, did_you_mean
+from ..resolve import resolve
 from ..secrets import redactor
 from ..show import Card, Part, Quote, Result
 from ..uris import Uri
 from . import archives, history
 from .history import KIND
-from .record import StepRecord
+from .record import RunRecord, StepRecord
 
 _COLOUR = re.compile(r"\x1b\[[0-9;]*m")
 _MOST_LINES = 2000
@@ -58,8 +59,10 @@ class StepOutput(Result):
 def step_output(label: str, step: str) -> StepOutput:
     """Of a recipe's newest run, or of NAME@N. NotFound when there is no such run or step, or its notebook is gone."""
     uri = Uri.parse(label, KIND)
-    (run,) = history.observe([history.recorded_run(uri)])
+    (run,) = history.observe([history.looked_at(resolve(uri, RunRecord))])
     found = run.record.step(step)
+    if found is not None and found.state == "cannot be read":
+        found = history.recorded_run(uri).step(step)  # says why
     if found is None:
         known = [one.name for one in run.record.steps]
         raise NotFound(f"{run.record.uri} has no step {step!r}", did_you_mean(step, known))
