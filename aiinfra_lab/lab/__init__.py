@@ -209,7 +209,9 @@ def log(uri: Annotated[Name, Uris(*TABLE)] | None = None, *, events: int = 30) -
         # Events are numbered without gaps: the last number is how many there are.
         count = latest[0].seq if latest else 0
         more = _more(count, events, "%lab log")
-        return Lineage("lab:log", (), (), _event_lines(latest, events), more, logged=tuple(latest[:events]))
+        return Lineage(
+            "lab:log", (), (), _event_lines(latest, events), more, asked=events, logged=tuple(latest[:events])
+        )
     uri = str(uri)
     own = list(store.events(naming=uri))[::-1]
     if not own:
@@ -223,6 +225,7 @@ def log(uri: Annotated[Name, Uris(*TABLE)] | None = None, *, events: int = 30) -
         tuple(dict.fromkeys(map(_step, down))),
         _event_lines(own, events),
         _more(len(own), events, f"%lab log {uri}"),
+        asked=events,
         up=up,
         down=down,
         logged=tuple(own[:events]),

@@ -43,7 +43,7 @@ class Lineage(Result):
     """Where a thing came from, what came of it, and what happened to it. `more` says how to see what is left out.
 
     up, down: the steps of the two ways, nearest first. logged: its own events, the latest first. states: what the
-    things of the graph do now. uses: what it cannot be without now.
+    things of the graph do now. uses: what it cannot be without now. asked: how many events were asked for.
     """
 
     kind = "Lineage"
@@ -53,6 +53,7 @@ class Lineage(Result):
     led_to: tuple[str, ...]
     events: tuple[str, ...]
     more: str = ""
+    asked: int = field(default=0, repr=False, metadata={"json": False})
     up: tuple[Step, ...] = field(default=(), repr=False, metadata={"json": False})
     down: tuple[Step, ...] = field(default=(), repr=False, metadata={"json": False})
     logged: tuple[LoggedEvent, ...] = field(default=(), repr=False, metadata={"json": False})
@@ -78,7 +79,7 @@ class Lineage(Result):
         """The latest of those that link it to others as a table, which come first, or of all where none does."""
         most = min(_MOST_EVENTS, linked or _MOST_EVENTS)
         more = [_line(one) for one in events[most:]]
-        folded = min(max(_FOLDED, len(self.logged)), _MOST_FOLDED)
+        folded = min(max(_FOLDED, self.asked), _MOST_FOLDED)
         listed = more[:folded] + ([f"… and {len(more) - folded:,} more"] if len(more) > folded else [])
         table = Table(("when", "verb", RowHeader("what"), "from", "by"), [_row(one) for one in events[:most]])
         summary = counted(len(more), "more event")

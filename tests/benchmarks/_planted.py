@@ -109,13 +109,13 @@ def sinks() -> dict[str, str]:
     outputs = [output for cell in archive.cells for output in cell.get("outputs", ())]
     cards = [thing.card().html() for thing in (recipe.show(run.uri), recipe.show("planted"))]
     pages = [*cards, str(recipe.log("planted")), HTMLExporter().from_notebook_node(archive)[0]]
-    (record,) = open_store().list(type(_record(run.uri)))
+    record = _record(run.uri)
     return {
         "streams": "".join(output.text for output in outputs if output.output_type == "stream"),
         "tracebacks": "".join(json.dumps(output) for output in outputs if output.output_type == "error"),
         "displays": "".join(json.dumps(output.data, ensure_ascii=False) for output in outputs if "data" in output),
         "parameters": json.dumps([record.body.parameters, archive.metadata, [cell.source for cell in archive.cells]]),
-        "record": encode(record.body),
+        "record": "".join(map(encode, (record.body, *(step.body for step in record.by_step.values())))),
         "audit log": "".join(json.dumps(event.event.detail, ensure_ascii=False) for event in open_store().events()),
         "pages": "".join(pages),
         "alerts and logs": Path("alerts.jsonl").read_text() + Path("notebooks/log.txt").read_text(),
@@ -123,12 +123,9 @@ def sinks() -> dict[str, str]:
 
 
 def _record(uri: str) -> Any:
-    from aiinfra_lab.recipe.record import RunRecord
-    from aiinfra_lab.store import open_store
+    from aiinfra_lab.recipe.history import recorded_run
 
-    found = open_store().get(RunRecord, uri.partition(":")[2])
-    assert found is not None
-    return found.body
+    return recorded_run(uri)
 
 
 def forms(name: str) -> list[str]:
