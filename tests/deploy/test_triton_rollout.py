@@ -123,6 +123,7 @@ def test_who_finds_its_champion_damaged_serves_the_one_before(job, versions):
     with front(job) as one:
         until(serves(one, _2="champion"))
         assert one.predictor.routes.generation == 2  # whoever waits for the third must not take this for it
+        until(lambda: problem(job))  # written after it serves
         assert "models:delay@3 cannot be served, and models:delay@2 serves in its place: the files of" in problem(job)
         assert state.read(Observed, job).problem_generation == 3
         apply(job, versions, champion="models:delay@1", generation=4)

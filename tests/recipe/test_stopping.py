@@ -25,7 +25,10 @@ from aiinfra_lab.recipe.local import LocalExecutor
 from aiinfra_lab.recipe.stopping import stop_requests
 from tests.conftest import PATIENCE_S, until
 
-SLOW = "from pathlib import Path; import os, time; Path('begun').write_text(str(os.getpid())); time.sleep(60)"
+SLOW = (  # whoever sees the file reads all of it
+    "from pathlib import Path; import os, time; Path('noted').write_text(str(os.getpid())); "
+    "Path('noted').rename('begun'); time.sleep(60)"
+)
 CHAIN = """
 [steps.quick]
 notebook = "quick.ipynb"

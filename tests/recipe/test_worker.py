@@ -14,7 +14,10 @@ from aiinfra_lab.errors import Conflict, NotFound, UsageProblem
 from tests.conftest import PATIENCE_S, until
 
 ONE = '[steps.a]\nnotebook = "a.ipynb"\nparameters = { x = "${params.x}" }\n[parameters]\nx = 1\n'
-SLOW = "from pathlib import Path; import os, time; Path('begun').write_text(str(os.getpid())); time.sleep(60)"
+SLOW = (  # whoever sees the file reads all of it
+    "from pathlib import Path; import os, time; Path('noted').write_text(str(os.getpid())); "
+    "Path('noted').rename('begun'); time.sleep(60)"
+)
 
 
 def ended(name: str) -> recipe.RecipeRun:
