@@ -82,12 +82,11 @@ structure:  # these wait for nothing: one process for each core, as each of them
 	$(PYTEST) -q -n logical tests/structure tests/recipe/lint --ignore=tests/structure/test_callers.py
 
 test: env tools check  ## the tests side by side; what fails runs once more, alone
-	.ci/tests -m "not slow" --ignore=tests/structure
+	.ci/tests -m "not slow" --ignore=tests/structure --ignore=tests/recipe/lint
 	@$(TOOK) loop.6 $(BEGAN)
 
 test-slow: env tools front  ## the tests that need engines or environments of their own, at most 45 minutes
-	.ci/tests -m slow -n 0 --ignore=tests/gpu
-	.ci/tests -m slow -n 4 tests/gpu  # these mostly wait, for machines that boot and for deadlines
+	.ci/tests -m slow -n 3
 
 # ---- figures and pictures ----
 

@@ -122,6 +122,24 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
     return Together(config, log)
 
 
+def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
+    """Where slow tests alone are wanted, files that have none: to import all of them takes a minute of a core."""
+    is_left = config.option.markexpr == "slow" and collection_path.name.startswith("test_")
+    return True if is_left and not _has_slow_tests(collection_path) else None
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    slow = {item.path for item in items if item.get_closest_marker("slow")}
+    if silent := sorted(str(path) for path in slow if not _has_slow_tests(path)):
+        raise pytest.UsageError(
+            f"with slow tests and without `mark.slow`, by which they are found: {', '.join(silent)}"
+        )
+
+
+def _has_slow_tests(path: Path) -> bool:
+    return "mark.slow" in path.read_text()
+
+
 def _watch(event: str, arguments: tuple[object, ...]) -> None:
     if event == "socket.connect":
         address = arguments[1]

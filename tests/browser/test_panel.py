@@ -44,7 +44,7 @@ def test_stop_works_while_the_kernel_is_busy(in_lab: Lab) -> None:
         expect(in_lab.panel(page).get_by_role("list", name="Recently ended")).to_contain_text("stopped")
 
 
-@pytest.mark.parametrize("theme", THEMES_FOR_AXE)
+@pytest.mark.parametrize("theme", THEMES_FOR_AXE)  # mark.slow, all but the first
 def test_the_panel_by_keyboard_and_by_axe(in_lab: Lab, theme: str) -> None:
     endpoint = jobs.start("deploy:delay", SLEEP)
     session = jobs.start("gpu:trainer", SLEEP, deadline_s=7200)

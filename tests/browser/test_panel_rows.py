@@ -386,7 +386,7 @@ def test_a_click_on_what_has_moved_under_the_resting_pointer_is_not_let_through(
 # ---- how it looks to everybody ----
 
 
-@pytest.mark.parametrize("theme", THEMES_FOR_AXE)
+@pytest.mark.parametrize("theme", THEMES_FOR_AXE)  # mark.slow, all but the first
 def test_axe_finds_nothing_in_any_state(lab: Lab, theme: str) -> None:
     with lab.page(theme, height=1100) as page:
         server = Server(flights())

@@ -102,7 +102,7 @@ def test_it_is_asked_for_when_somebody_asks_and_at_no_look(page: Page) -> None:
     expect(panel.get_by_role("button", name=PLAN)).to_have_count(0)
 
 
-@pytest.mark.parametrize("theme", THEMES_FOR_AXE)
+@pytest.mark.parametrize("theme", THEMES_FOR_AXE)  # mark.slow, all but the first
 def test_why_there_is_none_stands_in_its_place_with_the_fix(lab: Lab, theme: str) -> None:
     with lab.page(theme) as page:
         server = Server([thing("recipe:flights@3", "failed", is_live=False)])

@@ -68,7 +68,7 @@ def test_the_sanitizer_leaves_a_card_as_it_is(in_lab: Lab, name: str) -> None:
         assert after == before
 
 
-@pytest.mark.parametrize("theme", THEMES_FOR_AXE)
+@pytest.mark.parametrize("theme", THEMES_FOR_AXE)  # mark.slow, all but the first
 def test_axe_finds_nothing_wrong_with_cards(in_lab: Lab, theme: str) -> None:
     notebook(in_lab.root / "cards.ipynb", *(SHOW % card.html() for card in CARDS.values()))
     with in_lab.page(theme, height=1600) as page:
@@ -151,7 +151,7 @@ def test_a_help_is_a_table_that_wraps_at_words(in_lab: Lab, theme: str, width: i
         assert faults(page, ".aiinfra-card") == []
 
 
-@pytest.mark.parametrize("theme", THEMES_FOR_AXE)
+@pytest.mark.parametrize("theme", THEMES_FOR_AXE)  # mark.slow, all but the first
 def test_our_errors_are_cards_and_all_others_are_not(in_lab: Lab, theme: str) -> None:
     path = notebook(in_lab.root / f"errors-{theme}.ipynb", *ERRORS)
     with in_lab.page(theme) as page:

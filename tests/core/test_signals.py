@@ -73,11 +73,15 @@ def test_ctrl_c_in_a_training_run_is_reported_as_shells_do(child):
 
 
 @pytest.mark.parametrize(
-    ("numbers", "code"),
-    [((signal.SIGINT,) * 2, 130), ((signal.SIGTERM,) * 2, 143), ((signal.SIGHUP, signal.SIGTERM), 129)],
+    ("numbers", "apart_s", "code"),
+    [
+        ((signal.SIGINT,) * 2, 0.4, 130),
+        ((signal.SIGTERM,) * 2, 0.05, 143),
+        ((signal.SIGHUP, signal.SIGTERM), 0.05, 129),
+        ((signal.SIGHUP, signal.SIGTERM), 0.4, 129),
+    ],
 )
-@pytest.mark.parametrize("apart_s", [0.05, 0.4])
-def test_two_signals_are_reported_as_the_first_one(child, numbers, code, apart_s):
+def test_two_signals_are_reported_as_the_first_one(child, numbers, apart_s, code):
     data.add("a", pl.DataFrame({"x": [1, 2]}))
     going = cli("train", "run", "a", "--rows", "data:a@1", "--code", "code.py")
     until(lambda: child.exists() and child.read_text())

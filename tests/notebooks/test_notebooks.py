@@ -18,7 +18,7 @@ FIRST = "07-drift"
 STEPS = ("02-data", "03-features", "04-train", "05-models", "06-deploy")
 COST = "08-cost"
 RECIPE = "09-recipe"
-RETRAINING = (RECIPE, "21-challenger", "22-rollout")
+RETRAINING = ("21-challenger", "22-rollout")
 YOUR_MODEL = "10-your-model"
 OTHER_MODELS = ("11-digits-as-images", "12-text-classifier")
 # What a result may hold, so that it stays readable in a file that is reopened or converted (and no widget does).
@@ -87,12 +87,13 @@ def test_a_step_passes_alone(example, name):
     passes_alone(example, name)
 
 
-@pytest.mark.slow  # three months of retraining; two are run under papermill below
+@pytest.mark.slow  # a month of retraining each; more are run under papermill below
 @pytest.mark.parametrize("name", RETRAINING)
 def test_a_notebook_of_retraining_passes_alone(example, name):
     passes_alone(example, name)
 
 
+@pytest.mark.slow  # two minutes of two cores; one month of them is run by the tests of the recipe
 def test_months_of_retraining_run_under_papermill_and_leave_nothing_running(example, tmp_path):
     cells = executed(RECIPE, tmp_path, "-p", "months", "2013-03..04")
     texts = [output["data"]["text/plain"] for cell in cells for output in cell.get("outputs", ()) if "data" in output]

@@ -1,9 +1,9 @@
 import subprocess
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import pytest
-import skops.io
 from sklearn.calibration import CalibratedClassifierCV
 from sklearn.compose import ColumnTransformer, make_column_transformer
 from sklearn.decomposition import PCA
@@ -55,6 +55,12 @@ from .tables import NAMES, amounts, churned, customers
 from .test_lightgbm import with_kinds
 
 
+def dump(model: object, path: str | Path) -> None:
+    import skops.io  # looks through all of scikit-learn: three seconds, in each process that collects this file
+
+    skops.io.dump(model, path)
+
+
 class TestSklearn(ImporterContract):
     @pytest.fixture
     def importer(self, workspace):
@@ -68,7 +74,7 @@ class TestSklearn(ImporterContract):
 
     @pytest.fixture
     def file(self, trained, tmp_path):
-        skops.io.dump(trained, tmp_path / "churn.skops")
+        dump(trained, tmp_path / "churn.skops")
         return tmp_path / "churn.skops"
 
     @pytest.fixture
@@ -108,7 +114,7 @@ def test_each_kind_is_answered_as_its_library_does(workspace, model):
     rows, others = customers(), customers(150, seed=3)
     is_classifier = hasattr(model, "predict_proba")
     model.fit(rows, churned(rows) if is_classifier else rows["age"] * 1.5)
-    skops.io.dump(model, "churn.skops")
+    dump(model, "churn.skops")
     made = models.add("churn", from_="churn.skops", rows=others)
     wanted = model.predict_proba(others) if is_classifier else model.predict(others)
     assert np.allclose(made.predict(others), wanted, rtol=1e-5, atol=1e-5)
@@ -117,7 +123,7 @@ def test_each_kind_is_answered_as_its_library_does(workspace, model):
 def test_boosting_on_histograms_takes_missing_numbers_as_its_library_does(workspace):
     rows, others = customers(missing=0.2), customers(150, seed=3, missing=0.2)
     model = HistGradientBoostingClassifier(max_iter=20).fit(rows, churned(rows, 3))
-    skops.io.dump(model, "churn.skops")
+    dump(model, "churn.skops")
     made = models.add("churn", from_="churn.skops", rows=others)
     assert np.allclose(made.predict(others), model.predict_proba(others), rtol=1e-5, atol=1e-5)
 
@@ -126,14 +132,14 @@ def test_boosting_on_histograms_of_categories_is_refused_and_an_encoder_helps(wo
     rows = with_kinds(300)
     rows["kind"] = rows["kind"].map(ord)
     model = HistGradientBoostingClassifier(max_iter=5, categorical_features=["kind"]).fit(rows, churned(rows))
-    skops.io.dump(model, "churn.skops")
+    dump(model, "churn.skops")
     with pytest.raises(UsageProblem, match=r"not known to be safe: functools\.partial") as problem:
         models.add("churn", from_="churn.skops", rows=rows)
     assert "by an encoder in the pipeline, not by categorical_features" in problem.value.fix
     rows = with_kinds(300)
     encoder = ColumnTransformer([("coded", OneHotEncoder(sparse_output=False), ["kind"])], remainder="passthrough")
     again = make_pipeline(encoder, HistGradientBoostingClassifier(max_iter=5, categorical_features=None))
-    skops.io.dump(again.fit(rows, churned(rows)), "churn.skops")
+    dump(again.fit(rows, churned(rows)), "churn.skops")
     made = models.add("churn", from_="churn.skops", rows=rows)
     assert np.allclose(made.predict(rows), again.predict_proba(rows), rtol=1e-5, atol=1e-5)
 
@@ -141,7 +147,7 @@ def test_boosting_on_histograms_of_categories_is_refused_and_an_encoder_helps(wo
 def test_a_part_without_a_converter_names_those_that_have_one(workspace):
     rows = customers()
     model = KernelRidge().fit(rows[["age"]], rows["income"])
-    skops.io.dump(model, "income.skops")
+    dump(model, "income.skops")
     with pytest.raises(Failed, match="skl2onnx cannot convert this KernelRidge") as problem:
         models.add("income", from_="income.skops", rows=rows[["age"]])
     command = problem.value.fix.split("`")[1]
@@ -151,7 +157,7 @@ def test_a_part_without_a_converter_names_those_that_have_one(workspace):
 
 
 def test_a_model_that_was_not_trained_is_refused(workspace):
-    skops.io.dump(Ridge(), "age.skops")
+    dump(Ridge(), "age.skops")
     with pytest.raises(Failed, match=r"holds a Ridge that was not trained"):
         models.add("age", from_="age.skops", rows=customers())
 
@@ -159,7 +165,7 @@ def test_a_model_that_was_not_trained_is_refused(workspace):
 def test_its_labels_are_its_classes(workspace):
     rows = customers()
     names = np.array(["stays", "goes"])[churned(rows)]
-    skops.io.dump(LogisticRegression(max_iter=10).fit(rows[["age"]].to_numpy() / 90, names), "churn.skops")
+    dump(LogisticRegression(max_iter=10).fit(rows[["age"]].to_numpy() / 90, names), "churn.skops")
     made = models.add("churn", from_="churn.skops", rows=rows[["age"]] / 90)
     assert made.signature.task.labels == ("goes", "stays")
 
@@ -169,7 +175,7 @@ def test_texts_as_places_in_an_order(workspace):
     encoder = OrdinalEncoder(handle_unknown="use_encoded_value", unknown_value=-1)
     parts = [("coded", encoder, ["kind"]), ("rest", "passthrough", NAMES)]
     model = make_pipeline(ColumnTransformer(parts), RandomForestClassifier(4, random_state=0)).fit(rows, churned(rows))
-    skops.io.dump(model, "churn.skops")
+    dump(model, "churn.skops")
     made = models.add("churn", from_="churn.skops", rows=rows)
     assert np.allclose(made.predict(rows), model.predict_proba(rows), atol=1e-5)
 
@@ -183,7 +189,7 @@ def test_a_number_between_categories_is_none_of_them(workspace, encoder):
     rows = spread(300).assign(kind=np.random.default_rng(0).integers(1, 7, 300).astype(float))
     parts = [("coded", encoder, ["kind"]), ("rest", "passthrough", NAMES)]
     model = make_pipeline(ColumnTransformer(parts), Ridge()).fit(rows, rows["kind"] * 2 + rows["age"])
-    skops.io.dump(model, "churn.skops")
+    dump(model, "churn.skops")
     made = models.add("churn", from_="churn.skops", rows=rows.head(60))
     odd = [1.0, 6.0, 1.5, 3.9999999, np.nextafter(4, 0), -1.0, 7.0, 99.0, 2.0**33 + 3, -3e9]
     others = rows.head(len(odd)).assign(kind=odd)
@@ -196,7 +202,7 @@ def negated(values):
 
 def test_a_type_that_is_not_on_the_list_is_refused_by_name(workspace):
     rows = customers()
-    skops.io.dump(make_pipeline(FunctionTransformer(negated), Ridge()).fit(rows, rows["age"]), "age.skops")
+    dump(make_pipeline(FunctionTransformer(negated), Ridge()).fit(rows, rows["age"]), "age.skops")
     with pytest.raises(UsageProblem, match=r"not known to be safe: .*test_sklearn\.negated"):
         models.add("age", from_="age.skops", rows=rows)
     assert models.ls().items == ()
@@ -206,12 +212,12 @@ def test_a_type_that_is_not_on_the_list_is_refused_by_name(workspace):
 @pytest.mark.parametrize("classes", [2, 3])
 def test_labels_without_probabilities_are_refused_and_the_fix_is_taken(workspace, model, classes):
     rows, others = spread(300), spread(150, seed=3)
-    skops.io.dump(model.fit(rows, churned(customers(300), classes)), "churn.skops")
+    dump(model.fit(rows, churned(customers(300), classes)), "churn.skops")
     with pytest.raises(UsageProblem, match="gives labels and no probabilities") as problem:
         models.add("churn", from_="churn.skops", rows=rows)
     assert "fit sklearn.calibration.CalibratedClassifierCV(model) with its method sigmoid" in problem.value.fix
     again = CalibratedClassifierCV(model, method="sigmoid").fit(rows, churned(customers(300), classes))
-    skops.io.dump(again, "churn.skops")
+    dump(again, "churn.skops")
     made = models.add("churn", from_="churn.skops", rows=rows.head(60))
     assert np.allclose(made.predict(others), again.predict_proba(others), rtol=1e-5, atol=1e-5)
 
@@ -220,11 +226,11 @@ def test_labels_without_probabilities_are_refused_and_the_fix_is_taken(workspace
 def test_a_calibration_that_is_converted_as_another_is_named_and_the_fix_is_taken(workspace, method):
     rows, labels = spread(300), churned(customers(300))
     forest = DecisionTreeClassifier(max_depth=4, random_state=0)
-    skops.io.dump(CalibratedClassifierCV(forest, method=method).fit(rows, labels), "churn.skops")
+    dump(CalibratedClassifierCV(forest, method=method).fit(rows, labels), "churn.skops")
     with pytest.raises(UsageProblem, match=f"is calibrated by the method {method}") as problem:
         models.add("churn", from_="churn.skops", rows=rows)
     assert 'method="sigmoid"' in problem.value.fix
-    skops.io.dump(CalibratedClassifierCV(forest, method="sigmoid").fit(rows, labels), "churn.skops")
+    dump(CalibratedClassifierCV(forest, method="sigmoid").fit(rows, labels), "churn.skops")
     assert models.add("churn", from_="churn.skops", rows=rows).uri == "models:churn@1"
 
 
@@ -252,7 +258,7 @@ def test_scikit_learns_own_parts_are_answered_as_they_predict(workspace, model):
     rows, others = spread(300), spread(150, seed=3)
     is_classifier = hasattr(model, "voting") or isinstance(model, StackingClassifier)
     model.fit(rows, churned(customers(300), 3) if is_classifier else amounts(customers(300)))
-    skops.io.dump(model, "bought.skops")
+    dump(model, "bought.skops")
     made = models.add("bought", from_="bought.skops", rows=rows.head(60))
     wanted = model.predict_proba(others) if is_classifier else model.predict(others)
     assert np.ptp(wanted) > 0.01 * np.abs(wanted).max()
@@ -261,7 +267,7 @@ def test_scikit_learns_own_parts_are_answered_as_they_predict(workspace, model):
 
 def test_missing_numbers_that_the_model_does_not_take_are_said(workspace):
     rows = customers()
-    skops.io.dump(make_pipeline(StandardScaler(), Ridge()).fit(rows, rows["age"]), "age.skops")
+    dump(make_pipeline(StandardScaler(), Ridge()).fit(rows, rows["age"]), "age.skops")
     with pytest.raises(Failed, match="cannot predict the example: Input X contains NaN"):
         models.add("age", from_="age.skops", rows=customers(missing=0.2))
 
@@ -288,7 +294,7 @@ def test_trees_compare_large_numbers_as_scikit_learn_does(workspace, model):
     wanted = (at // 3600 % 2) + (rows["amount"] > 55)
     is_classifier = hasattr(model, "predict_proba")
     model.fit(rows, wanted.astype(int) if is_classifier else wanted)
-    skops.io.dump(model, "day.skops")
+    dump(model, "day.skops")
     made = models.add("day", from_="day.skops", rows=rows.head(5))
     found = made.predict(rows)
     assert np.allclose(found, model.predict_proba(rows) if is_classifier else model.predict(rows), rtol=1e-5, atol=1e-5)
@@ -297,7 +303,7 @@ def test_trees_compare_large_numbers_as_scikit_learn_does(workspace, model):
 def test_a_conversion_that_differs_only_at_thresholds_is_refused(workspace, monkeypatch):
     monkeypatch.setattr("aiinfra_lab.models.importers.sklearn._converters", dict)
     rows = customers()
-    skops.io.dump(DecisionTreeRegressor().fit(rows, rows["age"] * 1.5), "age.skops")
+    dump(DecisionTreeRegressor().fit(rows, rows["age"] * 1.5), "age.skops")
     with pytest.raises(Failed, match="what would serve answers otherwise"):
         models.add("age", from_="age.skops", rows=rows.head(3))
 
@@ -306,19 +312,19 @@ def test_a_conversion_that_differs_only_at_thresholds_is_refused(workspace, monk
 def test_a_model_of_texts_is_refused_as_one(workspace, first):
     rows = pd.DataFrame({"text": ["good", "bad", "very good", "very bad"]})
     given = rows if hasattr(first, "transformers") else rows["text"]
-    skops.io.dump(make_pipeline(first, LogisticRegression()).fit(given, [1, 0, 1, 0]), "mood.skops")
+    dump(make_pipeline(first, LogisticRegression()).fit(given, [1, 0, 1, 0]), "mood.skops")
     with pytest.raises(UsageProblem, match="takes texts by a TfidfVectorizer"):
         models.add("mood", from_="mood.skops", rows=rows)
 
 
 def test_columns_that_are_taken_by_their_place_are_said(workspace):
     rows = customers()
-    skops.io.dump(DecisionTreeRegressor(max_depth=2).fit(rows.to_numpy(), rows["age"]), "age.skops")
+    dump(DecisionTreeRegressor(max_depth=2).fit(rows.to_numpy(), rows["age"]), "age.skops")
     made = models.add("age", from_="age.skops", rows=rows)
     said = "it has no names of columns: those of "
     assert said in made.said
     assert f"are taken by their place, {', '.join(rows.columns)}" in made.model_card
-    skops.io.dump(DecisionTreeRegressor(max_depth=2).fit(rows, rows["age"]), "age.skops")
+    dump(DecisionTreeRegressor(max_depth=2).fit(rows, rows["age"]), "age.skops")
     assert said not in models.add("age", from_="age.skops", rows=rows).said
 
 
