@@ -250,6 +250,39 @@ def test_what_was_saved_is_kept_where_nobody_knows_its_secrets(step):
     assert states(going.archive) == ["done", "done", "done", "killed"]
 
 
+@pytest.mark.parametrize("is_known", [True, False])
+def test_what_was_saved_stays_where_it_is_newer_than_the_journal(step, monkeypatch, is_known):
+    going = step(PRINTS, "print('seen')", LINES, MY_API_KEY="swordfish-123")
+    going.until_saved("line 20")
+    all_at_once(going)
+    shutil.rmtree(going.in_memory)
+    cut_behind(going.journal / "kept", "line 2\n")
+    if is_known:
+        monkeypatch.setenv("MY_API_KEY", "swordfish-123")
+    verbs.show("r@1")
+    first, second, third = code(going.archive)[1:]
+    assert [first.outputs[0].text, second.outputs[0].text] == ["[secret MY_API_KEY]\n", "seen\n"]
+    assert "line 20" in third.outputs[0].text
+    assert states(going.archive) == ["done", "done", "done", "killed"]
+    assert not going.journal.exists()
+
+
+def cut_behind(kept: Path, text: str) -> None:
+    """Have the journals end with what the kernel put out then: no more of them is on the disk."""
+    entries = [(each.number, bytes(each.payload)) for each in journal.read(kept / "received")]
+    last = next(number for number, payload in entries if text in printed([message_of(unpack(payload).parts) or NONE]))
+    for name in ("received", "host/journal"):
+        shutil.rmtree(kept / name)
+    written = journal.Journal(kept / "received")
+    for number, payload in entries:
+        if number <= last:
+            written.append(payload)
+    written.close()
+
+
+NONE = {"msg_type": ""}
+
+
 def all_at_once(going: Going) -> None:
     """As when the machine loses its power."""
     state = json.loads((going.journal / "kept" / "host" / "host.json").read_text())

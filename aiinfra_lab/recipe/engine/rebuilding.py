@@ -24,7 +24,15 @@ from ..archives import OWNER, journal_of
 from ..base import OutcomeState
 from .archive import AFTER, OWN, Archive, saved_at
 from .client import CellRaised, KernelDied
-from .replaying import LEFT_OUT, RecordedClient, RecordedKernel, Recording, RecoveredSecrets, recorded
+from .replaying import (
+    LEFT_OUT,
+    RecordedClient,
+    RecordedKernel,
+    Recording,
+    RecoveredSecrets,
+    is_executed,
+    recorded,
+)
 from .running import error_text
 from .step_journal import (
     BEGUN,
@@ -40,6 +48,7 @@ from .step_journal import (
 _REBUILDER = "rebuilder"  # in the journal's folder: locked while somebody reads it
 _PATIENCE_S, _ENDS_S = 60.0, 10.0
 _ASKED_S = 1.0  # somebody who only asks holds it for a moment
+_REDACTED = "[secret "  # as a redactor has it
 _FACTS = ("input_path", "output_path", "parameters")
 
 
@@ -117,11 +126,14 @@ def _is_over(archive: Path) -> bool:
 
 
 def _rendered(archive: Path, folder: Path, kept: Path, facts: JournalFacts) -> NotebookNode | None:
-    """The notebook as the journal has it; None where the archive has more of it."""
+    """The notebook as the journal has it; None where the archive has more of it, or that is of another execution."""
     recording, saved = recorded([kept / name for name in JOURNALS], facts.first, facts.client), _read(archive)
     notebook = _read(folder / BEGUN)
-    if notebook is None or (saved is not None and not recording.is_whole):
+    if notebook is None or not _is_of(recording, notebook):
         return None
+    after = saved.metadata.get(OWN, {}).get(AFTER) if saved is not None else None
+    if saved is not None and not (recording.is_whole and _at(recording, after) >= 0):
+        return None  # a session was started again since, or less of the journal than of it was on the disk
     secrets = _recovered(folder, facts)
     shown = recording.without(secrets)
     began = datetime.fromisoformat(notebook.metadata["papermill"]["start_time"])
@@ -131,7 +143,7 @@ def _rendered(archive: Path, folder: Path, kept: Path, facts: JournalFacts) -> N
     made.redactor = secrets.redactor
     made.go_on_from(began)
     state, raised = _replayed(RecordedClient(made, secrets, kernel), notebook)
-    if saved is not None and _at(recording, saved.metadata[OWN].get(AFTER)) > _at(recording, secrets.after):
+    if saved is not None and _at(recording, after) > _at(recording, secrets.after):
         _take_saved(notebook, saved)
     if raised is not None:
         made.point_to(raised.at, error_text(raised.name, raised.value))
@@ -143,11 +155,8 @@ def _rendered(archive: Path, folder: Path, kept: Path, facts: JournalFacts) -> N
 
 def _replayed(client: RecordedClient, notebook: NotebookNode) -> tuple[OutcomeState, CellRaised | None]:
     """Execute what was executed; how that ended, and how a cell raised, if one did."""
-    first = next(
-        (at for at, cell in enumerate(notebook.cells) if cell.metadata.get(OWN, {}).get("state") == "not_run"), None
-    )
     try:
-        client.replay(len(notebook.cells) if first is None else first)
+        client.replay(_first(notebook))
     except CellRaised as raised:
         return "failed", raised
     except KernelDied:
@@ -179,8 +188,21 @@ def _kept(facts: JournalFacts) -> list[Named] | None:
         return None
 
 
+def _is_of(recording: Recording, notebook: NotebookNode) -> bool:
+    """Whether what it has run is the notebook's code, as far as that can be seen: a secret in it is written nowhere."""
+    sources = [cell.source for cell in notebook.cells[_first(notebook) :] if is_executed(cell)]
+    pairs = zip(sources, recording.codes, strict=False)
+    return all(source == code or _REDACTED in source for source, code in pairs)
+
+
+def _first(notebook: NotebookNode) -> int:
+    """Which of its cells is the first that had not run before, in a kernel that was held."""
+    states = [cell.metadata.get(OWN, {}).get("state") for cell in notebook.cells]
+    return states.index("not_run") if "not_run" in states else len(states)
+
+
 def _at(recording: Recording, after: str | None) -> float:
-    """How far that message is."""
+    """How far that message is; negative where it is not there."""
     if after is None:
         return float("inf")
     return next((at for at, each in enumerate(recording.published) if each["msg_id"] == after), -1)

@@ -1,16 +1,23 @@
 """A notebook that is executed once more from its journal is what it was when its kernel ran."""
 
+import shutil
+import time
 from datetime import UTC, datetime
 from pathlib import Path
 
 import nbformat
 import pytest
+from jupyter_client.session import Session
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook
 
+from aiinfra_lab.host import journal as host_journal
+from aiinfra_lab.host.frames import MessageChannel, pack, unpack
+from aiinfra_lab.host.journal import Journal
+from aiinfra_lab.kernels.recovery import message_of
 from aiinfra_lab.recipe import archives
 from aiinfra_lab.recipe.base import NotebookTask
 from aiinfra_lab.recipe.engine import execute, rebuilding
-from aiinfra_lab.recipe.engine.replaying import Recording
+from aiinfra_lab.recipe.engine.replaying import Recording, recorded
 from aiinfra_lab.recipe.engine.step_journal import BEGUN, StepJournal
 
 CELLS = (
@@ -135,3 +142,68 @@ def test_damaged_journals_change_nothing(kept):
     before = archive.read_bytes()
     assert not archives.complete(archive)
     assert archive.read_bytes() == before
+
+
+def test_one_whose_kernel_had_not_answered_yet_is_a_valid_notebook(kept):
+    archive = kept("print(1)")
+    folder = archives.journal_of(archive) / "kept"
+    before = list(until_it_answers(folder / "received"))
+    for name in ("received", "host/journal"):
+        shutil.rmtree(folder / name, ignore_errors=True)
+    written = Journal(folder / "received")
+    for payload in before:
+        written.append(payload)
+    written.close()
+    archive.write_bytes((archives.journal_of(archive) / BEGUN).read_bytes())
+    assert archives.close_lost(archive) != ""
+    made = nbformat.read(archive, as_version=4)
+    nbformat.validate(made)
+    assert made.metadata["aiinfra"]["state"] == "killed"
+
+
+def until_it_answers(folder: Path):
+    """What the kernel has sent before it has said what it is."""
+    for entry in host_journal.read(folder):
+        found = message_of(unpack(entry.payload).parts)
+        if found is not None and found["msg_type"] == "kernel_info_reply":
+            return
+        yield bytes(entry.payload)
+
+
+CLIENT = "of-the-run"
+
+
+def sent(kind: str, client: str = CLIENT, *, request: str = "", **content: object) -> bytes:
+    """A message of a session's kernel, as its journal has it."""
+    session = Session(key=b"key")
+    parent = {"header": {"msg_id": request or f"{client}-1", "session": client}}
+    channel = MessageChannel.SHELL if kind.endswith("_reply") else MessageChannel.IOPUB
+    return pack(channel, session.serialize(session.msg(kind, content, parent=parent)), time.time())
+
+
+def of_cell(request: str) -> list[bytes]:
+    begun = sent("execute_input", request=request, code="1", execution_count=1)
+    return [begun, sent("execute_reply", request=request, status="ok")]
+
+
+def test_a_journal_of_a_session_without_its_oldest_part_is_not_whole(tmp_path):
+    info = sent("kernel_info_reply", language_info={"name": "python"})
+    of_others = sent("stream", "somebody", name="stdout", text="theirs")
+    written = Journal(tmp_path / "received", segment_bytes=1)
+    for payload in (of_others, info, *of_cell("one"), *of_cell("two")):
+        written.append(payload)
+    written.close()
+    assert recorded([tmp_path / "received"], 1, CLIENT).is_whole
+    written.drop(4)  # as where it has reached its limit
+    assert not recorded([tmp_path / "received"], 1, CLIENT).is_whole
+
+
+def test_what_has_run_other_code_than_the_notebook_has_puts_nothing_into_it(kept):
+    archive = kept("print(1)", "print(2)")
+    begun = archives.journal_of(archive) / BEGUN
+    archive.write_bytes(begun.read_bytes())
+    aside = begun.read_text().replace("print(1)", "print(0)")
+    begun.unlink()  # it is the archive's own first file
+    begun.write_text(aside)
+    assert not archives.complete(archive)
+    assert all(not cell.outputs for cell in nbformat.read(archive, as_version=4).cells if cell.cell_type == "code")
