@@ -335,6 +335,16 @@ def test_one_that_would_have_been_held_is_completed_and_its_kernel_ends(step):
     assert list((settings().home / "recipe").glob("r.held/*")) == []
 
 
+def test_a_list_takes_away_what_was_sent_to_a_kernel_that_would_have_been_held(step):
+    going = step("print('first')", LINES, more=HOLD)
+    going.until_saved("line 20")
+    going.kill()
+    (folder,) = (settings().home / "recipe").glob("r.held/*")
+    assert (folder / "sent").is_dir()
+    verbs.log("r")
+    assert ((folder / "sent").exists(), (folder / "received").is_dir()) == (False, True)
+
+
 def test_one_that_goes_on_in_a_held_kernel_is_completed_with_what_it_had(step, notebook, workspace):
     going = step("print('first')", "y = 1 / 0", "print('never')", more=HOLD)
     assert going.process.wait(PATIENCE_S) != 0

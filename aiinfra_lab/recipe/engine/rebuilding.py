@@ -20,7 +20,7 @@ from ...kernels.kept import end_host, is_hosted
 from ...leftovers import IN_MEMORY, remove_temporary
 from ...secrets import Redactor, known_secrets
 from .. import holding
-from ..archives import OWNER, journal_of
+from ..archives import FACTS, OWNER, journal_of
 from ..base import OutcomeState
 from .archive import AFTER, OWN, Archive, saved_at
 from .client import CellRaised, KernelDied
@@ -36,7 +36,6 @@ from .replaying import (
 from .running import error_text
 from .step_journal import (
     BEGUN,
-    FACTS,
     JOURNALS,
     MARK,
     JournalFacts,
