@@ -55,7 +55,7 @@ def rebuild(archive: Path) -> bool:
     """Complete it, and remove the journal; False where nothing is to be completed, or its process lives.
 
     Of several at once one does it, and the others wait. Unavailable while its kernel does not end; LabError where it
-    cannot be written: the journal stays.
+    cannot be written, OSError where it cannot be read: the journal stays.
     """
     folder = journal_of(archive)
     with _alone(folder) as is_ours:
@@ -63,7 +63,7 @@ def rebuild(archive: Path) -> bool:
             return False
         try:
             facts = msgspec.json.decode((folder / FACTS).read_bytes(), type=JournalFacts)
-        except (OSError, msgspec.MsgspecError):  # the machine went away before any of it was on the disk
+        except (FileNotFoundError, msgspec.MsgspecError):  # the machine went away before any of it was on the disk
             remove_aside(folder)
             return False
         is_here, kept = facts.place == str(folder), Path(os.path.normpath(folder / facts.kept))
@@ -111,9 +111,13 @@ def _forget(facts: JournalFacts) -> None:
 
 
 def _read(archive: Path) -> NotebookNode | None:
-    """None where it is gone, or no whole notebook."""
+    """None where it is gone, or no whole notebook. OSError where that cannot be seen now."""
     try:
         found: NotebookNode = nbformat.read(archive, as_version=4)  # type: ignore[no-untyped-call]
+    except FileNotFoundError:
+        return None
+    except (OSError, MemoryError):
+        raise
     except Exception:  # noqa: BLE001  # of what else may lie there
         return None
     return found
@@ -170,7 +174,7 @@ def _recovered(folder: Path, facts: JournalFacts) -> RecoveredSecrets:
     # The machine was started anew: what is known by now must be what was known then.
     try:
         mark = msgspec.json.decode((folder / MARK).read_bytes(), type=JournalMark)
-    except (OSError, msgspec.MsgspecError):
+    except (FileNotFoundError, msgspec.MsgspecError):
         mark = JournalMark("", ())
     checks = {(name, check_of(value, facts.token)) for name, value in known}
     return RecoveredSecrets(Redactor(known), mark.after if checks.issuperset(mark.secrets) else "")
@@ -178,12 +182,14 @@ def _recovered(folder: Path, facts: JournalFacts) -> RecoveredSecrets:
 
 def _kept(facts: JournalFacts) -> list[Named] | None:
     """What the run and its kernel have left in memory; None where that is gone, or not whole."""
+    if not facts.secrets:  # there was no room
+        return None
     try:
         if Path(facts.secrets).lstat().st_uid != os.getuid():
             return None
         token, *lines = Path(facts.secrets).read_text("utf-8").split("\n")
         return [tuple(json.loads(line)) for line in lines if line] if token == facts.token else None
-    except (OSError, ValueError):
+    except (FileNotFoundError, ValueError):
         return None
 
 

@@ -26,6 +26,8 @@ from .client import ArchiveClient, KernelDied, is_exit_of
 
 _NOBODY_S = 30.0
 _SKIPPED = ArchiveClient.skip_cells_with_tag.default_value
+MOST_BYTES = 1 << 29
+"""Of messages: all of them are in memory at once, and an archive with so much in it is read by nobody."""
 LEFT_OUT = "what this cell put out then is left out: it may hold a secret that is not known any more"
 
 
@@ -114,9 +116,9 @@ class Recording:
 
 
 def recorded(folders: Sequence[Path], first: int, client: str = "") -> Recording:
-    """What journals hold of a kernel, from the message of that number on up to the first that is missing. client: see
-    `JournalFacts`"""
-    recording = Recording()
+    """What journals hold of a kernel, from the message of that number on up to the first that is missing, or to
+    MOST_BYTES. client: see `JournalFacts`"""
+    recording, size = Recording(), 0
     last = None if client else first - 1
     for number, payload in _entries(folders):
         if number < first:
@@ -125,7 +127,8 @@ def recorded(folders: Sequence[Path], first: int, client: str = "") -> Recording
         is_meant = not client or _answers(message, client)
         if last is None and not is_meant:  # of somebody else, before
             continue
-        recording.is_whole = last in (None, number - 1)
+        size += len(payload) if is_meant else 0
+        recording.is_whole = last in (None, number - 1) and size <= MOST_BYTES
         if not recording.is_whole:
             break
         last = number

@@ -15,10 +15,11 @@ from aiinfra_lab.host.frames import MessageChannel, pack, unpack
 from aiinfra_lab.host.journal import Journal
 from aiinfra_lab.kernels.recovery import message_of
 from aiinfra_lab.recipe import archives
+from aiinfra_lab.recipe.archives import FACTS
 from aiinfra_lab.recipe.base import NotebookTask
-from aiinfra_lab.recipe.engine import execute, rebuilding
+from aiinfra_lab.recipe.engine import execute, rebuilding, replaying
 from aiinfra_lab.recipe.engine.replaying import Recording, recorded
-from aiinfra_lab.recipe.engine.step_journal import BEGUN, StepJournal
+from aiinfra_lab.recipe.engine.step_journal import BEGUN, JOURNALS, StepJournal
 
 CELLS = (
     "import sys\nfor n in range(100):\n    print(n, flush=True)\nprint('aside', file=sys.stderr)\n'result'",
@@ -83,6 +84,41 @@ def test_what_cannot_be_completed_now_is_left_as_it_is_for_who_looks_next(kept, 
     assert (archive.read_bytes(), archives.journal_of(archive).is_dir()) == (before, True)
     assert archives.close_lost(archive) == archives.digest_of(archive)
     assert archive.read_bytes() != before
+
+
+@pytest.mark.parametrize("name", [BEGUN, FACTS, "out.ipynb", "secrets"])
+def test_what_cannot_be_read_now_is_not_taken_for_gone(kept, monkeypatch, name):
+    archive = kept("print('sh' 'own')")
+    archive.write_bytes((archives.journal_of(archive) / BEGUN).read_bytes())
+
+    def fails(read):
+        def reading(path: Path, *args: object, **options: object) -> object:
+            if Path(path).name == name:
+                raise OSError(5, "Input/output error")
+            return read(path, *args, **options)
+
+        return reading
+
+    with monkeypatch.context() as patch:
+        patch.setattr(nbformat, "read", fails(nbformat.read))
+        for each in ("read_bytes", "read_text"):
+            patch.setattr(Path, each, fails(getattr(Path, each)))
+        assert archives.close_lost(archive) == ""
+    assert archives.journal_of(archive).is_dir()
+    assert archives.close_lost(archive) != ""
+    assert "shown" in archive.read_text()
+
+
+def test_more_than_a_notebook_can_hold_is_not_read(kept, monkeypatch):
+    archive = kept("print('sh' 'own')")
+    archive.write_bytes((archives.journal_of(archive) / BEGUN).read_bytes())
+    folders = [archives.journal_of(archive) / "kept" / name for name in JOURNALS]
+    assert recorded(folders, 1).is_whole
+    monkeypatch.setattr(replaying, "MOST_BYTES", 1000)
+    found = recorded(folders, 1)
+    assert (found.is_whole, len(found.published) < 5) == (False, True)
+    assert archives.close_lost(archive) != ""
+    assert "shown" not in archive.read_text(), "it stays as it was saved"
 
 
 RAISES = new_code_cell("1 / 0", metadata={"tags": ["raises-exception"]})
