@@ -46,12 +46,17 @@ def folder_of(recipe: str, number: int, step: str) -> Path:
 
 def find(folder: Path) -> HeldKernel | None:
     """The kernel that is held there; None when there is none, or none that lives."""
-    from ..kernels.kept import is_hosted  # here and below, since papermill loads this before it runs anything
-
     with contextlib.suppress(OSError, msgspec.MsgspecError):
         found = msgspec.json.decode((folder / FACTS).read_bytes(), type=HeldKernel)
-        return found if _is_here(folder) and is_hosted(folder / _HOST) else None
+        return found if _is_here(folder) and is_alive(folder) else None
     return None
+
+
+def is_alive(folder: Path) -> bool:
+    """Whether the kernel lives that the folder has, be it held or not."""
+    from ..kernels.kept import is_hosted  # here and below, since papermill loads this before it runs anything
+
+    return is_hosted(folder / _HOST)
 
 
 def claim(folder: Path) -> None:

@@ -370,3 +370,28 @@ def test_what_nobody_looks_at_falls_under_retention(step, monkeypatch):
     freed = lab.rm(expired=True)
     assert [file.path for file in freed.files] == [str(going.journal)]
     assert (going.journal.exists(), going.archive.exists()) == (False, True)
+
+
+def test_what_a_kernel_sent_that_would_have_been_held_falls_under_it_too(step, monkeypatch):
+    going = step(LINES, more=HOLD)
+    going.until_saved("line 2")
+    monkeypatch.setenv("AIINFRA_RECIPE_ARCHIVE_DAYS", "0")
+    (folder,) = (settings().home / "recipe").glob("r.held/*")
+    assert lab.rm(expired=True, dry=True).files == ()
+    going.kill()
+    until(lambda: not is_hosted(folder / "host"))
+    freed = lab.rm(expired=True)
+    assert {file.path for file in freed.files} == {str(going.journal), str(folder)}
+    assert (going.journal.exists(), folder.exists()) == (False, False)
+
+
+def test_what_no_notebook_needs_any_more_falls_under_it(step, monkeypatch):
+    going = step(LINES, more=HOLD)
+    going.until_saved("line 2")
+    (folder,) = (settings().home / "recipe").glob("r.held/*")
+    going.kill()
+    shutil.rmtree(going.journal)
+    monkeypatch.setenv("AIINFRA_RECIPE_ARCHIVE_DAYS", "0")
+    until(lambda: not is_hosted(folder / "host"))
+    assert [file.path for file in lab.rm(expired=True).files] == [str(folder)]
+    assert not folder.exists()
