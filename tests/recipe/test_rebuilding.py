@@ -15,6 +15,7 @@ from pathlib import Path
 import nbformat
 import psutil
 import pytest
+from nbformat.v4 import new_markdown_cell
 
 from aiinfra_lab import lab
 from aiinfra_lab import recipe as verbs
@@ -359,6 +360,29 @@ def test_one_that_goes_on_in_a_held_kernel_is_completed_with_what_it_had(step, n
     made = code(again.archive)
     assert states(again.archive) == ["done", "done", "done", "killed"]
     assert (made[1].outputs[0].text, "line 21" in made[3].outputs[0].text) == ("first\n", True)
+
+
+def test_text_between_what_had_run_and_the_cell_that_failed_stays(recipe, notebook, workspace):
+    recipe("r", f'[steps.a]\nnotebook = "a.ipynb"\n{HOLD}')
+    with_text(notebook("a", "", "print('first')", "y = 1 / 0", "print('never')"))
+    assert verbs.run("r", report=True).state == "failed"
+    with_text(notebook("a", "", "print('first')", "y = 1 / 1", LINES))
+    again = Going(workspace, 2, "--resume")
+    again.until_saved("line 20")
+    again.kill()
+    verbs.show("r@2")
+    made = nbformat.read(again.archive, as_version=4)
+    assert [cell.cell_type for cell in made.cells] == ["code", "code", "markdown", "code", "code"]
+    assert states(again.archive) == ["done", "done", "done", "killed"]
+    assert (code(again.archive)[1].outputs[0].text, made.cells[2].source) == ("first\n", "text")
+    assert "line 21" in made.cells[4].outputs[0].text
+
+
+def with_text(path: Path) -> None:
+    """The notebook with a text before its third cell."""
+    made = nbformat.read(path, as_version=4)
+    made.cells.insert(2, new_markdown_cell("text"))
+    nbformat.write(made, path)
 
 
 def test_what_nobody_looks_at_falls_under_retention(step, monkeypatch):

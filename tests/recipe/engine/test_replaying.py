@@ -1,5 +1,8 @@
 """A notebook that is executed once more from its journal is what it was when its kernel ran."""
 
+import contextlib
+import json
+import resource
 import shutil
 import time
 from datetime import UTC, datetime
@@ -14,12 +17,14 @@ from aiinfra_lab.host import journal as host_journal
 from aiinfra_lab.host.frames import MessageChannel, pack, unpack
 from aiinfra_lab.host.journal import Journal
 from aiinfra_lab.kernels.recovery import message_of
+from aiinfra_lab.leftovers import IN_MEMORY
 from aiinfra_lab.recipe import archives
 from aiinfra_lab.recipe.archives import FACTS
 from aiinfra_lab.recipe.base import NotebookTask
-from aiinfra_lab.recipe.engine import execute, rebuilding, replaying
-from aiinfra_lab.recipe.engine.replaying import Recording, recorded
+from aiinfra_lab.recipe.engine import execute, rebuilding, replaying, step_journal
+from aiinfra_lab.recipe.engine.replaying import LEFT_OUT, Recording, recorded
 from aiinfra_lab.recipe.engine.step_journal import BEGUN, JOURNALS, StepJournal
+from aiinfra_lab.secrets import in_kernel
 
 CELLS = (
     "import sys\nfor n in range(100):\n    print(n, flush=True)\nprint('aside', file=sys.stderr)\n'result'",
@@ -121,6 +126,36 @@ def test_more_than_a_notebook_can_hold_is_not_read(kept, monkeypatch):
     assert "shown" not in archive.read_text(), "it stays as it was saved"
 
 
+@contextlib.contextmanager
+def no_file_above(size: int):
+    """As where the disk, or the memory, has no room for more."""
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size, before[1]))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+
+
+def test_where_memory_had_no_room_for_a_secret_nothing_is_shown_without_it(kept, monkeypatch):
+    monkeypatch.setenv("MY_API_KEY", "swordfish-123")
+    archive = kept("import os; print(os.environ['MY_API_KEY'])")
+    secrets = Path(json.loads((archives.journal_of(archive) / FACTS).read_text())["secrets"])
+    with no_file_above(secrets.stat().st_size + 5):
+        in_kernel.keep(str(secrets), b'["OTHER_TOKEN", "tok-later1"]\n')
+    monkeypatch.delenv("MY_API_KEY")
+    _, after = again(archive)
+    assert "swordfish" not in archive.read_text()
+    assert after.cells[-1].outputs[0].text == f"[{LEFT_OUT}]\n"
+
+
+def test_where_memory_has_no_room_at_all_it_does_without():
+    before = set(IN_MEMORY.iterdir())
+    with no_file_above(5):
+        assert step_journal._in_memory("0123456789") is None
+    assert set(IN_MEMORY.iterdir()) <= before
+
+
 RAISES = new_code_cell("1 / 0", metadata={"tags": ["raises-exception"]})
 SKIPPED = new_code_cell("1 / 0", metadata={"tags": ["skip-execution"]})
 
@@ -141,13 +176,22 @@ def test_it_is_the_same_however_it_ended(kept, cells):
     assert [cell.source for cell in after.cells] == [cell.source for cell in before.cells]
     for was, now in zip(before.cells, after.cells, strict=True):
         assert now.metadata.get("aiinfra") == was.metadata.get("aiinfra")
-        assert now.metadata.get("papermill", {}).get("status") == was.metadata.get("papermill", {}).get("status")
+        assert timeless(now) == timeless(was)
         if was.cell_type == "code":
             assert now.execution_count == was.execution_count
             assert [without_reason(each) for each in now.outputs] == [without_reason(each) for each in was.outputs]
     for name in ("widgets", "language_info", "aiinfra"):
         assert after.metadata.get(name) == before.metadata.get(name)
-    assert after.metadata["papermill"]["exception"] == before.metadata["papermill"]["exception"]
+    assert timeless(after) == timeless(before)
+
+
+TIMES = ("start_time", "end_time", "duration")
+
+
+def timeless(part) -> dict:
+    """What papermill's metadata say of a cell, or of the notebook; of times, what they are."""
+    said = part.metadata.get("papermill", {})
+    return {name: type(value) if name in TIMES else value for name, value in said.items()}
 
 
 def without_reason(output):
