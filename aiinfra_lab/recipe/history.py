@@ -236,11 +236,11 @@ def completed(run: RecordedRun) -> RecordedRun:
 
 
 def _lost(run: RecordedRun) -> dict[str, Path]:
-    """The executed notebook of each step that was lost, or that could not be saved at its end."""
+    """The executed notebook of each step that was lost, or, in a run that is over, could not be saved at its end."""
     found = {}
     for step in (step for step in run.steps if step.archive):
         archive = archives.path_of(step.archive)
-        if step.state == "lost" or archives.is_left(archives.journal_of(archive)):
+        if step.state == "lost" or (not run.body.is_open and archives.is_left(archives.journal_of(archive))):
             found[step.name] = archive
     return found
 

@@ -348,11 +348,12 @@ def full(*_args: object, **_options: object) -> None:
     raise Unavailable("the disk is full", "free some of it")
 
 
-def test_what_fails_before_it_is_gone_on_with_leaves_it_held(held, notebook, monkeypatch):
+@pytest.mark.parametrize(("place", "name"), [(running, "StepJournal"), (holding, "claim")])
+def test_what_fails_before_it_is_gone_on_with_leaves_it_held(held, notebook, monkeypatch, place, name):
     kernel = pids()
     notebook("a", "n: int = 1", CELLS[0], "y = x / 2", CELLS[2])
     with monkeypatch.context() as patch:
-        patch.setattr(running, "StepJournal", full)
+        patch.setattr(place, name, full)
         assert verbs.run("r", resume=True, report=True).state == "failed"
     assert (holding.held("r").keys(), pids()) == ({"a"}, kernel)
     run = verbs.run("r", resume=True)
