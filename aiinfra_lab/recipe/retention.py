@@ -57,8 +57,9 @@ def _parts(journal: Path) -> tuple[Path, ...]:
 def _left_by_holds() -> Iterator[KeptFile]:
     """What kernels have sent that would have been held, where no notebook is to be completed by it any more."""
     home = settings().home / KIND
+    folders = list(home.glob("*.held/*"))  # first: a run that begins makes its journal before
     needed = {kept_by(journal) for journal in home.glob("*/*.journal")}
-    for folder in home.glob("*.held/*"):
+    for folder in folders:
         if folder not in needed and not holding.is_alive(folder):
             with contextlib.suppress(FileNotFoundError):  # one whose time has just ended goes by itself
                 yield _kept(f"{KIND}:{folder.parent.stem}", folder, folder)

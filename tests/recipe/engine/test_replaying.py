@@ -190,8 +190,8 @@ TIMES = ("start_time", "end_time", "duration")
 
 def timeless(part) -> dict:
     """What papermill's metadata say of a cell, or of the notebook; of times, what they are."""
-    said = part.metadata.get("papermill", {})
-    return {name: type(value) if name in TIMES else value for name, value in said.items()}
+    facts = part.metadata.get("papermill", {})
+    return {name: type(value) if name in TIMES else value for name, value in facts.items()}
 
 
 def without_reason(output):
