@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import json
 import logging
+import os
 import shutil
 from pathlib import Path
 from typing import Any
@@ -22,6 +23,8 @@ _log = logging.getLogger(__name__)
 
 OWNER = "owner"
 """In the folder of a journal: locked as long as the process lives that executes the notebook."""
+FACTS = "facts.json"
+"""There: where all else is that it takes, see `kept_by`."""
 LOST = "the process of the run vanished while this cell ran: it was killed, or its machine went away"
 
 _OWN = "aiinfra"
@@ -73,6 +76,16 @@ def is_left(journal: Path) -> bool:
     return journal.is_dir() and not is_locked(journal / OWNER)
 
 
+def kept_by(journal: Path) -> Path | None:
+    """Where the kernel is kept by which this journal completes its notebook: in it, or where the recipe's kernels are
+    held. None for that of a session, and where it cannot be read."""
+    with contextlib.suppress(OSError, ValueError, KeyError, TypeError):
+        facts: dict[str, str] = json.loads((journal / FACTS).read_bytes())
+        kept = Path(os.path.normpath(journal / facts["kept"]))
+        return kept if not facts.get("client") and kept.is_relative_to(journal.parent.parent) else None
+    return None
+
+
 def complete(archive: Path) -> bool:
     """Complete an executed notebook from the journal that a process which was killed has left; False where there is
     none. It stays as it is where it cannot be read or written: the journal then waits for who looks next."""
@@ -96,8 +109,8 @@ def digest_of(archive: Path) -> str:
 
 def forget_sent(journal: Path) -> None:
     """Remove what was sent to the kernel, with the values that it was given: it is not needed to complete anything."""
-    if is_left(journal):
-        shutil.rmtree(journal / "kept" / "sent", ignore_errors=True)
+    if is_left(journal) and (kept := kept_by(journal)) is not None:
+        shutil.rmtree(kept / "sent", ignore_errors=True)
 
 
 def close_lost(archive: Path) -> str:

@@ -236,9 +236,13 @@ def completed(run: RecordedRun) -> RecordedRun:
 
 
 def _lost(run: RecordedRun) -> dict[str, Path]:
-    """The executed notebook of each step that was lost."""
-    found = {step.name: step.archive for step in run.steps if step.state == "lost" and step.archive}
-    return {name: archives.path_of(archive) for name, archive in found.items()}
+    """The executed notebook of each step that was lost, or, in a run that is over, could not be saved at its end."""
+    found = {}
+    for step in (step for step in run.steps if step.archive):
+        archive = archives.path_of(step.archive)
+        if step.state == "lost" or (not run.body.is_open and archives.is_left(archives.journal_of(archive))):
+            found[step.name] = archive
+    return found
 
 
 def complete_held(recipe: str) -> None:

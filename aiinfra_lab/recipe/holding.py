@@ -15,6 +15,7 @@ import msgspec
 
 from .. import files, modes
 from ..config import settings
+from . import archives
 from .record import RunRecord
 
 NOTEBOOK = "notebook.ipynb"
@@ -45,12 +46,17 @@ def folder_of(recipe: str, number: int, step: str) -> Path:
 
 def find(folder: Path) -> HeldKernel | None:
     """The kernel that is held there; None when there is none, or none that lives."""
-    from ..kernels.kept import is_hosted  # here and below, since papermill loads this before it runs anything
-
     with contextlib.suppress(OSError, msgspec.MsgspecError):
         found = msgspec.json.decode((folder / FACTS).read_bytes(), type=HeldKernel)
-        return found if _is_here(folder) and is_hosted(folder / _HOST) else None
+        return found if _is_here(folder) and is_alive(folder) else None
     return None
+
+
+def is_alive(folder: Path) -> bool:
+    """Whether the kernel lives that the folder has, be it held or not."""
+    from ..kernels.kept import is_hosted  # here and below, since papermill loads this before it runs anything
+
+    return is_hosted(folder / _HOST)
 
 
 def claim(folder: Path) -> None:
@@ -83,11 +89,16 @@ def until(recipe: str) -> dict[str, float]:
 
 def end(folder: Path) -> None:
     """Have the kernel end that is held there, if one is, and remove what belongs to it; returns at once."""
+    end_kernel(folder)
+    shutil.rmtree(folder, ignore_errors=True)
+
+
+def end_kernel(folder: Path) -> None:
+    """Have the kernel end that is held there, if one is; what it has sent stays. Returns at once."""
     from ..kernels.kept import end_host
 
     if _is_here(folder):
         end_host(folder / _HOST)
-    shutil.rmtree(folder, ignore_errors=True)
 
 
 def has_any(recipe: str) -> bool:
@@ -97,11 +108,13 @@ def has_any(recipe: str) -> bool:
 
 
 def end_all(recipe: str, but: Container[Path] = ()) -> None:
-    """Have the kernels end that are held of a recipe, but for those."""
+    """Have the kernels end that are held of a recipe, but for those. What one has sent stays while an executed notebook
+    is to be completed by it."""
     home = _home(recipe)
+    needed = {archives.kept_by(journal) for journal in home.parent.glob(f"{recipe}@*/*.journal")}
     for folder in home.iterdir() if home.is_dir() else ():
         if folder not in but:
-            end(folder)
+            (end_kernel if folder in needed else end)(folder)
     with contextlib.suppress(OSError):  # it has some still, or there is none
         home.rmdir()
 

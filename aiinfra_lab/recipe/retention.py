@@ -12,7 +12,8 @@ from pathlib import Path
 
 from ..config import settings
 from ..nouns import Keeping, KeptFile
-from .archives import is_left
+from . import holding
+from .archives import is_left, kept_by
 from .history import KIND, readable_runs
 
 SETTING, GIB = "recipe.archive", 5.0
@@ -21,7 +22,7 @@ _WHY = "those of each step's last execution, and of its last success, are kept"
 
 def archives() -> Keeping:
     """The folders of executed notebooks that nothing needs but people who look back."""
-    return Keeping(SETTING, GIB, tuple(_unneeded()), _WHY)
+    return Keeping(SETTING, GIB, (*_unneeded(), *_left_by_holds()), _WHY)
 
 
 def _unneeded() -> Iterator[KeptFile]:
@@ -41,10 +42,31 @@ def _unneeded() -> Iterator[KeptFile]:
         folder = home / run.name
         if run.body.is_open or run.name in needed:
             # What a process that was killed has left, and that nobody has looked at: an archive may lack it.
-            journals = (journal for journal in folder.glob("*.journal") if is_left(journal))
-            yield from (KeptFile(run.uri, each, each.stat().st_mtime, _bytes_below(each)) for each in journals)
+            for journal in filter(is_left, folder.glob("*.journal")):
+                yield from (_kept(run.uri, each, journal) for each in _parts(journal))
         elif folder.is_dir():  # else it executed none, or they were freed before
             yield KeptFile(run.uri, folder, run.body.ended_at or run.body.started_at, _bytes_below(folder))
+
+
+def _parts(journal: Path) -> tuple[Path, ...]:
+    """A journal, and what it takes where its kernel would have been held; that first, as nothing else leads there."""
+    kept = kept_by(journal)
+    return (journal,) if kept is None or kept.is_relative_to(journal) or not kept.is_dir() else (kept, journal)
+
+
+def _left_by_holds() -> Iterator[KeptFile]:
+    """What kernels have sent that would have been held, where no notebook is to be completed by it any more."""
+    home = settings().home / KIND
+    folders = list(home.glob("*.held/*"))  # first: a run that begins makes its journal before
+    needed = {kept_by(journal) for journal in home.glob("*/*.journal")}
+    for folder in folders:
+        if folder not in needed and not holding.is_alive(folder):
+            with contextlib.suppress(FileNotFoundError):  # one whose time has just ended goes by itself
+                yield _kept(f"{KIND}:{folder.parent.stem}", folder, folder)
+
+
+def _kept(uri: str, path: Path, written: Path) -> KeptFile:
+    return KeptFile(uri, path, written.stat().st_mtime, _bytes_below(path))
 
 
 def _bytes_below(folder: Path) -> int:

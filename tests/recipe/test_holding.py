@@ -4,6 +4,8 @@ import json
 import os
 import shutil
 import signal
+import subprocess
+import sys
 import time
 from pathlib import Path
 
@@ -13,9 +15,11 @@ import pytest
 
 from aiinfra_lab import recipe as verbs
 from aiinfra_lab.config import settings
-from aiinfra_lab.errors import Conflict, Failed, UsageProblem
-from aiinfra_lab.recipe import declaration, holding
-from tests.conftest import until
+from aiinfra_lab.errors import Conflict, Failed, Unavailable, UsageProblem
+from aiinfra_lab.recipe import archives, declaration, holding
+from aiinfra_lab.recipe.base import Hold, NotebookTask
+from aiinfra_lab.recipe.engine import execute, rebuilding, running
+from tests.conftest import PATIENCE_S, until
 
 HELD = """
 [steps.a]
@@ -338,3 +342,99 @@ def test_the_cell_of_a_failure_is_the_notebooks_own_however_often_it_goes_on(hel
         run = verbs.run("r", resume=True, report=True)
         assert run.steps["a"]["cell"] == held.steps["a"]["cell"]
         assert f"Cell [{held.steps['a']['cell']}] failed" in archived(run).cells[0].source
+
+
+def full(*_args: object, **_options: object) -> None:
+    raise Unavailable("the disk is full", "free some of it")
+
+
+@pytest.mark.parametrize(("place", "name"), [(running, "StepJournal"), (holding, "claim")])
+def test_what_fails_before_it_is_gone_on_with_leaves_it_held(held, notebook, monkeypatch, place, name):
+    kernel = pids()
+    notebook("a", "n: int = 1", CELLS[0], "y = x / 2", CELLS[2])
+    with monkeypatch.context() as patch:
+        patch.setattr(place, name, full)
+        assert verbs.run("r", resume=True, report=True).state == "failed"
+    assert (holding.held("r").keys(), pids()) == ({"a"}, kernel)
+    run = verbs.run("r", resume=True)
+    assert (run.state, run.steps["a"]["because"]) == ("done", ("it goes on in the kernel that was held",))
+
+
+def save_fails_after_the_first(monkeypatch) -> None:
+    saved_at, saved = running.saved_at, []
+
+    def at(path: Path):
+        save = saved_at(path)
+        return lambda made: full() if saved else saved.append(save(made))
+
+    monkeypatch.setattr(running, "saved_at", at)
+
+
+def test_what_its_kernel_sent_stays_where_the_notebook_cannot_be_saved(notebook, workspace, tmp_path, monkeypatch):
+    notebook("a", "", "print('sh' 'own')", "1 / 0")
+    archive = tmp_path / "r@1" / "a.ipynb"
+    archive.parent.mkdir()
+    task = NotebookTask(workspace / "notebooks" / "a.ipynb", archive, hold=Hold(tmp_path / "r.held" / "a.run-1", 60))
+    with monkeypatch.context() as patch:
+        save_fails_after_the_first(patch)
+        with pytest.raises(Unavailable, match="the disk is full"):
+            execute(task, lambda: 0)
+    assert "shown" not in archive.read_text()
+    assert archives.complete(archive)
+    made = code(nbformat.read(archive, as_version=4))
+    assert (made[1].outputs[0].text, made[2].outputs[0].ename) == ("shown\n", "ZeroDivisionError")
+    assert list((tmp_path / "r.held").iterdir()) == []
+
+
+def test_a_step_whose_last_save_failed_is_completed_by_who_looks(notebook, recipe, monkeypatch):
+    recipe("r", '[steps.a]\nnotebook = "a.ipynb"\n')
+    notebook("a", "", "print('sh' 'own')")
+    with monkeypatch.context() as patch:
+        save_fails_after_the_first(patch)
+        assert verbs.run("r", report=True).steps["a"]["state"] == "failed"
+    step = verbs.show("r@1").steps["a"]
+    assert "shown" in Path(step["archive"]).read_text()
+    assert step["archive_sha256"] == archives.digest_of(Path(step["archive"]))
+
+
+HOLDS_AND_IS_KILLED = """
+import os, signal
+from aiinfra_lab import recipe
+from aiinfra_lab.recipe import holding
+write = holding.write
+def write_and_die(*args):
+    write(*args)
+    os.kill(os.getpid(), signal.SIGKILL)
+holding.write = write_and_die
+recipe.run("r")
+"""
+
+
+def test_a_run_that_is_killed_while_it_holds_a_kernel_has_saved_its_failure(notebook, recipe):
+    recipe("r", '[steps.a]\nnotebook = "a.ipynb"\non_failure = "hold 5m"')
+    notebook("a", "", "print('x'); 1 / 0")
+    runner = subprocess.run([sys.executable, "-c", HOLDS_AND_IS_KILLED], timeout=PATIENCE_S, check=False)
+    assert runner.returncode == -signal.SIGKILL
+    made = code(archived(verbs.show("r@1")))
+    assert made[1].outputs[0].text == "x\n"
+    assert [each.ename for each in made[1].outputs[1:]] == ["ZeroDivisionError"]
+    assert holding.held("r").keys() == {"a"}
+    verbs.stop("r")
+
+
+@pytest.mark.parametrize("ends_it", ["run", "stop"])
+def test_what_ends_held_kernels_leaves_what_a_notebook_is_to_be_completed_by(notebook, recipe, monkeypatch, ends_it):
+    recipe("r", '[steps.a]\nnotebook = "a.ipynb"\non_failure = "hold 5m"')
+    notebook("a", "", "import time\nfor n in range(3000):\n    print('line', n, flush=True); time.sleep(0.01)")
+    runner = subprocess.Popen([sys.executable, "-c", "from aiinfra_lab import recipe; recipe.run('r')"])
+    archive = settings().home / "recipe" / "r@1" / "a.ipynb"
+    until(lambda: archive.exists() and "line 20" in archive.read_text())
+    runner.kill()
+    runner.wait()
+    archive.unlink()
+    notebook("a", "", "print('later')")
+    with monkeypatch.context() as patch:
+        patch.setattr(rebuilding, "_await_end", full)
+        verbs.run("r") if ends_it == "run" else verbs.stop("r")
+    until(lambda: verbs.show("r@1").state == "lost" and archive.exists())
+    assert "line 21" in archive.read_text()

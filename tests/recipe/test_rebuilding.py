@@ -15,6 +15,7 @@ from pathlib import Path
 import nbformat
 import psutil
 import pytest
+from nbformat.v4 import new_markdown_cell
 
 from aiinfra_lab import lab
 from aiinfra_lab import recipe as verbs
@@ -250,6 +251,39 @@ def test_what_was_saved_is_kept_where_nobody_knows_its_secrets(step):
     assert states(going.archive) == ["done", "done", "done", "killed"]
 
 
+@pytest.mark.parametrize("is_known", [True, False])
+def test_what_was_saved_stays_where_it_is_newer_than_the_journal(step, monkeypatch, is_known):
+    going = step(PRINTS, "print('seen')", LINES, MY_API_KEY="swordfish-123")
+    going.until_saved("line 20")
+    all_at_once(going)
+    shutil.rmtree(going.in_memory)
+    cut_behind(going.journal / "kept", "line 2\n")
+    if is_known:
+        monkeypatch.setenv("MY_API_KEY", "swordfish-123")
+    verbs.show("r@1")
+    first, second, third = code(going.archive)[1:]
+    assert [first.outputs[0].text, second.outputs[0].text] == ["[secret MY_API_KEY]\n", "seen\n"]
+    assert "line 20" in third.outputs[0].text
+    assert states(going.archive) == ["done", "done", "done", "killed"]
+    assert not going.journal.exists()
+
+
+def cut_behind(kept: Path, text: str) -> None:
+    """Have the journals end with what the kernel put out then: no more of them is on the disk."""
+    entries = [(each.number, bytes(each.payload)) for each in journal.read(kept / "received")]
+    last = next(number for number, payload in entries if text in printed([message_of(unpack(payload).parts) or NONE]))
+    for name in ("received", "host/journal"):
+        shutil.rmtree(kept / name)
+    written = journal.Journal(kept / "received")
+    for number, payload in entries:
+        if number <= last:
+            written.append(payload)
+    written.close()
+
+
+NONE = {"msg_type": ""}
+
+
 def all_at_once(going: Going) -> None:
     """As when the machine loses its power."""
     state = json.loads((going.journal / "kept" / "host" / "host.json").read_text())
@@ -302,6 +336,16 @@ def test_one_that_would_have_been_held_is_completed_and_its_kernel_ends(step):
     assert list((settings().home / "recipe").glob("r.held/*")) == []
 
 
+def test_a_list_takes_away_what_was_sent_to_a_kernel_that_would_have_been_held(step):
+    going = step("print('first')", LINES, more=HOLD)
+    going.until_saved("line 20")
+    going.kill()
+    (folder,) = (settings().home / "recipe").glob("r.held/*")
+    assert (folder / "sent").is_dir()
+    verbs.log("r")
+    assert ((folder / "sent").exists(), (folder / "received").is_dir()) == (False, True)
+
+
 def test_one_that_goes_on_in_a_held_kernel_is_completed_with_what_it_had(step, notebook, workspace):
     going = step("print('first')", "y = 1 / 0", "print('never')", more=HOLD)
     assert going.process.wait(PATIENCE_S) != 0
@@ -318,6 +362,29 @@ def test_one_that_goes_on_in_a_held_kernel_is_completed_with_what_it_had(step, n
     assert (made[1].outputs[0].text, "line 21" in made[3].outputs[0].text) == ("first\n", True)
 
 
+def test_text_between_what_had_run_and_the_cell_that_failed_stays(recipe, notebook, workspace):
+    recipe("r", f'[steps.a]\nnotebook = "a.ipynb"\n{HOLD}')
+    with_text(notebook("a", "", "print('first')", "y = 1 / 0", "print('never')"))
+    assert verbs.run("r", report=True).state == "failed"
+    with_text(notebook("a", "", "print('first')", "y = 1 / 1", LINES))
+    again = Going(workspace, 2, "--resume")
+    again.until_saved("line 20")
+    again.kill()
+    verbs.show("r@2")
+    made = nbformat.read(again.archive, as_version=4)
+    assert [cell.cell_type for cell in made.cells] == ["code", "code", "markdown", "code", "code"]
+    assert states(again.archive) == ["done", "done", "done", "killed"]
+    assert (code(again.archive)[1].outputs[0].text, made.cells[2].source) == ("first\n", "text")
+    assert "line 21" in made.cells[4].outputs[0].text
+
+
+def with_text(path: Path) -> None:
+    """The notebook with a text before its third cell."""
+    made = nbformat.read(path, as_version=4)
+    made.cells.insert(2, new_markdown_cell("text"))
+    nbformat.write(made, path)
+
+
 def test_what_nobody_looks_at_falls_under_retention(step, monkeypatch):
     going = step(LINES)
     going.until_saved("line 2")
@@ -327,3 +394,28 @@ def test_what_nobody_looks_at_falls_under_retention(step, monkeypatch):
     freed = lab.rm(expired=True)
     assert [file.path for file in freed.files] == [str(going.journal)]
     assert (going.journal.exists(), going.archive.exists()) == (False, True)
+
+
+def test_what_a_kernel_sent_that_would_have_been_held_falls_under_it_too(step, monkeypatch):
+    going = step(LINES, more=HOLD)
+    going.until_saved("line 2")
+    monkeypatch.setenv("AIINFRA_RECIPE_ARCHIVE_DAYS", "0")
+    (folder,) = (settings().home / "recipe").glob("r.held/*")
+    assert lab.rm(expired=True, dry=True).files == ()
+    going.kill()
+    until(lambda: not is_hosted(folder / "host"))
+    freed = lab.rm(expired=True)
+    assert {file.path for file in freed.files} == {str(going.journal), str(folder)}
+    assert (going.journal.exists(), folder.exists()) == (False, False)
+
+
+def test_what_no_notebook_needs_any_more_falls_under_it(step, monkeypatch):
+    going = step(LINES, more=HOLD)
+    going.until_saved("line 2")
+    (folder,) = (settings().home / "recipe").glob("r.held/*")
+    going.kill()
+    shutil.rmtree(going.journal)
+    monkeypatch.setenv("AIINFRA_RECIPE_ARCHIVE_DAYS", "0")
+    until(lambda: not is_hosted(folder / "host"))
+    assert [file.path for file in lab.rm(expired=True).files] == [str(folder)]
+    assert not folder.exists()

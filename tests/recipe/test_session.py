@@ -251,6 +251,24 @@ def test_the_notebook_of_a_runner_that_is_killed_is_completed_from_the_session(w
     assert in_session("print('it lives')") == "it lives\n"
 
 
+def test_what_was_saved_stays_where_the_session_was_started_again_since(workspace, notebook, recipe):
+    gpu.start("trainer")
+    lines = "import time\nfor n in range(2000):\n    print('line', n, flush=True); time.sleep(0.01)"
+    notebook("a", "n: int = 0", "print('first')", lines)
+    recipe("r", '[steps.a]\nnotebook = "a.ipynb"\non = "gpu:trainer"\n')
+    runner = subprocess.Popen([sys.executable, "-c", RUNNER], stderr=subprocess.DEVNULL)
+    archive = workspace / ".aiinfra" / "recipe" / "r@1" / "a.ipynb"
+    until(lambda: archive.exists() and "line 20" in archive.read_text())
+    runner.kill()
+    runner.wait()
+    gpu.stop("trainer")
+    gpu.start("trainer")
+    in_session("1")
+    text = verbs.log("r@1/a").text
+    assert ("first\n" in text, "line 20\n" in text) == (True, True)
+    assert not archive.with_suffix(".journal").exists()
+
+
 def test_a_session_that_ends_in_the_middle_is_named(made, notebook):
     gpu.start("trainer")
     notebook("make", "n: int = 0", "import time; time.sleep(60)")

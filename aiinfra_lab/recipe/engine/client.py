@@ -88,7 +88,7 @@ class ArchiveClient(NotebookClient):
         """Start a kernel with these options, and execute every cell.
 
         CellRaised, StopRequested when a stop was asked for before a cell, and what nbclient raises when the kernel dies
-        or does not start.
+        or does not start. LabError where it is to be held, and that cannot be written.
         """
         self.reset_execution_trackers()
         work = self._run(stop_requested, kernel)
@@ -118,6 +118,8 @@ class ArchiveClient(NotebookClient):
     async def _run_cells(self, stop_requested: Callable[[], int], kernel: Mapping[str, Any]) -> None:
         # Not `async_setup_kernel`, which takes the signals of this process for itself.
         self.km = self.create_kernel_manager()
+        if self._hold:
+            self._hold.begin()
         # Both clean up after themselves where they fail.
         await self.async_start_new_kernel(**kernel)
         if isinstance(self.km, SessionKernelManager):
@@ -162,7 +164,9 @@ class ArchiveClient(NotebookClient):
         if hold is None or not hold.seconds or not isinstance(manager, HostedKernelManager):
             return
         self.set_widgets_metadata()
-        # Before it is let go of: a run that is killed in between leaves a kernel that nobody knows.
+        # Before it is let go of: a run that is killed in between leaves a kernel that nobody knows, and one that is
+        # killed thereafter no journal of what this one has put out.
+        self.archive.save()
         hold.save_notebook()
         if await manager.hold(hold.seconds):
             hold.keep(cell, manager.session.key)

@@ -36,14 +36,22 @@ class KernelHold:
     def __init__(self, declared: Hold, notebook: NotebookNode) -> None:
         self.folder, self.seconds = declared.folder, declared.seconds
         self.first, self.until, self._edited = 0, 0.0, dict[int, str]()
-        self._notebook = notebook
+        self._notebook, self._is_begun = notebook, False
         self.key, self.received = b"", 0
         found = holding.find(self.folder) if declared.goes_on else None
         if found is None or not self._takes_over(found):
             holding.end(self.folder)
             if declared.goes_on:  # what has ended just now may still write there
                 self.folder = self.folder.with_name(f"{self.folder.name}.again")
+
+    def begin(self) -> None:
+        """Have the folder, just before the kernel is started, or gone on with: that is then no longer as it was held.
+
+        LabError where it cannot be written.
+        """
         holding.claim(self.folder)
+        self._is_begun = True
+        holding.withdraw(self.folder)
 
     def save_notebook(self) -> None:
         """Write down what has been executed, before the kernel is let go of."""
@@ -53,14 +61,14 @@ class KernelHold:
     def keep(self, cell: NotebookNode, key: bytes) -> None:
         """Write down that the kernel is held, in which that cell has failed."""
         cells = _code_cells(self._notebook)
-        # What has passed between the kernel and us has secrets in it.
         received = Journal(self.folder / "received").last
-        forget(self.folder)
         until = time.time() + self.seconds
         at = next(number for number, one in enumerate(cells) if one is cell)
         digests = tuple(map(_digest, cells))
         holding.write(self.folder, holding.HeldKernel(key.decode(), received, until, at, digests))
         self.until = until
+        # What has passed between the kernel and us has secrets in it. Until it is held that is what its cells put out.
+        forget(self.folder)
 
     def mark_edited(self) -> None:
         """Have the executed notebook say which cells were others when they ran in the held kernel."""
@@ -68,14 +76,17 @@ class KernelHold:
         for number, source in self._edited.items():
             cells[number].metadata[OWN]["edited_from"] = source
 
-    def close(self) -> None:
-        """The execution is over: what is not held is ended."""
-        if not self.until:
+    def close(self, *, is_needed: bool) -> None:
+        """The execution is over: what is not held is ended. is_needed: what the kernel has sent is, and stays."""
+        if not self._is_begun or self.until:
+            return
+        if is_needed:
+            holding.end_kernel(self.folder)
+        else:
             holding.end(self.folder)
 
     def _takes_over(self, found: holding.HeldKernel) -> bool:
         """Whether it goes on in that; not where what was written down is damaged."""
-        holding.withdraw(self.folder)
         try:
             self._take_over(found)
         except Exception as problem:  # noqa: BLE001  # whatever is wrong with it, all cells can run

@@ -20,15 +20,22 @@ from ...kernels.kept import end_host, is_hosted
 from ...leftovers import IN_MEMORY, remove_temporary
 from ...secrets import Redactor, known_secrets
 from .. import holding
-from ..archives import OWNER, journal_of
+from ..archives import FACTS, OWNER, journal_of
 from ..base import OutcomeState
 from .archive import AFTER, OWN, Archive, saved_at
 from .client import CellRaised, KernelDied
-from .replaying import LEFT_OUT, RecordedClient, RecordedKernel, Recording, RecoveredSecrets, recorded
+from .replaying import (
+    LEFT_OUT,
+    RecordedClient,
+    RecordedKernel,
+    Recording,
+    RecoveredSecrets,
+    is_executed,
+    recorded,
+)
 from .running import error_text
 from .step_journal import (
     BEGUN,
-    FACTS,
     JOURNALS,
     MARK,
     JournalFacts,
@@ -40,6 +47,7 @@ from .step_journal import (
 _REBUILDER = "rebuilder"  # in the journal's folder: locked while somebody reads it
 _PATIENCE_S, _ENDS_S = 60.0, 10.0
 _ASKED_S = 1.0  # somebody who only asks holds it for a moment
+_REDACTED = "[secret "  # as a redactor has it
 _FACTS = ("input_path", "output_path", "parameters")
 
 
@@ -47,7 +55,7 @@ def rebuild(archive: Path) -> bool:
     """Complete it, and remove the journal; False where nothing is to be completed, or its process lives.
 
     Of several at once one does it, and the others wait. Unavailable while its kernel does not end; LabError where it
-    cannot be written: the journal stays.
+    cannot be written, OSError where it cannot be read: the journal stays.
     """
     folder = journal_of(archive)
     with _alone(folder) as is_ours:
@@ -55,7 +63,7 @@ def rebuild(archive: Path) -> bool:
             return False
         try:
             facts = msgspec.json.decode((folder / FACTS).read_bytes(), type=JournalFacts)
-        except (OSError, msgspec.MsgspecError):  # the machine went away before any of it was on the disk
+        except (FileNotFoundError, msgspec.MsgspecError):  # the machine went away before any of it was on the disk
             remove_aside(folder)
             return False
         is_here, kept = facts.place == str(folder), Path(os.path.normpath(folder / facts.kept))
@@ -103,9 +111,13 @@ def _forget(facts: JournalFacts) -> None:
 
 
 def _read(archive: Path) -> NotebookNode | None:
-    """None where it is gone, or no whole notebook."""
+    """None where it is gone, or no whole notebook. OSError where that cannot be seen now."""
     try:
         found: NotebookNode = nbformat.read(archive, as_version=4)  # type: ignore[no-untyped-call]
+    except FileNotFoundError:
+        return None
+    except (OSError, MemoryError):
+        raise
     except Exception:  # noqa: BLE001  # of what else may lie there
         return None
     return found
@@ -117,11 +129,14 @@ def _is_over(archive: Path) -> bool:
 
 
 def _rendered(archive: Path, folder: Path, kept: Path, facts: JournalFacts) -> NotebookNode | None:
-    """The notebook as the journal has it; None where the archive has more of it."""
+    """The notebook as the journal has it; None where the archive has more of it, or that is of another execution."""
     recording, saved = recorded([kept / name for name in JOURNALS], facts.first, facts.client), _read(archive)
     notebook = _read(folder / BEGUN)
-    if notebook is None or (saved is not None and not recording.is_whole):
+    if notebook is None or not _is_of(recording, notebook):
         return None
+    after = saved.metadata.get(OWN, {}).get(AFTER) if saved is not None else None
+    if saved is not None and not (recording.is_whole and _at(recording, after) >= 0):
+        return None  # a session was started again since, or less of the journal than of it was on the disk
     secrets = _recovered(folder, facts)
     shown = recording.without(secrets)
     began = datetime.fromisoformat(notebook.metadata["papermill"]["start_time"])
@@ -131,7 +146,7 @@ def _rendered(archive: Path, folder: Path, kept: Path, facts: JournalFacts) -> N
     made.redactor = secrets.redactor
     made.go_on_from(began)
     state, raised = _replayed(RecordedClient(made, secrets, kernel), notebook)
-    if saved is not None and _at(recording, saved.metadata[OWN].get(AFTER)) > _at(recording, secrets.after):
+    if saved is not None and _at(recording, after) > _at(recording, secrets.after):
         _take_saved(notebook, saved)
     if raised is not None:
         made.point_to(raised.at, error_text(raised.name, raised.value))
@@ -143,11 +158,8 @@ def _rendered(archive: Path, folder: Path, kept: Path, facts: JournalFacts) -> N
 
 def _replayed(client: RecordedClient, notebook: NotebookNode) -> tuple[OutcomeState, CellRaised | None]:
     """Execute what was executed; how that ended, and how a cell raised, if one did."""
-    first = next(
-        (at for at, cell in enumerate(notebook.cells) if cell.metadata.get(OWN, {}).get("state") == "not_run"), None
-    )
     try:
-        client.replay(len(notebook.cells) if first is None else first)
+        client.replay(_first(notebook))
     except CellRaised as raised:
         return "failed", raised
     except KernelDied:
@@ -162,7 +174,7 @@ def _recovered(folder: Path, facts: JournalFacts) -> RecoveredSecrets:
     # The machine was started anew: what is known by now must be what was known then.
     try:
         mark = msgspec.json.decode((folder / MARK).read_bytes(), type=JournalMark)
-    except (OSError, msgspec.MsgspecError):
+    except (FileNotFoundError, msgspec.MsgspecError):
         mark = JournalMark("", ())
     checks = {(name, check_of(value, facts.token)) for name, value in known}
     return RecoveredSecrets(Redactor(known), mark.after if checks.issuperset(mark.secrets) else "")
@@ -170,17 +182,32 @@ def _recovered(folder: Path, facts: JournalFacts) -> RecoveredSecrets:
 
 def _kept(facts: JournalFacts) -> list[Named] | None:
     """What the run and its kernel have left in memory; None where that is gone, or not whole."""
+    if not facts.secrets:  # there was no room
+        return None
     try:
         if Path(facts.secrets).lstat().st_uid != os.getuid():
             return None
         token, *lines = Path(facts.secrets).read_text("utf-8").split("\n")
         return [tuple(json.loads(line)) for line in lines if line] if token == facts.token else None
-    except (OSError, ValueError):
+    except (FileNotFoundError, ValueError):
         return None
 
 
+def _is_of(recording: Recording, notebook: NotebookNode) -> bool:
+    """Whether what it has run is the notebook's code, as far as that can be seen: a secret in it is written nowhere."""
+    sources = [cell.source for cell in notebook.cells[_first(notebook) :] if is_executed(cell)]
+    pairs = zip(sources, recording.codes, strict=False)
+    return all(source == code or _REDACTED in source for source, code in pairs)
+
+
+def _first(notebook: NotebookNode) -> int:
+    """Which of its cells is the first that had not run before, in a kernel that was held."""
+    states = [cell.metadata.get(OWN, {}).get("state") for cell in notebook.cells]
+    return states.index("not_run") if "not_run" in states else len(states)
+
+
 def _at(recording: Recording, after: str | None) -> float:
-    """How far that message is."""
+    """How far that message is; negative where it is not there."""
     if after is None:
         return float("inf")
     return next((at for at, each in enumerate(recording.published) if each["msg_id"] == after), -1)

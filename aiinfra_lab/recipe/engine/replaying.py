@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import heapq
 import queue
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, cast
@@ -24,6 +25,9 @@ from .archive import Archive
 from .client import ArchiveClient, KernelDied, is_exit_of
 
 _NOBODY_S = 30.0
+_SKIPPED = ArchiveClient.skip_cells_with_tag.default_value
+MOST_BYTES = 1 << 29
+"""Of messages: all of them are in memory at once, and an archive with so much in it is read by nobody."""
 LEFT_OUT = "what this cell put out then is left out: it may hold a secret that is not known any more"
 
 
@@ -50,8 +54,9 @@ class Recording:
     """What a kernel has sent.
 
     published, replies: in their order, the latter by request. begun: the requests that ran code, in their order, each
-    with when it began. times: of messages, by their id. is_whole: whether nothing of it is missing. crash: how the
-    kernel ended, where it did so by itself. language: as Jupyter has it.
+    with when it began; codes: what they ran. times: of messages, by their id. is_whole: whether nothing of it is
+    missing. crash: how the kernel ended, where it did so by itself. language: as Jupyter has it; empty where the kernel
+    had not answered yet.
     """
 
     published: list[dict[str, Any]] = field(default_factory=list)
@@ -61,6 +66,7 @@ class Recording:
     is_whole: bool = True
     crash: str = ""
     language: Mapping[str, Any] = field(default_factory=dict)
+    codes: list[str] = field(default_factory=list)
 
     def take(self, channel: int, at: float, parts: Sequence[bytes]) -> None:
         """The next of its messages."""
@@ -77,6 +83,7 @@ class Recording:
             self.published.append(message)
             if message["msg_type"] == "execute_input":
                 self.begun[parent] = self.times[message["msg_id"]]
+                self.codes.append(message["content"]["code"])
         elif message["msg_type"] == "execute_reply":
             self.replies[parent] = message
         elif message["msg_type"] == "kernel_info_reply":
@@ -105,26 +112,43 @@ class Recording:
         hidden = {message["parent_header"].get("msg_id") for message in later if message["msg_type"] in OUTPUTS}
         shown = [*self.published[:until], *_noted(later)]
         replies = {parent: _plain(reply) if parent in hidden else reply for parent, reply in self.replies.items()}
-        return Recording(shown, replies, self.begun, self.times, self.is_whole, self.crash, self.language)
+        return replace(self, published=shown, replies=replies)
 
 
 def recorded(folders: Sequence[Path], first: int, client: str = "") -> Recording:
-    """What journals hold of a kernel, from the message of that number on; of one that several hold, any. client: see
-    `JournalFacts`"""
-    found: dict[int, Message] = {}
-    for folder in folders:
-        for entry in journal.read(folder):
-            if entry.number >= first and entry.payload:  # a machine that went away may leave a file with nothing in it
-                found.setdefault(entry.number, unpack(entry.payload))
-    if client:
-        first = next((number for number in sorted(found) if _answers(found[number], client)), first)
-        found = {number: each for number, each in found.items() if number >= first}
-    recording = Recording(is_whole=bool(found) and len(found) == max(found) - first + 1)
-    for number in sorted(found):
-        if not client or _answers(found[number], client):
-            recording.take(*found.pop(number))
+    """What journals hold of a kernel, from the message of that number on up to the first that is missing, or to
+    MOST_BYTES. client: see `JournalFacts`"""
+    recording, size = Recording(), 0
+    last = None if client else first - 1
+    for number, payload in _entries(folders):
+        if number < first:
+            continue
+        message = unpack(payload)
+        is_meant = not client or _answers(message, client)
+        if last is None and not is_meant:  # of somebody else, before
+            continue
+        size += len(payload) if is_meant else 0
+        recording.is_whole = last in (None, number - 1) and size <= MOST_BYTES
+        if not recording.is_whole:
+            break
+        last = number
+        if is_meant:
+            recording.take(*message)
+    # What it answered before it ran anything is among the oldest, which a session's journal drops first.
+    recording.is_whole = recording.is_whole and bool(recording.language)
     recording.settle()
     return recording
+
+
+def _entries(folders: Sequence[Path]) -> Iterator[journal.JournalEntry]:
+    """The records of several journals in order; one that several hold once."""
+    last = 0
+    # A machine that went away may leave a file with nothing in it.
+    journals = [(entry for entry in journal.read(folder) if entry.payload) for folder in folders]
+    for entry in heapq.merge(*journals, key=lambda entry: entry.number):
+        if entry.number > last:
+            last = entry.number
+            yield entry
 
 
 def _answers(message: Message, client: str) -> bool:
@@ -208,20 +232,23 @@ class RecordedClient(ArchiveClient):
 
     async def _run_cells(self, stop_requested: Callable[[], int], kernel: Mapping[str, Any]) -> None:
         self.km = self.kc = cast("Any", self._kernel)
-        self.nb.metadata["language_info"] = self._kernel.recording.language
+        if self._kernel.recording.language:
+            self.nb.metadata["language_info"] = self._kernel.recording.language
         await self._run_from(self._first, stop_requested)
 
     async def _run_cell(self, cell: Any) -> None:
-        if self._is_executed(cell):
+        if is_executed(cell):
             if self._kernel.next_at is None:
                 self._is_over, self.is_whole = True, False
                 return
             self._kernel.now = self._kernel.next_at
         await super()._run_cell(cell)
 
-    def _is_executed(self, cell: Any) -> bool:
-        is_code = cell.cell_type == "code" and bool(cell.source.strip())
-        return is_code and self.skip_cells_with_tag not in cell.metadata.get("tags", [])
+
+def is_executed(cell: Any) -> bool:
+    """Whether a kernel is asked to run it."""
+    is_code = cell.cell_type == "code" and bool(cell.source.strip())
+    return is_code and _SKIPPED not in cell.metadata.get("tags", [])
 
 
 @dataclass(frozen=True)

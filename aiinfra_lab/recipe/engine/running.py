@@ -19,6 +19,7 @@ from ...kernels.hosted import HostedKernelManager
 from ...leftovers import temporary
 from ...modes import users_umask
 from .. import holding
+from ..archives import journal_of
 from ..base import Failure, NotebookTask, Outcome, OutcomeState
 from ..notebook import read_notebook
 from ..papermill import USUAL_KERNEL
@@ -58,12 +59,9 @@ def execute(task: NotebookTask, stop_requested: Callable[[], int], attach: Attac
     facts = {"input_path": str(notebook), "output_path": str(archive), "parameters": dict(task.parameters)}
     made = Archive(content, saved_at(archive), facts)
     hold = KernelHold(task.hold, content) if task.hold else None
-    made.begin(hold.first if hold else 0)
-    if hold:
-        hold.mark_edited()
-    journal = StepJournal(archive, hold.folder, hold.received + 1) if hold else StepJournal(archive)
-    outcome = Outcome("failed")
+    outcome, journal = Outcome("failed"), None
     try:
+        journal = _begun(made, archive, hold)
         # As JupyterLab does it, the notebook's folder is the kernel's, so that the same relative paths work.
         with attach() if attach else nullcontext() as attached:
             run_into(
@@ -96,13 +94,25 @@ def execute(task: NotebookTask, stop_requested: Callable[[], int], attach: Attac
     finally:
         try:
             made.end(outcome.state, outcome.error if outcome.state == "oom" else "")
-            journal.remove()
+            if journal:
+                journal.remove()
         finally:
-            journal.close()
             if hold:
-                hold.close()
+                hold.close(is_needed=journal_of(archive).is_dir())
+            if journal:
+                journal.close()
     outcome = replace(outcome, is_clean=True)
     return replace(outcome, held_until=hold.until, went_on=bool(hold.key)) if hold else outcome
+
+
+def _begun(made: Archive, archive: Path, hold: KernelHold | None) -> StepJournal:
+    """The journal of an execution that begins, and so does its archive."""
+    if hold is None:
+        made.begin()
+        return StepJournal(archive)
+    made.begin(hold.first)
+    hold.mark_edited()
+    return StepJournal(archive, hold.folder, hold.received + 1)
 
 
 def run_into(

@@ -20,11 +20,11 @@ from ... import modes
 from ...errors import LabError
 from ...files import flush_data, lab_errors, make_private_folder, put_in_place, remove_aside, take_lock, write_json
 from ...leftovers import IN_MEMORY, make_temporary, remove_temporary
-from ..archives import OWNER, journal_of
+from ..archives import FACTS, OWNER, journal_of
 
 BEGUN = "begun.ipynb"
 """The notebook before its first cell ran."""
-FACTS, MARK = "facts.json", "mark.json"
+MARK = "mark.json"
 KEPT, SECRETS = "kept", "secrets"
 JOURNALS = ("received", "host/journal")
 """Below the folder in which a kernel is kept: what has come to this process, and what its host core has still."""
