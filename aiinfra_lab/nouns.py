@@ -179,12 +179,13 @@ class Thing:
 
 @dataclass(frozen=True, slots=True)
 class StepSpan:
-    """One step of a span. began_at: None when it did not run; duration_s: None while it runs."""
+    """A step of a span. began_at: None if it did not run; duration_s: None while it runs, its rest's if it went_on."""
 
     name: str
     state: str
     began_at: float | None
     duration_s: float | None
+    went_on: bool = False
 
     def took_s(self, is_live: bool) -> float:
         """Its seconds; of one that has not ended until now when its run is live, else none that could be told."""

@@ -175,7 +175,7 @@ def pipeline_times(uri: str) -> PipelineTimes:
             each.duration_s
             for span in every
             for each in span.steps
-            if each.name == step.name and each.state == _DONE and each.duration_s is not None
+            if each.name == step.name and each.state == _DONE and each.duration_s is not None and not each.went_on
         ]
         if took:
             steps.append(StepTime(step.name, step.state, statistics.median(took), len(took)))

@@ -110,7 +110,7 @@ def usual_s(run: RecordedRun | None, name: str) -> dict[str, float]:
     earlier = [looked_at(one) for one in found if run is None or one.version < run.version]
     took: dict[str, list[float]] = {}
     for step in (step for one in earlier for step in one.steps):
-        if step.state == "done" and step.seconds is not None:
+        if step.state == "done" and step.seconds is not None and not step.went_on:
             took.setdefault(step.name, []).append(step.seconds)
     return {name: statistics.median(seconds) for name, seconds in took.items()}
 

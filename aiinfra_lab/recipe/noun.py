@@ -270,7 +270,7 @@ def _span(run: ObservedRun) -> Span:
 def _step_span(step: StepRecord) -> StepSpan:
     if step.state in _NEVER_BEGAN:
         return StepSpan(step.name, step.state, None, 0.0)
-    return StepSpan(step.name, step.state, step.began_at, step.seconds)
+    return StepSpan(step.name, step.state, step.began_at, step.seconds, step.went_on)
 
 
 NOUN = RecipeNoun()
