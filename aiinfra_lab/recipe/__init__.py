@@ -197,7 +197,7 @@ def run(
     recipe = makers.checked(recipe, given)
     recipe = only_step(recipe, only) if only else recipe
     if dry:
-        recent = history.runs(recipe.name, history.RECENT)
+        recent = history.recent(recipe.name)
         held = holding.held(recipe.name) if resumed else {}
         planner = Planner(taken.pinned(recipe), recent, force=force, alive=keep, held=held)
         asked = {"--force": force, f"--only {only}": only, "--no-keep": not keep, "--resume": resume}

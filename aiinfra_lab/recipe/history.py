@@ -54,6 +54,13 @@ def runs(name: str, most: int | None = None, *, is_patient: bool = False) -> Seq
     return [RecordedRun(one, is_patient=is_patient) for one in open_store().list(RunRecord, name=name, limit=most)]
 
 
+def recent(name: str, *, but: str = "", is_patient: bool = False) -> Sequence[RecordedRun]:
+    """The newest runs of a recipe, of which an attempt may stand for a step; not the one of that label, which goes on,
+    so that a run finds what its plan did."""
+    found = runs(name, RECENT + bool(but), is_patient=is_patient)
+    return [run for run in found if run.name != but][:RECENT]
+
+
 def all_runs(name: str) -> Sequence[RecordedRun]:
     """All of a recipe, newest first, with their steps, of which some may not be readable: for what people look at."""
     found = open_store().list(RunRecord, name=name)

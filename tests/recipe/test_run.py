@@ -13,6 +13,7 @@ from aiinfra_lab import jobs, modes, nouns, recipe
 from aiinfra_lab import recipe as verbs
 from aiinfra_lab.data.record import DataVersion
 from aiinfra_lab.errors import Conflict, Failed, NotFound, StoppedEarly, UsageProblem
+from aiinfra_lab.recipe import history
 from aiinfra_lab.recipe.local import LocalExecutor
 from aiinfra_lab.resolve import resolve
 from aiinfra_lab.store import open_store
@@ -107,6 +108,15 @@ def test_what_another_recipe_made_in_a_step_the_step_has_made_even_if_nothing_ra
 def test_a_changed_parameter_runs_its_step_and_the_dependents(two):
     recipe.run("two")
     assert states(recipe.run("two", param={"word": "other"})) == {"make": "done", "use": "done"}
+
+
+def test_a_run_looks_as_far_back_as_its_plan_did(two, monkeypatch):
+    monkeypatch.setattr(history, "RECENT", 2)
+    for word in ("hello", "other"):
+        recipe.run("two", param={"word": word})
+    planned = recipe.run("two", param={"word": "hello"}, dry=True)
+    assert {step["action"] for step in planned.steps.values()} == {"skip"}
+    assert set(states(recipe.run("two", param={"word": "hello"})).values()) == {"skipped"}
 
 
 def test_a_changed_cell_runs_its_step_only_and_a_comment_cell_none(two, notebook):
