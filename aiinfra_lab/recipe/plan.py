@@ -302,12 +302,14 @@ def _blocked(step: RecipeStep, planned: Mapping[str, PlannedStep], steps: Mappin
 
 
 def _revive(step: RecipeStep, planned: dict[str, PlannedStep], steps: Mapping[str, RecipeStep]) -> None:
-    """A step that runs needs what those before it started to live."""
+    """A step that runs needs what those before it started to live; one that may run may need it."""
+    is_sure = planned[step.name].action == "run"
     for name in step.depends_on:
         before = planned[name]
         if before.found is not None and needs_revival(before.found):
-            because = (f"{step.name} needs what it starts",)
-            planned[name] = replace(before, action="run", because=because, found=None)
+            because = (f"{step.name} {'needs' if is_sure else 'may need'} what it starts",)
+            found = None if is_sure else before.found  # another step may be sure to need it
+            planned[name] = replace(before, action="run" if is_sure else "wait", because=because, found=found)
             _revive(steps[name], planned, steps)
 
 

@@ -346,6 +346,19 @@ def test_what_must_live_again_for_a_changed_step_is_started_again(service, noteb
     assert states(recipe.run("service", keep=False)) == {"serve": "done", "use": "done"}
 
 
+def test_what_must_live_for_a_step_that_may_run_may_be_started_again(service, notebook, recipe):
+    text = '[steps.make]\nnotebook = "make.ipynb"\nout = { made = "data:made" }\n'
+    recipe("service", text + SERVICE.replace("made = ", 'other = "make.made", made = '))
+    notebook("make", "", MAKE)
+    notebook("use", "made: str = ''\nother: str = ''", "print(made, other)")
+    verbs.run("service", keep=False)
+    notebook("make", "", MAKE, "print('changed, and makes the same')")
+    planned = verbs.run("service", keep=False, dry=True).steps
+    assert {name: step["action"] for name, step in planned.items()} == {"make": "run", "serve": "wait", "use": "wait"}
+    assert planned["serve"]["because"] == ("use may need what it starts",)
+    assert states(verbs.run("service", keep=False)) == {"make": "done", "serve": "skipped", "use": "skipped"}
+
+
 def test_somebody_elses_job_is_left_alone(service):
     mine = jobs.start("gpu:mine", ["sleep", "600"])
     recipe.run("service", keep=False)
