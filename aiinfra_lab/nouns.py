@@ -479,8 +479,8 @@ class Noun(Generic[B]):
         """What is worth a line of `lab check` about its things."""
         return []
 
-    def spans(self) -> Sequence[Span]:
-        """What took time and so may cost money, in any order; each start of one name is a span of its own."""
+    def spans(self, *, with_steps: bool = False) -> Sequence[Span]:
+        """What took time and so may cost money, in any order, each start for itself; its steps where asked for."""
         return []
 
     def throughputs(self) -> Sequence[Throughput]:
