@@ -31,7 +31,7 @@ KIND = RunRecord.kind
 NEVER_RAN = "never ran"
 _LOOKED_AT = 10
 _MOST_OVER = 512
-_over: dict[tuple[int, str, int, float], RecordedRun] = {}
+_over: dict[tuple[int, str], RecordedRun] = {}
 RECENT = 50
 """Among so many runs an attempt is looked for that a step can be skipped for: a run too many costs time alone."""
 
@@ -94,9 +94,13 @@ def looked_at(record: Record[RunRecord]) -> RecordedRun:
     run = RecordedRun(record, skip_unreadable=True)
     if record.body.is_open:
         return run
+    there = _over.get((id(open_store()), record.name))
+    if there and (there.record.rev, there.updated_at) == (record.rev, record.updated_at) and not there.lacks_steps:
+        return there
     if len(_over) >= _MOST_OVER:
         _over.clear()
-    return _over.setdefault((id(open_store()), record.name, record.rev, record.updated_at), run)
+    _over[id(open_store()), record.name] = run
+    return run
 
 
 def count(name: str) -> int:
@@ -271,9 +275,11 @@ def note_archives(run: RecordedRun, digests: Mapping[str, str]) -> RecordedRun:
             raise
 
     try:
-        return retry(step, changes_too_fast(run))
+        written = retry(step, changes_too_fast(run))
     except LabError:  # looking must work where nothing can be written
         return run
+    _over.pop((id(open_store()), run.name), None)  # its own record, by which it is known there, is as it was
+    return written
 
 
 def changes_too_fast(run: RecordedRun) -> Conflict:

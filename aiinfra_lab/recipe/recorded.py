@@ -108,6 +108,11 @@ class RecordedRun:
         return (patiently(once) if self._is_patient else once()).get(self.name, ReadSteps())
 
     @property
+    def lacks_steps(self) -> bool:
+        """Whether some of its steps could not be read; False as long as nobody has asked for them."""
+        return "read" in self.__dict__ and bool(self.read.unreadable)
+
+    @property
     def by_step(self) -> StepRecords:
         """The records of those steps that have one, and that can be read."""
         return self.read.by_step
