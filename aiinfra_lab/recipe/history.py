@@ -163,8 +163,9 @@ def state_of(run: ObservedRun | None) -> str:
     return run.state if run else NEVER_RAN
 
 
-def observe(records: Sequence[RecordedRun]) -> list[ObservedRun]:
-    """What these runs do now, in their order. One without a living process has ended, and then that is written down."""
+def observe(records: Sequence[RecordedRun], *, is_dry: bool = False) -> list[ObservedRun]:
+    """What these runs do now, in their order. One without a living process has ended, and then that is written down,
+    unless is_dry."""
     if not any(record.body.is_open for record in records):
         return [ObservedRun(record) for record in records]
     # The runs were read before the jobs: a run and its job begin in one commit, so none of these lacks its job yet.
@@ -173,7 +174,7 @@ def observe(records: Sequence[RecordedRun]) -> list[ObservedRun]:
     except Unavailable:  # a job cannot be read, and it may be theirs: nothing is known to have ended
         return [ObservedRun(record) for record in records]
     lost = [record for record in records if record.body.is_open and record.uri not in live]
-    ended = {record.name: record for record in _write_ends(lost)}
+    ended = {record.name: record for record in (map(_as_it_is, lost) if is_dry else _write_ends(lost))}
     return [_observed(ended.get(record.name, record), live) for record in records]
 
 
@@ -302,6 +303,12 @@ def _end_leftovers(runs: Sequence[str]) -> None:
     with contextlib.suppress(LabError):
         if runs and (asked := started.ask_to_end(*runs)):
             _log.warning("%s vanished; what was to end with it is asked to: %s", ", ".join(runs), ", ".join(asked))
+
+
+def _as_it_is(run: RecordedRun) -> RecordedRun:
+    """It may have written its end since it was read, before its job was over."""
+    there = RecordedRun(resolve(run.name, RunRecord), skip_unreadable=run.skip_unreadable)
+    return _as_ended(there) if there.body.is_open else there
 
 
 def _as_ended(run: RecordedRun) -> RecordedRun:

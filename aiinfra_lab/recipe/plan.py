@@ -195,7 +195,8 @@ def _obstacles(attempt: _Attempt, *, is_overtaken: bool, alive: bool) -> Iterato
     """Why an attempt with the same key does not stand for the step as it is now."""
     run, step = attempt
     if not step.succeeded:
-        yield f"it had {_HAD.get(step.state, f'been {step.state}')} in {run}"
+        became = "runs" if step.state == "running" else f"had {_HAD.get(step.state, f'been {step.state}')}"
+        yield f"it {became} in {run}"
         return
     if step.went_on:
         yield f"in {run} it went on in a kernel that was held"
