@@ -179,12 +179,13 @@ class Thing:
 
 @dataclass(frozen=True, slots=True)
 class StepSpan:
-    """One step of a span. began_at: None when it did not run; duration_s: None while it runs."""
+    """A step of a span. began_at: None if it did not run; duration_s: None while it runs, its rest's if it went_on."""
 
     name: str
     state: str
     began_at: float | None
     duration_s: float | None
+    went_on: bool = False
 
     def took_s(self, is_live: bool) -> float:
         """Its seconds; of one that has not ended until now when its run is live, else none that could be told."""
@@ -478,8 +479,8 @@ class Noun(Generic[B]):
         """What is worth a line of `lab check` about its things."""
         return []
 
-    def spans(self) -> Sequence[Span]:
-        """What took time and so may cost money, in any order; each start of one name is a span of its own."""
+    def spans(self, *, with_steps: bool = False) -> Sequence[Span]:
+        """What took time and so may cost money, in any order, each start for itself; its steps where asked for."""
         return []
 
     def throughputs(self) -> Sequence[Throughput]:

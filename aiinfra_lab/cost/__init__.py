@@ -246,7 +246,7 @@ def check(
 
 
 def _spent(uri: Name | None) -> Cost:
-    found, wanted = spendings(), str(uri)
+    found, wanted = spendings(with_steps=uri is not None), str(uri)
     if uri is None:
         return _cost(_ALL, found)
     mine = [item for item in found if Uri.covers(wanted, item.span.uri)]

@@ -63,9 +63,12 @@ class Spending:
         ]
 
 
-def spendings() -> list[Spending]:
-    """Everything that took time, newest first; an earlier start of a session or an endpoint stands for itself."""
-    spans = [span for noun in nouns.every() for span in noun.spans()]
+def spendings(*, with_steps: bool = False) -> list[Spending]:
+    """Everything that took time, newest first; an earlier start of a session or an endpoint stands for itself.
+
+    with_steps: see `Noun.spans`
+    """
+    spans = [span for noun in nouns.every() for span in noun.spans(with_steps=with_steps)]
     here = machine_usd_per_hour()
     starts: dict[str, list[Span]] = defaultdict(list)
     for span in sorted(spans, key=lambda span: span.started_at):

@@ -162,20 +162,19 @@ def pipeline_times(uri: str) -> PipelineTimes:
     NotFound when it never ran, or when a step of it never was done: nobody knows what such a one takes.
     """
     asked = Uri.parse(uri, noun="recipe")
-    spans = [span for span in nouns.find("recipe").spans() if Uri.covers(str(asked), span.uri) and span.steps]
+    runs = [span for span in nouns.find("recipe").spans(with_steps=True) if Uri.covers(str(asked.bare), span.uri)]
+    runs.sort(key=lambda span: span.started_at, reverse=True)
+    spans = [span for span in runs if Uri.covers(str(asked), span.uri) and span.steps]
     if not spans:
         raise NotFound(f"{asked} never ran, so nobody knows what a run takes", f"run it: `%recipe run {asked.name}`")
-    spans.sort(key=lambda span: span.started_at, reverse=True)
-    newest = spans[0]
-    every = [span for span in nouns.find("recipe").spans() if Uri.covers(str(asked.bare), span.uri)]
-    every = sorted(every, key=lambda span: span.started_at, reverse=True)[:_RUNS_LOOKED_AT]
+    newest, every = spans[0], runs[:_RUNS_LOOKED_AT]
     steps, unknown = [], []
     for step in newest.steps:
         took = [
             each.duration_s
             for span in every
             for each in span.steps
-            if each.name == step.name and each.state == _DONE and each.duration_s is not None
+            if each.name == step.name and each.state == _DONE and each.duration_s is not None and not each.went_on
         ]
         if took:
             steps.append(StepTime(step.name, step.state, statistics.median(took), len(took)))

@@ -97,7 +97,7 @@ class DeployNoun(Noun[EndpointRecord]):
         lifecycle.target_of(record).stop(record.body.job, 0)
         return [state.job] if state.job else []
 
-    def spans(self) -> Sequence[Span]:
+    def spans(self, *, with_steps: bool = False) -> Sequence[Span]:
         records = open_store().list(EndpointRecord, skip_unreadable=True)
         return [span for record, state in lifecycle.observe_all(records) for span in _spans(record, state)]
 

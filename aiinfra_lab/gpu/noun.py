@@ -157,7 +157,7 @@ class GpuNoun(Noun[SessionRecord]):
         """A rented session is paid by its machines."""
         return sessions.rented_usd(record) if record.body.is_rented else super().spent_usd(record)
 
-    def spans(self) -> Sequence[Span]:
+    def spans(self, *, with_steps: bool = False) -> Sequence[Span]:
         found = sessions.observe_all(open_store().list(SessionRecord, skip_unreadable=True))
         return [span for each in found for span in _spans(each)]
 

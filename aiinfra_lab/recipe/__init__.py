@@ -197,12 +197,13 @@ def run(
     recipe = makers.checked(recipe, given)
     recipe = only_step(recipe, only) if only else recipe
     if dry:
-        recent = history.runs(recipe.name, history.RECENT)
+        seen = history.observe(history.recent(recipe.name), is_dry=True)
         held = holding.held(recipe.name) if resumed else {}
-        planner = Planner(taken.pinned(recipe), recent, force=force, alive=keep, held=held)
+        planner = Planner(taken.pinned(recipe), [each.record for each in seen], force=force, alive=keep, held=held)
         asked = {"--force": force, f"--only {only}": only, "--no-keep": not keep, "--resume": resume}
         flags = [flag for flag, is_given in asked.items() if is_given]
-        return recipe_plan(recipe, given, build_plan(planner, recipe.steps), flags)
+        going = [each.record.uri for each in seen if each.job]
+        return recipe_plan(recipe, given, build_plan(planner, recipe.steps), flags, going)
     runner = RecipeRunner(recipe, given, make("recipe.executor"), keep=keep, force=force, resumes=resumed)
     if not wait:
         return _run(Uri.parse(runner.begin(only=only or "").uri))

@@ -10,12 +10,14 @@ from ..alerts import Alert, deliver
 from ..alerts.destinations import usable
 from ..alerts.record import unsent
 from ..config import settings
+from ..errors import UsageProblem
 from ..nouns import Notice
 from ..secrets import is_reference
 from ..store import open_store
 from ..units import show_duration, show_usd
 from ..uris import Uri
 from .base import FAILED, FAILURES, OVER_BUDGET, Recipe
+from .budget import spent_usd
 from .history import KIND
 from .parameters import ParameterProblem, refuse
 from .recorded import RecordedRun
@@ -80,7 +82,7 @@ def _of(recipe: Recipe, run: RecordedRun) -> Alert | None:
 
 def _over_budget(recipe: Recipe, run: RecordedRun) -> Alert | None:
     """Also of a run that came to its end."""
-    if run.body.budget_usd is None or run.body.spent_usd < run.body.budget_usd:
+    if run.body.budget_usd is None or _spent_usd(run) < run.body.budget_usd:
         return None
     return Alert(OVER_BUDGET, str(Uri(KIND, recipe.name)), _SPENT, f"`%recipe show {run.name}`", facts=_facts(run))
 
@@ -88,5 +90,12 @@ def _over_budget(recipe: Recipe, run: RecordedRun) -> Alert | None:
 def _facts(run: RecordedRun) -> dict[str, str]:
     body = run.body
     took_s = (body.ended_at or run.last_sign_at) - body.started_at
-    spent = {"spent": f"{show_usd(body.spent_usd)} of {show_usd(body.budget_usd)}"} if body.budget_usd else {}
+    spent = {"spent": f"{show_usd(_spent_usd(run))} of {show_usd(body.budget_usd)}"} if body.budget_usd else {}
     return {"run": run.uri, "took": show_duration(max(0.0, took_s)), **spent}
+
+
+def _spent_usd(run: RecordedRun) -> float:
+    try:
+        return spent_usd(run.body)
+    except UsageProblem:  # the price of this machine was edited since, and is none
+        return run.body.spent_usd

@@ -47,8 +47,13 @@ def notes(recipe: Recipe) -> Iterator[str]:
 
 
 def spent_usd(run: RunRecord) -> float:
-    """What a run with a budget has cost: until now while it goes on, else as it was at its end."""
-    return _lasted_s(run.started_at) / 3600 * _usd_per_hour() if run.is_open else run.spent_usd
+    """What a run with a budget has cost: until now while it goes on, else as it was at its end. One whose process
+    vanished could not write that down: it has cost the time until its last sign, at the price of now."""
+    if run.is_open:
+        return _lasted_s(run.started_at) / 3600 * _usd_per_hour()
+    if run.state == "lost" and run.ended_at is not None:
+        return max(0.0, run.ended_at - run.started_at) / 3600 * _usd_per_hour()
+    return run.spent_usd
 
 
 class RunBudget:

@@ -31,7 +31,7 @@ KIND = RunRecord.kind
 NEVER_RAN = "never ran"
 _LOOKED_AT = 10
 _MOST_OVER = 512
-_over: dict[tuple[int, str, int, float], RecordedRun] = {}
+_over: dict[tuple[int, str], RecordedRun] = {}
 RECENT = 50
 """Among so many runs an attempt is looked for that a step can be skipped for: a run too many costs time alone."""
 
@@ -52,6 +52,13 @@ class ObservedRun:
 def runs(name: str, most: int | None = None, *, is_patient: bool = False) -> Sequence[RecordedRun]:
     """The runs of a recipe as they were written last, newest first; at most so many. is_patient: see `RecordedRun`"""
     return [RecordedRun(one, is_patient=is_patient) for one in open_store().list(RunRecord, name=name, limit=most)]
+
+
+def recent(name: str, *, but: str = "", is_patient: bool = False) -> Sequence[RecordedRun]:
+    """The newest runs of a recipe, of which an attempt may stand for a step; not the one of that label, which goes on,
+    so that a run finds what its plan did."""
+    found = runs(name, RECENT + bool(but), is_patient=is_patient)
+    return [run for run in found if run.name != but][:RECENT]
 
 
 def all_runs(name: str) -> Sequence[RecordedRun]:
@@ -87,9 +94,13 @@ def looked_at(record: Record[RunRecord]) -> RecordedRun:
     run = RecordedRun(record, skip_unreadable=True)
     if record.body.is_open:
         return run
+    there = _over.get((id(open_store()), record.name))
+    if there and (there.record.rev, there.updated_at) == (record.rev, record.updated_at) and not there.lacks_steps:
+        return there
     if len(_over) >= _MOST_OVER:
         _over.clear()
-    return _over.setdefault((id(open_store()), record.name, record.rev, record.updated_at), run)
+    _over[id(open_store()), record.name] = run
+    return run
 
 
 def count(name: str) -> int:
@@ -110,7 +121,7 @@ def usual_s(run: RecordedRun | None, name: str) -> dict[str, float]:
     earlier = [looked_at(one) for one in found if run is None or one.version < run.version]
     took: dict[str, list[float]] = {}
     for step in (step for one in earlier for step in one.steps):
-        if step.state == "done" and step.seconds is not None:
+        if step.state == "done" and step.seconds is not None and not step.went_on:
             took.setdefault(step.name, []).append(step.seconds)
     return {name: statistics.median(seconds) for name, seconds in took.items()}
 
@@ -152,8 +163,9 @@ def state_of(run: ObservedRun | None) -> str:
     return run.state if run else NEVER_RAN
 
 
-def observe(records: Sequence[RecordedRun]) -> list[ObservedRun]:
-    """What these runs do now, in their order. One without a living process has ended, and then that is written down."""
+def observe(records: Sequence[RecordedRun], *, is_dry: bool = False) -> list[ObservedRun]:
+    """What these runs do now, in their order. One without a living process has ended, and then that is written down,
+    unless is_dry."""
     if not any(record.body.is_open for record in records):
         return [ObservedRun(record) for record in records]
     # The runs were read before the jobs: a run and its job begin in one commit, so none of these lacks its job yet.
@@ -162,7 +174,7 @@ def observe(records: Sequence[RecordedRun]) -> list[ObservedRun]:
     except Unavailable:  # a job cannot be read, and it may be theirs: nothing is known to have ended
         return [ObservedRun(record) for record in records]
     lost = [record for record in records if record.body.is_open and record.uri not in live]
-    ended = {record.name: record for record in _write_ends(lost)}
+    ended = {record.name: record for record in (map(_as_it_is, lost) if is_dry else _write_ends(lost))}
     return [_observed(ended.get(record.name, record), live) for record in records]
 
 
@@ -268,9 +280,11 @@ def note_archives(run: RecordedRun, digests: Mapping[str, str]) -> RecordedRun:
             raise
 
     try:
-        return retry(step, changes_too_fast(run))
+        written = retry(step, changes_too_fast(run))
     except LabError:  # looking must work where nothing can be written
         return run
+    _over.pop((id(open_store()), run.name), None)  # its own record, by which it is known there, is as it was
+    return written
 
 
 def changes_too_fast(run: RecordedRun) -> Conflict:
@@ -293,6 +307,12 @@ def _end_leftovers(runs: Sequence[str]) -> None:
     with contextlib.suppress(LabError):
         if runs and (asked := started.ask_to_end(*runs)):
             _log.warning("%s vanished; what was to end with it is asked to: %s", ", ".join(runs), ", ".join(asked))
+
+
+def _as_it_is(run: RecordedRun) -> RecordedRun:
+    """It may have written its end since it was read, before its job was over."""
+    there = RecordedRun(resolve(run.name, RunRecord), skip_unreadable=run.skip_unreadable)
+    return _as_ended(there) if there.body.is_open else there
 
 
 def _as_ended(run: RecordedRun) -> RecordedRun:

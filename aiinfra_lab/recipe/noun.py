@@ -136,8 +136,9 @@ class RecipeNoun(Noun[RunRecord]):
 
         return [retention.archives()]
 
-    def spans(self) -> Sequence[Span]:
-        return list(map(_span, history.observe(history.readable_runs(with_steps=True))))
+    def spans(self, *, with_steps: bool = False) -> Sequence[Span]:
+        seen = history.observe(history.readable_runs(with_steps=with_steps))
+        return [_span(run, with_steps=with_steps) for run in seen]
 
 
 def _left_living(one: Observation) -> Notice:
@@ -261,16 +262,17 @@ def _facts(run: ObservedRun) -> Iterator[Fact]:
         yield Fact("ends", "what it starts ends with it")
 
 
-def _span(run: ObservedRun) -> Span:
+def _span(run: ObservedRun, *, with_steps: bool) -> Span:
     body, is_live = run.record.body, run.job is not None
     ended_at = time.time() if is_live else body.ended_at or run.record.last_sign_at
-    return Span(run.record.uri, body.started_at, ended_at, is_live, steps=tuple(map(_step_span, run.record.steps)))
+    steps = tuple(map(_step_span, run.record.steps)) if with_steps else ()
+    return Span(run.record.uri, body.started_at, ended_at, is_live, steps=steps)
 
 
 def _step_span(step: StepRecord) -> StepSpan:
     if step.state in _NEVER_BEGAN:
         return StepSpan(step.name, step.state, None, 0.0)
-    return StepSpan(step.name, step.state, step.began_at, step.seconds)
+    return StepSpan(step.name, step.state, step.began_at, step.seconds, step.went_on)
 
 
 NOUN = RecipeNoun()

@@ -195,7 +195,8 @@ def _obstacles(attempt: _Attempt, *, is_overtaken: bool, alive: bool) -> Iterato
     """Why an attempt with the same key does not stand for the step as it is now."""
     run, step = attempt
     if not step.succeeded:
-        yield f"it had {_HAD.get(step.state, f'been {step.state}')} in {run}"
+        became = "runs" if step.state == "running" else f"had {_HAD.get(step.state, f'been {step.state}')}"
+        yield f"it {became} in {run}"
         return
     if step.went_on:
         yield f"in {run} it went on in a kernel that was held"
@@ -302,12 +303,14 @@ def _blocked(step: RecipeStep, planned: Mapping[str, PlannedStep], steps: Mappin
 
 
 def _revive(step: RecipeStep, planned: dict[str, PlannedStep], steps: Mapping[str, RecipeStep]) -> None:
-    """A step that runs needs what those before it started to live."""
+    """A step that runs needs what those before it started to live; one that may run may need it."""
+    is_sure = planned[step.name].action == "run"
     for name in step.depends_on:
         before = planned[name]
         if before.found is not None and needs_revival(before.found):
-            because = (f"{step.name} needs what it starts",)
-            planned[name] = replace(before, action="run", because=because, found=None)
+            because = (f"{step.name} {'needs' if is_sure else 'may need'} what it starts",)
+            found = None if is_sure else before.found  # another step may be sure to need it
+            planned[name] = replace(before, action="run" if is_sure else "wait", because=because, found=found)
             _revive(steps[name], planned, steps)
 
 

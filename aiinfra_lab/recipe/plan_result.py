@@ -114,9 +114,13 @@ _MOST_STEPS = 60
 
 
 def recipe_plan(
-    recipe: Recipe, given: Mapping[str, Value], planned: Mapping[str, PlannedStep], flags: Sequence[str] = ()
+    recipe: Recipe,
+    given: Mapping[str, Value],
+    planned: Mapping[str, PlannedStep],
+    flags: Sequence[str] = (),
+    going: Sequence[str] = (),
 ) -> RecipePlan:
-    """A plan as a verb hands it over."""
+    """A plan as a verb hands it over. going: the URIs of its runs that go on."""
     steps = {name: PlanStep(action=one.action, because=one.because, key=_key(one)) for name, one in planned.items()}
     took = usual_s(None, recipe.name)
     return RecipePlan(
@@ -126,7 +130,7 @@ def recipe_plan(
         steps,
         {name: took[name] for name in steps if name in took},
         recipe.budget_usd,
-        tuple(notes(recipe)),
+        (*(f"{uri} is running: what it gets done of this by its end is skipped." for uri in going), *notes(recipe)),
         {step.name: step.depends_on for step in recipe.steps},
         tuple(flags),
     )

@@ -108,6 +108,11 @@ class RecordedRun:
         return (patiently(once) if self._is_patient else once()).get(self.name, ReadSteps())
 
     @property
+    def lacks_steps(self) -> bool:
+        """Whether some of its steps could not be read; False as long as nobody has asked for them."""
+        return "read" in self.__dict__ and bool(self.read.unreadable)
+
+    @property
     def by_step(self) -> StepRecords:
         """The records of those steps that have one, and that can be read."""
         return self.read.by_step
@@ -148,16 +153,16 @@ class RecordedRun:
         """The same run with that instead of what its own record holds; nothing is written."""
         return self._with(self.record.of(body), self.by_step)
 
-    def with_end(self, ended: StepState) -> RecordedRun:
-        """The same run with its running steps ended so; those that wait did not run once it is over. Nothing is
-        written."""
+    def with_end(self, ended: StepState, at: float) -> RecordedRun:
+        """The same run with its running steps ended so, at that time in epoch seconds; those that wait did not run once
+        it is over. Nothing is written."""
         ends: dict[StepState, StepState] = {"running": ended, **({"waiting": "not run"} if self.body.steps else {})}
-        changed = (replace(step, state=ends[step.state]) for step in self.steps if step.state in ends)
+        changed = (_ended(step, ends[step.state], at) for step in self.steps if step.state in ends)
         return self.with_steps(changed)
 
     def ended(self, state: EndState, at: float) -> RecordedRun:
         """The same run, over since then, in epoch seconds. Nothing is written."""
-        over = self.with_end(state)
+        over = self.with_end(state, at)
         return over.with_body(replace(over.body, state=state, ended_at=at))
 
     def commit(self, before: RecordedRun, event: Event | None = None, *, with_own: bool = False) -> RecordedRun:
@@ -200,3 +205,8 @@ class RecordedRun:
 
     def _record(self, name: str) -> Record[StepRecord]:
         return self.by_step.get(name) or Record.new(f"{self.name}#{name}", StepRecord(name=name))
+
+
+def _ended(step: StepRecord, state: StepState, at: float) -> StepRecord:
+    seconds = step.seconds if step.began_at is None else max(0.0, at - step.began_at)
+    return replace(step, state=state, seconds=seconds)

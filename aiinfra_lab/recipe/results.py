@@ -13,7 +13,7 @@ from ..errors import LabError
 from ..show import Card, Cell, Dim, Part, Plots, Result, Table, graph, moment, sentence
 from ..units import counted, show_usd
 from ..uris import Uri
-from . import archives
+from . import archives, budget
 from .base import ENDED_EARLY, FAILURES, Recipe, RecipeStep, Value
 from .filling import filled_recipe
 from .findings import Finding, findings_table
@@ -242,7 +242,7 @@ def recipe_run(run: ObservedRun, title: str, declared: Recipe | None = None) -> 
         archive=str(folder) if executed else "",
         error=body.error,
         budget_usd=body.budget_usd,
-        spent_usd=None if body.is_open or body.budget_usd is None else body.spent_usd,
+        spent_usd=None if body.is_open or body.budget_usd is None else budget.spent_usd(body),
         context=context,
     )
 

@@ -12,6 +12,8 @@ from pathlib import Path
 
 from ..config import settings
 from ..nouns import Keeping, KeptFile
+from ..store.base import leave_out, left_out
+from ..uris import split_label
 from . import holding
 from .archives import is_left, kept_by
 from .history import KIND, readable_runs
@@ -27,15 +29,22 @@ def archives() -> Keeping:
 
 def _unneeded() -> Iterator[KeptFile]:
     home, last = settings().home / KIND, dict[tuple[str, str, str], str]()
-    runs = readable_runs(with_steps=True)
+    with left_out() as unreadable:
+        runs = readable_runs(with_steps=True)
     for run in sorted(runs, key=lambda run: run.version, reverse=True):
         for step in (step for step in run.steps if step.archive):
             own = Path(step.archive).parent.name
-            for kept_for in {"its end", "its success" if step.succeeded else "its end"}:
-                last.setdefault((run.base, step.name, kept_for), own)
+            # One that was skipped stands on its last success, which need not be how it was executed last.
+            if own == run.name:
+                last.setdefault((run.base, step.name, "execution"), own)
+            if step.succeeded:
+                last.setdefault((run.base, step.name, "success"), own)
     needed = set(last.values())
-    # What cannot be read may need any of them.
-    unsure = {run.base for run in runs if run.read.unreadable}
+    # A run or a step that cannot be read may need any of them.
+    unsure = set[str]()
+    for kind, _, label in (each.partition(" ") for each in unreadable):
+        leave_out(kind, label)
+        unsure.add(split_label(label)[0])
     for run in runs:
         if run.base in unsure:
             continue

@@ -269,7 +269,9 @@ def _union_s(steps: Iterable[RunStep]) -> float:
 
 
 def _is_spent(step: RunStep) -> bool:
-    return step["state"] not in ("waiting", "skipped", "blocked", "not run")
+    """Whether its time is known: an earlier version wrote none of a step whose process vanished."""
+    state, seconds = step["state"], step["seconds"]
+    return state == "running" or (seconds is not None and state not in ("waiting", "skipped", "blocked", "not run"))
 
 
 def _made(step: RunStep) -> Cell:

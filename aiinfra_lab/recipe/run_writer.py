@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
 
 from ..errors import Conflict
@@ -53,7 +54,7 @@ class RunWriter:
 
     def end_steps(self, ended: StepState) -> None:
         """Write that the running steps have ended so, and that no further one begins."""
-        self._now = self._now.with_end(ended)
+        self._now = self._now.with_end(ended, time.time())
         self.write()
 
     def end(self, body: RunRecord, event: Event) -> None:

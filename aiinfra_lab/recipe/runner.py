@@ -24,7 +24,7 @@ from . import holding, started
 from .alerting import report_end
 from .base import ENDED_EARLY, FAILURES, Executor, Recipe, Value
 from .budget import RunBudget
-from .history import KIND, RECENT, complete_held, going, observe, readable_runs, runs
+from .history import KIND, RECENT, complete_held, going, observe, readable_runs, recent, runs
 from .makers import checked
 from .plan import Planner
 from .record import EndState, RunRecord
@@ -144,7 +144,7 @@ class RecipeRunner:
             self._writer.change(now)
         with stop_requests(job) as stop:
             # Not before the claim: another run may have ended until then, and none does while this one goes on.
-            before = runs(self._recipe.name, RECENT, is_patient=True)
+            before = recent(self._recipe.name, but=run.name, is_patient=True)
             held = holding.held(self._recipe.name) if self._resumes else {}
             complete_held(self._recipe.name)
             holding.end_all(self._recipe.name, but=held.values())

@@ -17,6 +17,7 @@ from ..uris import Uri
 from . import archives, history
 from .history import KIND
 from .record import RunRecord, StepRecord
+from .recorded import RecordedRun
 
 _COLOUR = re.compile(r"\x1b\[[0-9;]*m")
 _MOST_LINES = 2000
@@ -59,7 +60,8 @@ class StepOutput(Result):
 def step_output(label: str, step: str) -> StepOutput:
     """Of a recipe's newest run, or of NAME@N. NotFound when there is no such run or step, or its notebook is gone."""
     uri = Uri.parse(label, KIND)
-    (run,) = history.observe([history.looked_at(resolve(uri, RunRecord))])
+    # Not as it was looked at before: another process may have completed its executed notebooks since.
+    (run,) = history.observe([RecordedRun(resolve(uri, RunRecord), skip_unreadable=True)])
     found = run.record.step(step)
     if found is not None and found.state == "cannot be read":
         found = history.recorded_run(uri).step(step)  # says why

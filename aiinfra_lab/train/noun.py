@@ -83,7 +83,7 @@ class TrainNoun(Noun[TrainingRun]):
             raise NotFound(f"{run.uri} is over", f"`%train show {run.name}` says how it ended")
         return request_stop(run)
 
-    def spans(self) -> Sequence[Span]:
+    def spans(self, *, with_steps: bool = False) -> Sequence[Span]:
         return list(map(_span, observe(open_store().list(TrainingRun, skip_unreadable=True))))
 
     def keepings(self) -> Sequence[Keeping]:

@@ -10,8 +10,10 @@ from aiinfra_lab.cost.noun import NOUN as COST
 from aiinfra_lab.errors import UsageProblem
 from aiinfra_lab.gpu.record import SessionRecord
 from aiinfra_lab.nouns import Budget
-from aiinfra_lab.store import Record, open_store
+from aiinfra_lab.recipe.record import RunRecord, StepRecord
+from aiinfra_lab.store import Body, Record, open_store
 from aiinfra_lab.units import show_usd
+from tests import records
 from tests.conftest import until
 
 HOUR = 3600.0
@@ -171,3 +173,25 @@ def test_how_much_of_a_budget_is_spent(spent, budget, text):
 def test_a_sum_of_cents_that_is_the_budget_is_all_of_it():
     assert budgets.level(Budget("gpu:a", 0.0, 0.3, 0.1 + 0.1 + 0.1 - 1e-17, "")) == 1.0
     assert budgets.level(Budget("gpu:a", 0.0, 0.3, 0.29, "")) == 0.8
+
+
+def test_the_steps_of_pipelines_are_not_read_for_what_everything_cost(workspace, monkeypatch):
+    monkeypatch.setenv("AIINFRA_COST_MACHINE_USD_PER_HOUR", "1")
+    at = budgets.month_began_at()
+    for number in range(1, 31):
+        step = StepRecord(name="a", state="done", began_at=at, seconds=HOUR)
+        body = RunRecord(state="done", started_at=at, ended_at=at + HOUR)
+        records.recorded_run(f"r@{number}", body, step)
+    asked: list[type[Body]] = []
+    store = type(open_store())
+    listed = store.list
+
+    def counted(self, kind, **how):
+        asked.append(kind)
+        return listed(self, kind, **how)
+
+    monkeypatch.setattr(store, "list", counted)
+    assert budgets.month(40.0).spent_usd == 1.0
+    assert (RunRecord in asked, asked.count(StepRecord)) == (True, 0)
+    assert [part.uri for part in cost.show("recipe:r").parts] == ["recipe:r@30/a"]
+    assert asked.count(StepRecord) == 1

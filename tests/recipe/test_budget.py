@@ -1,6 +1,7 @@
 """A run that has cost what it may is not gone on with, and says so; what it costs is what its card says."""
 
 import json
+import os
 import time
 import tomllib
 from pathlib import Path
@@ -10,12 +11,17 @@ import pytest
 from aiinfra_lab import recipe as verbs
 from aiinfra_lab.errors import Failed, UsageProblem
 from aiinfra_lab.recipe import declaration
+from aiinfra_lab.recipe.alerting import report_end
 from aiinfra_lab.recipe.base import Outcome
 from aiinfra_lab.recipe.budget import RunBudget, read_budget, spent_usd
+from aiinfra_lab.recipe.history import recorded_run
 from aiinfra_lab.recipe.noun import NOUN
 from aiinfra_lab.recipe.record import RunRecord, StepRecord
 from aiinfra_lab.recipe.recorded import RecordedRun
 from aiinfra_lab.recipe.runner import RecipeRunner
+from aiinfra_lab.resolve import resolve
+from aiinfra_lab.show import Dim, Table
+from tests import records
 from tests.conftest import PATIENCE_S, until
 from tests.fakes.in_process import InProcess
 from tests.fakes.mail_server import MailServer
@@ -295,3 +301,37 @@ def test_the_panel_has_what_a_run_that_goes_on_has_cost_until_now(price):
     body = RunRecord(started_at=time.time() - 10, budget_usd=1.0, steps=(step,))
     assert spent_usd(body) == pytest.approx(0.1, abs=0.05)
     assert spent_usd(RunRecord(state="done", started_at=1.0, budget_usd=1.0, spent_usd=0.7, steps=(step,))) == 0.7
+
+
+def test_of_a_run_whose_process_vanished_it_has_what_it_cost_until_its_last_sign(notebook, recipe, price, workspace):
+    price(3_600)
+    notebook("a", "x: int = 1")
+    recipe("r", '[steps.a]\nnotebook = "a.ipynb"\n[alert]\nto = ["file:alerts.jsonl"]\n')
+    archive = workspace / "a.ipynb"
+    archive.write_text("{}")
+    os.utime(archive, (103.0, 103.0))
+    step = StepRecord(name="a", state="running", began_at=100.0, archive=str(archive))
+    records.recorded_run("r@1", RunRecord(started_at=100.0, budget_usd=2.0), step)
+    run = verbs.show("r@1")
+    assert (run.state, run.spent_usd, run.duration_s, run.steps["a"]["seconds"]) == ("lost", 3.0, 3.0, 3.0)
+    card = run.card()
+    assert dict(card.facts)["budget"] == "3.00 USD of 2.00 USD spent"
+    (table,) = (part for part in card.parts if isinstance(part, Table))
+    assert {"3.0 s", "3.00 USD"} <= {cell for cell in table.rows[0] if isinstance(cell, str)}
+    assert spent_usd(resolve("r@1", RunRecord).body) == 3.0
+    (fact,) = (fact for fact in NOUN.details("recipe:r@1").facts if fact.label == "budget")
+    assert fact.value == "3.00 USD of 2.00 USD"
+    report_end(declaration.read("r"), recorded_run("r@1"))
+    (failed, over) = map(json.loads, (workspace / "alerts.jsonl").read_text().splitlines())
+    assert (failed["what"], over["what"]) == ("its process vanished", "its budget is spent")
+    assert failed["facts"]["spent"] == over["facts"]["spent"] == "3.00 USD of 2.00 USD"
+
+
+def test_of_a_step_that_was_lost_its_time_is_not_none_where_nobody_knows_it(notebook, recipe, price):
+    price(3_600)
+    notebook("a", "x: int = 1")
+    recipe("r", '[steps.a]\nnotebook = "a.ipynb"\n')
+    step = StepRecord(name="a", state="lost", began_at=100.0)
+    records.recorded_run("r@1", RunRecord(state="lost", started_at=100.0, ended_at=103.0), step)
+    (table,) = (part for part in verbs.show("r@1").card().parts if isinstance(part, Table))
+    assert sum(isinstance(cell, Dim) for cell in table.rows[0]) == 3  # of the time, the cost and what it made

@@ -15,7 +15,8 @@ import pytest
 
 from aiinfra_lab import recipe as verbs
 from aiinfra_lab.config import settings
-from aiinfra_lab.errors import Conflict, Failed, Unavailable, UsageProblem
+from aiinfra_lab.cost.workload import pipeline_times
+from aiinfra_lab.errors import Conflict, Failed, NotFound, Unavailable, UsageProblem
 from aiinfra_lab.recipe import archives, declaration, holding
 from aiinfra_lab.recipe.base import Hold, NotebookTask
 from aiinfra_lab.recipe.engine import execute, rebuilding, running
@@ -112,8 +113,13 @@ def test_a_recipe_says_what_goes_on_and_not_what_ends_it(held):
 def test_what_went_on_runs_whole_the_next_time(held, notebook):
     notebook("a", "n: int = 1", CELLS[0], "y = x / 2", CELLS[2])
     verbs.run("r", resume=True)
+    assert "a" not in verbs.run("r", dry=True).usual_s  # the rest of a step is no time of all of it
+    with pytest.raises(NotFound, match="a of recipe:r never ran to the end"):
+        pipeline_times("recipe:r")
     run = verbs.run("r")
     assert run.steps["a"]["because"] == ("in recipe:r@2 it went on in a kernel that was held",)
+    assert "a" in verbs.run("r", dry=True).usual_s
+    assert {step.name: step.runs for step in pipeline_times("recipe:r").steps}["a"] == 1
     assert verbs.run("r").steps["a"]["state"] == "skipped"
 
 

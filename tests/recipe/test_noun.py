@@ -128,7 +128,8 @@ def test_a_span_is_a_run_with_its_steps(one):
     done = StepRecord(name="b", state="done", began_at=11.0, seconds=4.0)
     never = StepRecord(name="c", state="not run")
     one("stopped", skipped, done, never)
-    (span,) = NOUN.spans()
+    assert [span.steps for span in NOUN.spans()] == [()]
+    (span,) = NOUN.spans(with_steps=True)
     assert (span.uri, span.started_at, span.ended_at, span.is_live) == ("recipe:one@1", 10.0, 20.0, False)
     assert span.steps == (
         StepSpan("a", "skipped", None, 0.0),

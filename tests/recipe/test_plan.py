@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 from msgspec.structs import replace
 
+from aiinfra_lab import jobs
 from aiinfra_lab import recipe as verbs
 from aiinfra_lab.errors import Failed, NotFound, UsageProblem
 from aiinfra_lab.recipe import declaration, filling, history, plan
@@ -350,6 +351,20 @@ def test_a_dry_run_says_what_would_run_and_leaves_no_trace(chain):
     rows = [(*row[:2], row[3]) for row in card.parts[-1].rows]
     assert rows[0] == ("a", "run", "n 1 → 2")
     assert rows[2] == ("c", "be skipped", "same code, parameters and inputs")
+
+
+def test_a_dry_run_states_what_goes_on_and_takes_what_vanished_for_lost(chain):
+    attempt()
+    there = attempt(state="running")
+    going = there.record.of(replace(there.body, state="running", ended_at=None))
+    with jobs.here(going.uri, going):
+        found = verbs.run("chain", dry=True)
+    assert found.notes == ("recipe:chain@2 is running: what it gets done of this by its end is skipped.",)
+    assert (found.steps["a"]["action"], found.steps["a"]["because"]) == ("run", ("it runs in recipe:chain@2",))
+    before = open_store().changed()
+    found = verbs.run("chain", dry=True)
+    assert (found.notes, found.steps["a"]["because"]) == ((), ("it had been lost in recipe:chain@2",))
+    assert (history.runs("chain")[0].body.state, open_store().changed()) == ("running", before)
 
 
 def test_a_dry_run_of_what_did_not_change_says_so(chain):

@@ -27,6 +27,14 @@ def old(notebook, recipe) -> None:
         update(open_store(), RunRecord, f"one@{number}", lambda body, at=at: replace(body, ended_at=at, started_at=at))
 
 
+@pytest.fixture
+def with_a_parameter(notebook, recipe, monkeypatch) -> None:
+    """A recipe whose step fails with p = 3, and whose executed notebooks are kept for no time."""
+    notebook("a", "p: int = 1", "1 / (p - 3)")
+    recipe("r", f'[parameters]\np = 1\n{ONE}parameters = {{ p = "${{params.p}}" }}\n')
+    monkeypatch.setenv("AIINFRA_RECIPE_ARCHIVE_DAYS", "0")
+
+
 def test_what_is_too_old_goes_but_for_what_the_newest_run_stands_on(old):
     archives = [Path(recipe.show(f"one@{number}").steps["a"]["archive"]) for number in (1, 2, 3)]
     assert archives[1] == archives[2]
@@ -41,6 +49,22 @@ def test_what_a_step_that_cannot_be_read_may_stand_on_stays(old):
     with open_store()._transaction() as db:
         db.execute("UPDATE records SET body = ? WHERE name = ?", ("{", "one@3#a"))
     assert lab.rm(expired=True).files == ()
+
+
+def test_what_a_run_that_cannot_be_read_stands_on_stays(with_a_parameter):
+    for p in (1, 2, 1):
+        recipe.run("r", param={"p": p})
+    with open_store()._transaction() as db:
+        db.execute("UPDATE records SET body = ? WHERE kind = 'recipe' AND name = ?", ("{", "r@3"))
+    assert lab.rm(expired=True).files == ()
+
+
+def test_the_last_execution_of_a_step_stays_though_it_was_skipped_since_for_an_older_one(with_a_parameter):
+    for p in (1, 2, 3, 1):
+        recipe.run("r", param={"p": p}, report=True)
+    assert recipe.show("r@3").steps["a"]["state"] == "failed"
+    assert recipe.show("r@4").steps["a"]["archive"] == recipe.show("r@1").steps["a"]["archive"]
+    assert [Path(file.path).name for file in lab.rm(expired=True).files] == ["r@2"]
 
 
 def test_what_a_step_stands_on_stays_whatever_ran_without_it(notebook, recipe, monkeypatch):

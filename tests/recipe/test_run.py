@@ -13,6 +13,7 @@ from aiinfra_lab import jobs, modes, nouns, recipe
 from aiinfra_lab import recipe as verbs
 from aiinfra_lab.data.record import DataVersion
 from aiinfra_lab.errors import Conflict, Failed, NotFound, StoppedEarly, UsageProblem
+from aiinfra_lab.recipe import history
 from aiinfra_lab.recipe.local import LocalExecutor
 from aiinfra_lab.resolve import resolve
 from aiinfra_lab.store import open_store
@@ -107,6 +108,15 @@ def test_what_another_recipe_made_in_a_step_the_step_has_made_even_if_nothing_ra
 def test_a_changed_parameter_runs_its_step_and_the_dependents(two):
     recipe.run("two")
     assert states(recipe.run("two", param={"word": "other"})) == {"make": "done", "use": "done"}
+
+
+def test_a_run_looks_as_far_back_as_its_plan_did(two, monkeypatch):
+    monkeypatch.setattr(history, "RECENT", 2)
+    for word in ("hello", "other"):
+        recipe.run("two", param={"word": word})
+    planned = recipe.run("two", param={"word": "hello"}, dry=True)
+    assert {step["action"] for step in planned.steps.values()} == {"skip"}
+    assert set(states(recipe.run("two", param={"word": "hello"})).values()) == {"skipped"}
 
 
 def test_a_changed_cell_runs_its_step_only_and_a_comment_cell_none(two, notebook):
@@ -334,6 +344,19 @@ def test_what_must_live_again_for_a_changed_step_is_started_again(service, noteb
     recipe.run("service", keep=False)
     notebook("use", "made: str = ''", "print('changed', made)")
     assert states(recipe.run("service", keep=False)) == {"serve": "done", "use": "done"}
+
+
+def test_what_must_live_for_a_step_that_may_run_may_be_started_again(service, notebook, recipe):
+    text = '[steps.make]\nnotebook = "make.ipynb"\nout = { made = "data:made" }\n'
+    recipe("service", text + SERVICE.replace("made = ", 'other = "make.made", made = '))
+    notebook("make", "", MAKE)
+    notebook("use", "made: str = ''\nother: str = ''", "print(made, other)")
+    verbs.run("service", keep=False)
+    notebook("make", "", MAKE, "print('changed, and makes the same')")
+    planned = verbs.run("service", keep=False, dry=True).steps
+    assert {name: step["action"] for name, step in planned.items()} == {"make": "run", "serve": "wait", "use": "wait"}
+    assert planned["serve"]["because"] == ("use may need what it starts",)
+    assert states(verbs.run("service", keep=False)) == {"make": "done", "serve": "skipped", "use": "skipped"}
 
 
 def test_somebody_elses_job_is_left_alone(service):

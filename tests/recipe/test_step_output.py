@@ -2,10 +2,17 @@
 
 from pathlib import Path
 
+import nbformat
 import pytest
+from msgspec.structs import replace
+from nbformat.v4 import new_code_cell, new_notebook
 
 from aiinfra_lab import recipe
 from aiinfra_lab.errors import Conflict, NotFound, UsageProblem
+from aiinfra_lab.recipe import archives, history
+from aiinfra_lab.recipe.record import RunRecord, StepRecord
+from aiinfra_lab.recipe.step_output import step_output
+from tests import records
 
 TWO = '[steps.a]\nnotebook = "a.ipynb"\n[steps.b]\nnotebook = "b.ipynb"\nafter = ["a"]\n'
 
@@ -79,6 +86,32 @@ def test_an_executed_notebook_that_was_edited_is_none_to_believe(notebook, works
     archive.write_text(archive.read_text().replace("17", "18"))
     assert [recipe.log(name).is_edited for name in ("r@1/a", "r@2/a")] == [True, True]
     assert "was edited after the run" in str(recipe.log("r/a").card().notes)
+
+
+@pytest.fixture
+def was_lost(workspace) -> Path:
+    """The executed notebook of a step that was lost, in a run that somebody has looked at since."""
+    archive = workspace / "a.ipynb"
+    nbformat.write(new_notebook(cells=[new_code_cell("1")]), archive)
+    step = StepRecord(name="a", state="lost", began_at=1.0, archive=str(archive))
+    run = records.recorded_run("r@1", RunRecord(state="lost", started_at=1.0, ended_at=2.0), step)
+    assert [step.archive_sha256 for step in history.looked_at(run.record).steps] == [""]
+    return archive
+
+
+def test_one_that_was_edited_after_it_was_completed_is_none_to_believe(was_lost):
+    history.note_archives(history.recorded_run("r@1"), {"a": archives.digest_of(was_lost)})
+    assert not step_output("r@1", "a").is_edited
+    was_lost.write_text(was_lost.read_text().replace("1", "2"))
+    assert step_output("r@1", "a").is_edited
+    assert recipe.show("r@1").steps["a"]["archive_sha256"]
+
+
+def test_one_that_another_process_completed_is_compared_as_well(was_lost):
+    run = history.recorded_run("r@1")
+    run.with_steps([replace(run.steps[0], archive_sha256=archives.digest_of(was_lost))]).commit(run)
+    was_lost.write_text(was_lost.read_text().replace("1", "2"))
+    assert step_output("r@1", "a").is_edited
 
 
 def test_the_executed_notebook_is_written_where_jupyterlab_can_open_it(two, workspace):

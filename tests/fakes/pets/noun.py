@@ -42,7 +42,7 @@ class Pets(Noun[Pet]):
         stopped.append(uri)
         return [uri]
 
-    def spans(self) -> Sequence[Span]:
+    def spans(self, *, with_steps: bool = False) -> Sequence[Span]:
         return [Span(each.uri, 0.0, 3600.0, is_live=True, usd_per_hour=1.0) for each in open_store().list(Pet)]
 
     def references(self) -> Sequence[Reference]:

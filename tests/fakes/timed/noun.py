@@ -1,6 +1,7 @@
 """What took time is a list that a test fills."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 from aiinfra_lab.nouns import Noun, Span
 from aiinfra_lab.store import Body
@@ -14,8 +15,8 @@ class Timed(Noun[Body]):
     def __init__(self) -> None:
         self.took: list[Span] = []
 
-    def spans(self) -> Sequence[Span]:
-        return self.took
+    def spans(self, *, with_steps: bool = False) -> Sequence[Span]:
+        return self.took if with_steps else [replace(span, steps=()) for span in self.took]
 
 
 NOUN = Timed()
