@@ -7,7 +7,7 @@ whatever came in between without it.
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from ..config import settings
@@ -17,6 +17,7 @@ from ..uris import split_label
 from . import holding
 from .archives import is_left, kept_by
 from .history import KIND, readable_runs
+from .recorded import RecordedRun
 
 SETTING, GIB = "recipe.archive", 5.0
 _WHY = "those of each step's last execution, and of its last success, are kept"
@@ -28,9 +29,23 @@ def archives() -> Keeping:
 
 
 def _unneeded() -> Iterator[KeptFile]:
-    home, last = settings().home / KIND, dict[tuple[str, str, str], str]()
+    home = settings().home / KIND
     with left_out() as unreadable:
         runs = readable_runs(with_steps=True)
+    needed, unsure = _needed(runs), {_base_of_unreadable(each) for each in unreadable}
+    for run in (run for run in runs if run.base not in unsure):
+        folder = home / run.name
+        if run.body.is_open or run.name in needed:
+            # What a process that was killed has left, and that nobody has looked at: an archive may lack it.
+            for journal in filter(is_left, folder.glob("*.journal")):
+                yield from (_kept(run.uri, each, journal) for each in _parts(journal))
+        elif folder.is_dir():  # else it executed none, or they were freed before
+            yield KeptFile(run.uri, folder, run.body.ended_at or run.body.started_at, _bytes_below(folder))
+
+
+def _needed(runs: Iterable[RecordedRun]) -> set[str]:
+    """The labels of the runs whose executed notebooks stay."""
+    last = dict[tuple[str, str, str], str]()
     for run in sorted(runs, key=lambda run: run.version, reverse=True):
         for step in (step for step in run.steps if step.archive):
             own = Path(step.archive).parent.name
@@ -39,22 +54,14 @@ def _unneeded() -> Iterator[KeptFile]:
                 last.setdefault((run.base, step.name, "execution"), own)
             if step.succeeded:
                 last.setdefault((run.base, step.name, "success"), own)
-    needed = set(last.values())
-    # A run or a step that cannot be read may need any of them.
-    unsure = set[str]()
-    for kind, _, label in (each.partition(" ") for each in unreadable):
-        leave_out(kind, label)
-        unsure.add(split_label(label)[0])
-    for run in runs:
-        if run.base in unsure:
-            continue
-        folder = home / run.name
-        if run.body.is_open or run.name in needed:
-            # What a process that was killed has left, and that nobody has looked at: an archive may lack it.
-            for journal in filter(is_left, folder.glob("*.journal")):
-                yield from (_kept(run.uri, each, journal) for each in _parts(journal))
-        elif folder.is_dir():  # else it executed none, or they were freed before
-            yield KeptFile(run.uri, folder, run.body.ended_at or run.body.started_at, _bytes_below(folder))
+    return set(last.values())
+
+
+def _base_of_unreadable(found: str) -> str:
+    """The recipe of a run, or of a step, that cannot be read: it may need any run of that. It is still left out."""
+    kind, _, label = found.partition(" ")
+    leave_out(kind, label)
+    return split_label(label)[0]
 
 
 def _parts(journal: Path) -> tuple[Path, ...]:
