@@ -101,6 +101,18 @@ def test_siblings_draw_other_numbers(workspace: Path, pool: int) -> None:
     assert one[2] != other[2]
 
 
+@pytest.mark.parametrize("backend", ["", "module://matplotlib_inline.backend_inline"])
+def test_figures_are_shown(workspace: Path, place: Path, backend: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MPLBACKEND", backend)
+    asking.start("numpy matplotlib")
+    until(lambda: asking.order("show"), "the pool does not answer")
+    plots = IS_WARM + "\nimport matplotlib.pyplot as plt; plt.plot([1, 2]);"
+    assert run(workspace, plots, "plt.plot([2, 1]);") == ("done", "True\n")
+    cells = nbformat.read(workspace / "executed.ipynb", as_version=4).cells
+    shown = [each for cell in cells for each in cell.outputs if each.output_type == "display_data"]
+    assert ["image/png" in each.data for each in shown] == [True, True]
+
+
 def test_a_kernel_that_dies_is_said_to_be_killed(workspace: Path, pool: int) -> None:
     assert run(workspace, "import os, signal; os.kill(os.getpid(), signal.SIGKILL)", "print(1)")[0] == "killed"
 
