@@ -316,7 +316,7 @@ def _compute() -> None:
 
 def main(preload: str = "") -> None:
     """Be the pool of this user and interpreter, unless there is one."""
-    logs.configure()
+    handler = logs.configure()
     if sys.path[0] == "":
         del sys.path[0]
     place = match.folder()
@@ -347,6 +347,7 @@ def main(preload: str = "") -> None:
     work = template.serve()
     held.close()
     if work is not None:
+        logs.take_back(handler)
         becoming.run(work, template.report)
 
 

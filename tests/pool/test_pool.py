@@ -113,6 +113,13 @@ def test_figures_are_shown(workspace: Path, place: Path, backend: str, monkeypat
     assert ["image/png" in each.data for each in shown] == [True, True]
 
 
+def test_logging_is_as_nobody_has_configured_it(workspace: Path, pool: int) -> None:
+    configure = "logging.basicConfig(level=20, stream=sys.stdout); logging.info('seen')"
+    ours = "print(logging.getLogger('aiinfra_lab').level)"
+    cell = f"{IS_WARM}; import logging; print(logging.getLogger().handlers); {ours}; {configure}"
+    assert run(workspace, cell) == ("done", "True\n[]\n0\nINFO:root:seen\n")
+
+
 def test_a_kernel_that_dies_is_said_to_be_killed(workspace: Path, pool: int) -> None:
     assert run(workspace, "import os, signal; os.kill(os.getpid(), signal.SIGKILL)", "print(1)")[0] == "killed"
 
