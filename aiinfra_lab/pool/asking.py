@@ -187,7 +187,9 @@ def start(preload: str = "") -> None:
     if problem.exists() and time.time() - problem.stat().st_mtime < _AGAIN_S:
         return
     env = {name: value for name, value in os.environ.items() if not name.startswith("AIINFRA_")}
-    code = "import sys; from aiinfra_lab.pool.template import main; main(sys.argv[1])"
+    # It is no child of whoever began it, whose end would be that of all.
+    apart = "import os, sys; os.fork() and os._exit(0)"
+    code = f"{apart}; from aiinfra_lab.pool.template import main; main(sys.argv[1])"
     with open(place / LOG, "wb", opener=_private) as log:
         subprocess.Popen(
             [sys.executable, "-c", code, preload],

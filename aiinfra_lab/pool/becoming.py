@@ -15,14 +15,17 @@ import threading
 import time
 import weakref
 from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
 from typing import Any, NoReturn
 
+from ..host import processes
 from . import match
 
 
 def become(request: Mapping[str, Any], descriptors: Sequence[int]) -> None:
     """Take over environment, folder, umask, limits and standard streams. OSError or ValueError where one cannot be."""
     os.setsid()
+    processes.take_name(Path(sys.executable).name)
     signal.set_wakeup_fd(-1)
     signal.signal(signal.SIGCHLD, signal.SIG_DFL)
     match.adjust(request["adjustable"])

@@ -322,6 +322,7 @@ def main(preload: str = "") -> None:
     place = match.folder()
     if not match.is_private(place) or (held := files.take_lock(place / asking.HOLD)) is None:
         return
+    processes.take_name(processes.POOL)
     fixed_env = dict(os.environ)
     config.opt_out()
     for number in (signal.SIGINT, signal.SIGHUP):

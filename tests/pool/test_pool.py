@@ -273,8 +273,13 @@ def begun(workspace: Path) -> tuple[subprocess.Popen[bytes], int]:
     noted = f"open({str(mark)!r}, 'w').write(str(pid))"
     recipe(workspace, f"import subprocess, time; {started}; {noted}; time.sleep(600)")
     process = subprocess.Popen(command("recipe", "run", "one"), stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
-    until(lambda: mark.exists() and mark.read_text(), "its notebook has not begun")
-    return process, int(mark.read_text())
+    return process, int(until(lambda: started_by(workspace), "its notebook has not begun"))
+
+
+def started_by(workspace: Path) -> int:
+    """The process that the notebook has started; 0 while there is none."""
+    mark = workspace / "pid"
+    return int((mark.exists() and mark.read_text()) or 0)
 
 
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143), (signal.SIGHUP, 129)])
@@ -294,6 +299,35 @@ def test_a_killed_command_leaves_nothing(workspace: Path, pool: int) -> None:
     process.communicate(timeout=60)
     until(lambda: not is_alive(started), "what its notebook has started is left")
     until(lambda: asking.order("show")["alive"] == 0, "a fork is left")
+
+
+def test_the_end_of_who_began_the_pool_is_none_of_others(workspace: Path, place: Path, foreground: None) -> None:
+    process, started = begun(workspace)
+    pool = int(until(lambda: asking.order("show").get("running"), "no pool has begun"))
+    (workspace / "pid").unlink()
+    (workspace / "recipes" / "two.toml").write_text('[steps.s]\nnotebook = "one.ipynb"\n')
+    other = asking.fork("cli", ["aiinfra", "recipe", "run", "two"], env=os.environ, cwd=str(workspace), umask=0o077)
+    until(lambda: started_by(workspace), "the other one's notebook has not begun")
+    process.send_signal(signal.SIGTERM)
+    process.communicate(timeout=60)
+    until(lambda: not is_alive(started), "what its notebook has started is left")
+    assert other is not None
+    assert other.poll() is None
+    assert asking.order("show")["running"] == pool
+    other.leave()  # it ends by the loss of its owner
+    until(lambda: not is_alive(started_by(workspace)), "what the other one's notebook has started is left")
+
+
+def test_a_pool_that_a_kernel_has_begun_outlives_it(
+    workspace: Path, place: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("AIINFRA_POOL", "off")  # the run begins none
+    begin = "from aiinfra_lab.pool import asking; asking.start('numpy'); asking.wait_ready(60)"
+    guards = "import psutil; print(*[each.pid for each in psutil.Process().parents()[:3]])"
+    state, pids = run(workspace, f"{begin}; {guards}")
+    until(lambda: not any(is_alive(int(pid)) for pid in pids.split()), "its guards are left")
+    assert state == "done"
+    assert asking.order("show")["alive"] == 0
 
 
 @pytest.mark.parametrize(("end", "code"), [("", 0), ("1 / 0", 1)])
