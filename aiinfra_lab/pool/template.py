@@ -21,7 +21,7 @@ import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 from .. import config, files, logs
 from ..host import processes
@@ -45,10 +45,11 @@ class _Fork:
 
 
 class Template:
-    """Serves until it is idle, ended, or no longer what a new process would be. preload: see `imported`."""
+    """Serves until it is idle, ended, or no longer what a new process would be. preload: see `imported`. held: the
+    lock of the pool, which it gives away when it takes no more requests."""
 
-    def __init__(self, listener: socket.socket, preload: str, installed: str) -> None:
-        self._listener, self._preload, self._installed = listener, preload, installed
+    def __init__(self, listener: socket.socket, preload: str, installed: str, held: IO[bytes]) -> None:
+        self._listener, self._preload, self._installed, self._held = listener, preload, installed, held
         self._fixed = match.fixed(os.environ)
         self._threads = threads()
         self._forks: dict[int, _Fork] = {}
@@ -161,6 +162,7 @@ class Template:
         for each in self._forks.values():
             each.connection.close()
         self._listener.close()
+        self._held.close()
         signal.set_wakeup_fd(-1)
         for number in (self._wake, self._write):
             os.close(number)
@@ -192,6 +194,7 @@ class Template:
             self._selector.unregister(self._listener)
             Path(self._listener.getsockname()).unlink(missing_ok=True)
             self._listener.close()
+            self._held.close()
 
 
 def _received(connection: socket.socket) -> tuple[dict[str, Any], list[int]]:
@@ -344,9 +347,8 @@ def main(preload: str = "") -> None:
     with files_owner_only():
         listener.bind(str(path))
     listener.listen(128)
-    template = Template(listener, preload, installed)
+    template = Template(listener, preload, installed, held)
     work = template.serve()
-    held.close()
     if work is not None:
         logs.take_back(handler)
         becoming.run(work, template.report)

@@ -21,6 +21,7 @@ from aiinfra_lab.recipe.engine import execute
 from ..conftest import until
 from .conftest import command, is_alive
 
+THREADS = "import threadpoolctl, numpy; print({each['num_threads'] for each in threadpoolctl.threadpool_info()})"
 IS_WARM = "import sys; print('numpy' in sys.modules)"
 
 
@@ -78,8 +79,7 @@ def test_environment_folder_and_threads_are_its_own(workspace: Path, pool: int) 
     )
     env = {"MINE": "yes", "OMP_NUM_THREADS": "3"}
     assert run(workspace, cell, env=env) == ("done", f"True yes {workspace} 3\n")
-    threads = "import threadpoolctl, numpy; print({each['num_threads'] for each in threadpoolctl.threadpool_info()})"
-    assert run(workspace, threads, env=env) == ("done", "{3}\n")
+    assert run(workspace, THREADS, env=env) == ("done", "{3}\n")
 
 
 def test_what_python_reads_at_its_start_makes_it_spawn(workspace: Path, pool: int) -> None:
@@ -157,6 +157,21 @@ def test_changed_packages_end_it(workspace: Path, place: Path, monkeypatch: pyte
     assert run(workspace, IS_WARM) == ("done", "False\n")
     until(lambda: not is_alive(pid), "a pool of other packages is left")
     until(lambda: run(workspace, IS_WARM)[1] == "True\n", "none has taken its place")
+
+
+def test_one_that_ends_keeps_no_other_from_beginning(workspace: Path, place: Path) -> None:
+    asking.start("numpy")
+    until(lambda: asking.order("show"), "the pool does not answer")
+    null = os.open(os.devnull, os.O_RDWR)
+    argv = [sys.executable, "-m", "ipykernel_launcher", "-f", str(workspace / "connection.json")]
+    held = asking.fork("kernel", argv, env=os.environ, cwd="/", umask=0o077, descriptors=(null, null, null))
+    os.close(null)
+    assert held is not None
+    asking.order("end")
+    asking.start("numpy")
+    until(lambda: asking.order("show"), "none has taken its place", 20)
+    assert held.poll() is None
+    held.leave()
 
 
 @pytest.mark.parametrize("mode", [0o755, 0o701])
