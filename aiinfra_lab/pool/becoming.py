@@ -11,6 +11,7 @@ import os
 import random
 import signal
 import sys
+import tempfile
 import threading
 import time
 import weakref
@@ -47,6 +48,7 @@ def take_environment(env: Mapping[str, str]) -> None:
     os.environ.clear()
     os.environ.update(env)
     time.tzset()
+    tempfile.tempdir = None
     count = next((env[name] for name in match.THREADS if env.get(name, "").isdigit()), "")
     if count and int(count):
         if torch := sys.modules.get("torch"):

@@ -13,7 +13,7 @@ import psutil
 import pytest
 from nbformat.v4 import new_code_cell, new_notebook
 
-from aiinfra_lab import lab
+from aiinfra_lab import config, lab
 from aiinfra_lab.pool import asking, match
 from aiinfra_lab.recipe.base import NotebookTask
 from aiinfra_lab.recipe.engine import execute
@@ -87,6 +87,30 @@ def test_what_python_reads_at_its_start_makes_it_spawn(workspace: Path, pool: in
     one, other = (run(workspace, cell, env={"PYTHONHASHSEED": "7"}) for _ in range(2))
     assert one == other
     assert one[1].startswith("False")
+
+
+def test_what_a_library_reads_when_it_is_imported_makes_it_spawn(workspace: Path, place: Path) -> None:
+    asking.start("pandas")
+    until(lambda: asking.order("show"), "the pool does not answer")
+    cell = "import sys; print('pandas' in sys.modules); import pandas; print(pandas.get_option('future.infer_string'))"
+    found = [run(workspace, cell, env={"PANDAS_FUTURE_INFER_STRING": each}) for each in ("0", "1")]
+    assert found == [("done", "False\nFalse\n"), ("done", "False\nTrue\n")]
+
+
+def test_what_verbs_switch_off_makes_nothing_spawn() -> None:
+    assert match.fixed({**config.OPT_OUTS, "HF_TOKEN": "a"})["env"] == {}
+    assert match.fixed({"HF_HOME": "/a", "LOKY_MAX_CPU_COUNT": "2"})["env"] == {"HF_HOME": "/a"}
+
+
+def test_the_folder_for_temporary_files_is_its_own(
+    workspace: Path, place: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    (tmp_path / "early.py").write_text("import tempfile; tempfile.gettempdir()")  # which keeps it
+    monkeypatch.setenv("PYTHONPATH", os.pathsep.join([str(tmp_path), os.environ.get("PYTHONPATH", "")]))
+    asking.start("numpy early")
+    until(lambda: asking.order("show"), "the pool does not answer")
+    cell = IS_WARM + "; import tempfile; print(tempfile.gettempdir())"
+    assert run(workspace, cell, env={"TMPDIR": str(tmp_path)}) == ("done", f"True\n{tmp_path}\n")
 
 
 def test_a_home_of_another_makes_it_spawn(workspace: Path, pool: int) -> None:
