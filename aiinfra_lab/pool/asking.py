@@ -186,7 +186,8 @@ def start(preload: str = "") -> None:
     problem = place / PROBLEM
     if problem.exists() and time.time() - problem.stat().st_mtime < _AGAIN_S:
         return
-    env = {name: value for name, value in os.environ.items() if not name.startswith("AIINFRA_")}
+    left_out = ("AIINFRA_", *match.THREADS)  # how many threads is for each fork to have
+    env = {name: value for name, value in os.environ.items() if not name.startswith(left_out)}
     # It is no child of whoever began it, whose end would be that of all.
     apart = "import os, sys; os.fork() and os._exit(0)"
     code = f"{apart}; from aiinfra_lab.pool.template import main; main(sys.argv[1])"

@@ -22,6 +22,8 @@ from typing import Any, NoReturn
 from ..host import processes
 from . import match
 
+_CORES = len(os.sched_getaffinity(0))  # when libraries were imported, and so the number of their threads
+
 
 def become(request: Mapping[str, Any], descriptors: Sequence[int]) -> None:
     """Take over environment, folder, umask, limits and standard streams. OSError or ValueError where one cannot be."""
@@ -49,11 +51,12 @@ def take_environment(env: Mapping[str, str]) -> None:
     os.environ.update(env)
     time.tzset()
     tempfile.tempdir = None
-    count = next((env[name] for name in match.THREADS if env.get(name, "").isdigit()), "")
-    if count and int(count):
+    given = next((int(env[name]) for name in match.THREADS if env.get(name, "").isdigit()), 0)
+    count = given or len(os.sched_getaffinity(0))
+    if given or count != _CORES:
         if torch := sys.modules.get("torch"):
-            torch.set_num_threads(int(count))
-        _limit_blas(int(count))
+            torch.set_num_threads(count)
+        _limit_blas(count)
 
 
 def _limit_blas(threads: int) -> None:

@@ -82,6 +82,22 @@ def test_environment_folder_and_threads_are_its_own(workspace: Path, pool: int) 
     assert run(workspace, THREADS, env=env) == ("done", "{3}\n")
 
 
+def test_threads_of_who_began_the_pool_are_none_of_others(
+    workspace: Path, place: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cores = os.sched_getaffinity(0)
+    monkeypatch.setenv("OMP_NUM_THREADS", "1")
+    os.sched_setaffinity(0, [min(cores)])
+    try:
+        asking.start("numpy")
+        monkeypatch.delenv("OMP_NUM_THREADS")
+        until(lambda: asking.order("show"), "the pool does not answer")
+    finally:
+        os.sched_setaffinity(0, cores)
+    assert run(workspace, IS_WARM, THREADS) == ("done", f"True\n{{{len(cores)}}}\n")
+    assert run(workspace, IS_WARM, THREADS, env={"OMP_NUM_THREADS": "1"}) == ("done", "True\n{1}\n")
+
+
 def test_what_python_reads_at_its_start_makes_it_spawn(workspace: Path, pool: int) -> None:
     cell = IS_WARM + "; print(hash('a'))"
     one, other = (run(workspace, cell, env={"PYTHONHASHSEED": "7"}) for _ in range(2))
