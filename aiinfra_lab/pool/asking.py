@@ -22,6 +22,7 @@ _WITHIN_S = 10.0
 _LEAST_BYTES = 4 << 30
 _AGAIN_S = 600.0  # after a pool that was not healthy
 SOCKET, LOG, PROBLEM, HOLD = "s", "log", "problem", "lock"
+CONFIRMED = b"\n"  # a fork begins once who has asked for it says so, who may have given it up
 
 
 class Forked:
@@ -127,6 +128,7 @@ def fork(
         connection.sendall(data)
         answer, rest = read_line(connection, b"")
         if "pid" in answer:
+            own.sendall(CONFIRMED)
             return Forked(connection, own, int(answer["pid"]), rest, is_light=kind != "kernel")
     except (OSError, ValueError):
         pass

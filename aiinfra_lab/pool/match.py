@@ -15,7 +15,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-VERSION = 2
+VERSION = 3
 VARIABLE = "AIINFRA_POOL"
 OFF = {"off", "0", "false", "no"}
 THREADS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")

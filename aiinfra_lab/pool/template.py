@@ -154,6 +154,8 @@ class Template:
             os._exit(0)
         _answer(connection, {"pid": os.getpid()})
         connection.close()
+        if not _is_confirmed(self.report):
+            os._exit(0)
         return work
 
     def _leave(self) -> None:
@@ -219,6 +221,13 @@ def _received(connection: socket.socket) -> tuple[dict[str, Any], list[int]]:
 def _answer(connection: socket.socket, facts: dict[str, Any]) -> None:
     with contextlib.suppress(OSError):
         connection.sendall(json.dumps(facts).encode() + b"\n")
+
+
+def _is_confirmed(report: int) -> bool:
+    """Whether who has asked for this fork has not given it up meanwhile, and gone another way."""
+    with contextlib.suppress(OSError):
+        return os.read(report, len(asking.CONFIRMED)) == asking.CONFIRMED
+    return False
 
 
 def _work(request: dict[str, Any]) -> Work:

@@ -14,6 +14,7 @@ import pytest
 from nbformat.v4 import new_code_cell, new_notebook
 
 from aiinfra_lab import config, lab
+from aiinfra_lab.host.spec import HostSpec
 from aiinfra_lab.pool import asking, match
 from aiinfra_lab.recipe.base import NotebookTask
 from aiinfra_lab.recipe.engine import execute
@@ -288,6 +289,27 @@ def test_two_at_once_are_one(place: Path, pool: int) -> None:
 def test_its_socket_is_for_its_user(place: Path, pool: int) -> None:
     assert place.stat().st_mode & 0o777 == 0o700
     assert (place / asking.SOCKET).stat().st_mode & 0o777 == 0o600
+
+
+def test_what_was_given_up_never_begins(
+    workspace: Path, pool: int, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    spec = HostSpec(folder=str(tmp_path / "kept"), argv=["true"], cwd="/", env={}, key="key")
+    (tmp_path / "spec").write_bytes(spec.dump())
+    monkeypatch.setattr(asking, "_WITHIN_S", 0.2)
+    os.kill(pool, signal.SIGSTOP)
+    try:
+        with (tmp_path / "spec").open("rb") as file, (tmp_path / "out").open("wb") as out:
+            streams = (file.fileno(), out.fileno(), out.fileno())
+            env = dict(os.environ)
+            assert asking.fork("keep", ["keep"], env=env, cwd="/", umask=0o077, descriptors=streams) is None
+    finally:
+        os.kill(pool, signal.SIGCONT)
+    monkeypatch.setattr(asking, "_WITHIN_S", 10.0)
+    until(lambda: asking.order("show")["forked"], "the pool has not gone on")
+    time.sleep(1)
+    assert asking.order("show")["alive"] == 0
+    assert not (tmp_path / "kept").exists()
 
 
 # ---- commands ----
