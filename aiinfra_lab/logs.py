@@ -24,13 +24,20 @@ _MOST_KNOWN = 1000
 _CHUNK = 1 << 20
 
 
-def configure() -> None:
+def configure() -> logging.Handler:
     """Log to standard error, in a process of ours: all from us, warnings of others. Whoever reads it bounds it."""
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(_Formatter(_FORMAT, "%Y-%m-%d %H:%M:%S"))
     handler.addFilter(Repeats())
     logging.getLogger().addHandler(handler)
     logging.getLogger("aiinfra_lab").setLevel(logging.INFO)
+    return handler
+
+
+def take_back(handler: logging.Handler) -> None:
+    """Have logging as it was before `configure`, in a fork that is a program of its own."""
+    logging.getLogger().removeHandler(handler)
+    logging.getLogger("aiinfra_lab").setLevel(logging.NOTSET)
 
 
 class _Formatter(logging.Formatter):

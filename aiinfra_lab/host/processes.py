@@ -11,6 +11,7 @@ import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
+POOL = "aiinfra-pool"  # how the warm pool has itself called, and none of its forks
 _PR_SET_CHILD_SUBREAPER = 36
 _KILL_S = 2.0  # killed processes vanish at once, unless the kernel holds one in a system call
 _LOOK_S = 0.02
@@ -54,11 +55,16 @@ def has_children() -> bool:
 
 
 def descendants(spare: str = "") -> Iterator[int]:
-    """The living processes below this one; ended children that nobody has collected yet are none."""
+    """The living processes below this one; ended children that nobody has collected yet are none.
+
+    Nor is the warm pool, and what is below that: whoever began it, the processes of others are there.
+    """
     children: dict[int, list[tuple[int, bool]]] = {}
     for entry in os.scandir("/proc"):
-        if entry.name.isdigit() and (found := _parent(int(entry.name))):
-            parent, lives = found
+        if entry.name.isdigit() and (found := _found(int(entry.name))):
+            parent, lives, name = found
+            if name == POOL:
+                continue
             children.setdefault(parent, []).append((int(entry.name), lives))
     waiting = list(children.get(os.getpid(), ()))
     while waiting:
@@ -78,7 +84,7 @@ def signal_process(pid: int, number: int) -> None:
 
 def is_alive(pid: int) -> bool:
     """Whether there is a process of that number which has not ended."""
-    found = _parent(pid)
+    found = _found(pid)
     return found is not None and found[1]
 
 
@@ -86,6 +92,12 @@ def signal_group(leader: int, number: int) -> None:
     """A signal to a process group; one that is gone is fine."""
     with contextlib.suppress(ProcessLookupError, PermissionError):
         os.killpg(leader, number)
+
+
+def take_name(name: str) -> None:
+    """Have the system call this process so (Linux); what it forks inherits that, what it executes does not."""
+    with contextlib.suppress(OSError):
+        Path("/proc/self/comm").write_text(name)
 
 
 def run_apart(command: Sequence[str], *more: str) -> None:
@@ -106,14 +118,15 @@ def reap(spare: int = 0) -> None:
             os.waitpid(found.si_pid, 0)
 
 
-def _parent(pid: int) -> tuple[int, bool] | None:
-    """Its parent, and whether it lives still; None where there is none any more."""
+def _found(pid: int) -> tuple[int, bool, str] | None:
+    """Its parent, whether it lives still, and its name; None where there is none any more."""
     try:
         # The command's name, in parentheses, may hold spaces and parentheses: see proc(5).
-        state, parent = Path(f"/proc/{pid}/stat").read_bytes().rpartition(b")")[2].split()[:2]
+        head, _, rest = Path(f"/proc/{pid}/stat").read_bytes().rpartition(b")")
     except OSError:
         return None
-    return int(parent), state not in b"ZX"
+    state, parent = rest.split()[:2]
+    return int(parent), state not in b"ZX", head.partition(b"(")[2].decode("utf-8", "replace")
 
 
 def _command(pid: int) -> str:

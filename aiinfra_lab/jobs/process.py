@@ -185,8 +185,8 @@ def end(leader: int, born: float, mark: str) -> None:
 
 
 def end_descendants() -> None:
-    """SIGKILL to every process below this one, but for the workspace's supervisor and its jobs: code in this process
-    may have been what brought it up. See `processes.end_descendants`."""
+    """SIGKILL to every process below this one, but for the workspace's supervisor and its jobs, and the warm pool: code
+    in this process may have been what brought them up. See `processes.end_descendants`."""
     processes.end_descendants(SUPERVISOR)
 
 

@@ -22,6 +22,7 @@ _WITHIN_S = 10.0
 _LEAST_BYTES = 4 << 30
 _AGAIN_S = 600.0  # after a pool that was not healthy
 SOCKET, LOG, PROBLEM, HOLD = "s", "log", "problem", "lock"
+CONFIRMED = b"\n"  # a fork begins once who has asked for it says so, who may have given it up
 
 
 class Forked:
@@ -127,6 +128,7 @@ def fork(
         connection.sendall(data)
         answer, rest = read_line(connection, b"")
         if "pid" in answer:
+            own.sendall(CONFIRMED)
             return Forked(connection, own, int(answer["pid"]), rest, is_light=kind != "kernel")
     except (OSError, ValueError):
         pass
@@ -186,8 +188,11 @@ def start(preload: str = "") -> None:
     problem = place / PROBLEM
     if problem.exists() and time.time() - problem.stat().st_mtime < _AGAIN_S:
         return
-    env = {name: value for name, value in os.environ.items() if not name.startswith("AIINFRA_")}
-    code = "import sys; from aiinfra_lab.pool.template import main; main(sys.argv[1])"
+    left_out = ("AIINFRA_", *match.THREADS)  # how many threads is for each fork to have
+    env = {name: value for name, value in os.environ.items() if not name.startswith(left_out)}
+    # It is no child of whoever began it, whose end would be that of all.
+    apart = "import os, sys; os.fork() and os._exit(0)"
+    code = f"{apart}; from aiinfra_lab.pool.template import main; main(sys.argv[1])"
     with open(place / LOG, "wb", opener=_private) as log:
         subprocess.Popen(
             [sys.executable, "-c", code, preload],

@@ -11,18 +11,24 @@ import os
 import random
 import signal
 import sys
+import tempfile
 import threading
 import time
 import weakref
 from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
 from typing import Any, NoReturn
 
+from ..host import processes
 from . import match
+
+_CORES = len(os.sched_getaffinity(0))  # when libraries were imported, and so the number of their threads
 
 
 def become(request: Mapping[str, Any], descriptors: Sequence[int]) -> None:
     """Take over environment, folder, umask, limits and standard streams. OSError or ValueError where one cannot be."""
     os.setsid()
+    processes.take_name(Path(sys.executable).name)
     signal.set_wakeup_fd(-1)
     signal.signal(signal.SIGCHLD, signal.SIG_DFL)
     match.adjust(request["adjustable"])
@@ -44,11 +50,13 @@ def take_environment(env: Mapping[str, str]) -> None:
     os.environ.clear()
     os.environ.update(env)
     time.tzset()
-    count = next((env[name] for name in match.THREADS if env.get(name, "").isdigit()), "")
-    if count and int(count):
+    tempfile.tempdir = None
+    given = next((int(env[name]) for name in match.THREADS if env.get(name, "").isdigit()), 0)
+    count = given or len(os.sched_getaffinity(0))
+    if given or count != _CORES:
         if torch := sys.modules.get("torch"):
-            torch.set_num_threads(int(count))
-        _limit_blas(int(count))
+            torch.set_num_threads(count)
+        _limit_blas(count)
 
 
 def _limit_blas(threads: int) -> None:

@@ -94,6 +94,7 @@ def run(arguments: Sequence[str], *, debugger: bool) -> None:
     from ipykernel.kernelapp import IPKernelApp
 
     sys.argv = ["ipykernel_launcher", *arguments]
+    _show_figures()
     if debugger:
         if not found._is_debugpy_available:  # the pool has left it out
             del sys.modules["ipykernel.debugger"]
@@ -110,6 +111,18 @@ def run(arguments: Sequence[str], *, debugger: bool) -> None:
     if app.control_thread is not None and app.control_thread.is_alive():
         app.control_thread.stop()
         app.control_thread.join(1.0)
+
+
+def _show_figures() -> None:
+    """Have matplotlib show figures in cells. It was imported before there was a kernel, whose backend it takes when it
+    is imported; and the backend enters the shell when it is imported, if there is one."""
+    if matplotlib := sys.modules.get("matplotlib"):
+        sys.modules.pop("matplotlib_inline.backend_inline", None)
+        if not os.environ.get("MPLBACKEND"):
+            os.environ["MPLBACKEND"] = "module://matplotlib_inline.backend_inline"  # as ipykernel does
+        pyplot = sys.modules.get("matplotlib.pyplot")
+        if getattr(pyplot, "_backend_mod", None) is None:  # else a package that was imported has chosen one
+            matplotlib.rcParams["backend"] = os.environ["MPLBACKEND"]
 
 
 class _NoModules:

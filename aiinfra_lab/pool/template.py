@@ -21,7 +21,7 @@ import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 from .. import config, files, logs
 from ..host import processes
@@ -45,10 +45,11 @@ class _Fork:
 
 
 class Template:
-    """Serves until it is idle, ended, or no longer what a new process would be. preload: see `imported`."""
+    """Serves until it is idle, ended, or no longer what a new process would be. preload: see `imported`. held: the
+    lock of the pool, which it gives away when it takes no more requests."""
 
-    def __init__(self, listener: socket.socket, preload: str, installed: str) -> None:
-        self._listener, self._preload, self._installed = listener, preload, installed
+    def __init__(self, listener: socket.socket, preload: str, installed: str, held: IO[bytes]) -> None:
+        self._listener, self._preload, self._installed, self._held = listener, preload, installed, held
         self._fixed = match.fixed(os.environ)
         self._threads = threads()
         self._forks: dict[int, _Fork] = {}
@@ -153,6 +154,8 @@ class Template:
             os._exit(0)
         _answer(connection, {"pid": os.getpid()})
         connection.close()
+        if not _is_confirmed(self.report):
+            os._exit(0)
         return work
 
     def _leave(self) -> None:
@@ -161,6 +164,7 @@ class Template:
         for each in self._forks.values():
             each.connection.close()
         self._listener.close()
+        self._held.close()
         signal.set_wakeup_fd(-1)
         for number in (self._wake, self._write):
             os.close(number)
@@ -192,6 +196,7 @@ class Template:
             self._selector.unregister(self._listener)
             Path(self._listener.getsockname()).unlink(missing_ok=True)
             self._listener.close()
+            self._held.close()
 
 
 def _received(connection: socket.socket) -> tuple[dict[str, Any], list[int]]:
@@ -216,6 +221,13 @@ def _received(connection: socket.socket) -> tuple[dict[str, Any], list[int]]:
 def _answer(connection: socket.socket, facts: dict[str, Any]) -> None:
     with contextlib.suppress(OSError):
         connection.sendall(json.dumps(facts).encode() + b"\n")
+
+
+def _is_confirmed(report: int) -> bool:
+    """Whether who has asked for this fork has not given it up meanwhile, and gone another way."""
+    with contextlib.suppress(OSError):
+        return os.read(report, len(asking.CONFIRMED)) == asking.CONFIRMED
+    return False
 
 
 def _work(request: dict[str, Any]) -> Work:
@@ -316,12 +328,13 @@ def _compute() -> None:
 
 def main(preload: str = "") -> None:
     """Be the pool of this user and interpreter, unless there is one."""
-    logs.configure()
+    handler = logs.configure()
     if sys.path[0] == "":
         del sys.path[0]
     place = match.folder()
     if not match.is_private(place) or (held := files.take_lock(place / asking.HOLD)) is None:
         return
+    processes.take_name(processes.POOL)
     fixed_env = dict(os.environ)
     config.opt_out()
     for number in (signal.SIGINT, signal.SIGHUP):
@@ -343,10 +356,10 @@ def main(preload: str = "") -> None:
     with files_owner_only():
         listener.bind(str(path))
     listener.listen(128)
-    template = Template(listener, preload, installed)
+    template = Template(listener, preload, installed, held)
     work = template.serve()
-    held.close()
     if work is not None:
+        logs.take_back(handler)
         becoming.run(work, template.report)
 
 

@@ -69,10 +69,15 @@ class StepExecution:
     def wait(self, within_s: float) -> None:
         """Wait so long for something to become of it; less where its end can be awaited."""
         handle: object = self._handle
+        until_at = time.monotonic() + within_s
         if isinstance(handle, MayBeAwaited):
-            handle.wait(within_s)
-        else:
-            time.sleep(within_s)
+            try:
+                handle.wait_for_end(within_s)
+            except Exception as problem:  # noqa: BLE001  # `turn` finds out what has become of it
+                _log.debug("the end of step %s cannot be awaited: %s", self._step.name, problem)
+            else:
+                return
+        time.sleep(max(0.0, until_at - time.monotonic()))
 
     def abandon(self) -> None:
         """End it at once, and return when it has ended; whatever became of it."""

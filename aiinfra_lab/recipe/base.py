@@ -307,8 +307,8 @@ class MayWait(Protocol):
 class MayBeAwaited(Protocol):
     """A capability of a `TaskHandle`: whoever has nothing to do meanwhile hears of its end at once."""
 
-    def wait(self, within_s: float) -> None:
-        """Return when it has ended, or after that time."""
+    def wait_for_end(self, within_s: float) -> None:
+        """Return when it has ended, or after that time. What it raises has that time waited otherwise."""
 
 
 class Executor(Protocol):

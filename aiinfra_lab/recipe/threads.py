@@ -58,7 +58,7 @@ class TaskThread:
         """See `TaskHandle.poll`."""
         return not self._thread.is_alive()
 
-    def wait(self, within_s: float) -> None:
+    def wait_for_end(self, within_s: float) -> None:
         """See `MayBeAwaited`."""
         self._thread.join(within_s)
 

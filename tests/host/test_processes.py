@@ -51,3 +51,29 @@ processes.end_descendants()
 def test_where_no_process_has_a_child_none_is_looked_for():
     done = subprocess.run([sys.executable, "-c", ADOPTS], stdout=subprocess.PIPE, text=True, check=True)
     assert done.stdout.split() == ["False", "True", "True", "True", "False", "False"]
+
+
+# Two children, of which one is a pool with a child of its own.
+POOL = """
+import os, subprocess, time
+from aiinfra_lab.host import processes
+named = os.fork()
+if named == 0:
+    processes.take_name(processes.POOL)
+    subprocess.run(["sleep", "600"], stdout=subprocess.DEVNULL)
+    os._exit(0)
+other = subprocess.Popen(["sleep", "600"], stdout=subprocess.DEVNULL)
+while processes.POOL not in open(f"/proc/{named}/comm").read():
+    time.sleep(0.01)
+print([*processes.descendants()] == [other.pid])
+processes.end_descendants()
+print(other.wait(), processes.is_alive(named), flush=True)
+os.killpg(0, 9)
+"""
+
+
+def test_a_pool_is_none_of_those_below_who_began_it():
+    done = subprocess.run(
+        [sys.executable, "-c", POOL], stdout=subprocess.PIPE, text=True, check=False, start_new_session=True
+    )
+    assert done.stdout.split() == ["True", "-9", "True"]

@@ -13,7 +13,8 @@ import psutil
 import pytest
 from nbformat.v4 import new_code_cell, new_notebook
 
-from aiinfra_lab import lab
+from aiinfra_lab import config, lab
+from aiinfra_lab.host.spec import HostSpec
 from aiinfra_lab.pool import asking, match
 from aiinfra_lab.recipe.base import NotebookTask
 from aiinfra_lab.recipe.engine import execute
@@ -21,6 +22,7 @@ from aiinfra_lab.recipe.engine import execute
 from ..conftest import until
 from .conftest import command, is_alive
 
+THREADS = "import threadpoolctl, numpy; print({each['num_threads'] for each in threadpoolctl.threadpool_info()})"
 IS_WARM = "import sys; print('numpy' in sys.modules)"
 
 
@@ -78,8 +80,23 @@ def test_environment_folder_and_threads_are_its_own(workspace: Path, pool: int) 
     )
     env = {"MINE": "yes", "OMP_NUM_THREADS": "3"}
     assert run(workspace, cell, env=env) == ("done", f"True yes {workspace} 3\n")
-    threads = "import threadpoolctl, numpy; print({each['num_threads'] for each in threadpoolctl.threadpool_info()})"
-    assert run(workspace, threads, env=env) == ("done", "{3}\n")
+    assert run(workspace, THREADS, env=env) == ("done", "{3}\n")
+
+
+def test_threads_of_who_began_the_pool_are_none_of_others(
+    workspace: Path, place: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cores = os.sched_getaffinity(0)
+    monkeypatch.setenv("OMP_NUM_THREADS", "1")
+    os.sched_setaffinity(0, [min(cores)])
+    try:
+        asking.start("numpy")
+        monkeypatch.delenv("OMP_NUM_THREADS")
+        until(lambda: asking.order("show"), "the pool does not answer")
+    finally:
+        os.sched_setaffinity(0, cores)
+    assert run(workspace, IS_WARM, THREADS) == ("done", f"True\n{{{len(cores)}}}\n")
+    assert run(workspace, IS_WARM, THREADS, env={"OMP_NUM_THREADS": "1"}) == ("done", "True\n{1}\n")
 
 
 def test_what_python_reads_at_its_start_makes_it_spawn(workspace: Path, pool: int) -> None:
@@ -87,6 +104,30 @@ def test_what_python_reads_at_its_start_makes_it_spawn(workspace: Path, pool: in
     one, other = (run(workspace, cell, env={"PYTHONHASHSEED": "7"}) for _ in range(2))
     assert one == other
     assert one[1].startswith("False")
+
+
+def test_what_a_library_reads_when_it_is_imported_makes_it_spawn(workspace: Path, place: Path) -> None:
+    asking.start("pandas")
+    until(lambda: asking.order("show"), "the pool does not answer")
+    cell = "import sys; print('pandas' in sys.modules); import pandas; print(pandas.get_option('future.infer_string'))"
+    found = [run(workspace, cell, env={"PANDAS_FUTURE_INFER_STRING": each}) for each in ("0", "1")]
+    assert found == [("done", "False\nFalse\n"), ("done", "False\nTrue\n")]
+
+
+def test_what_verbs_switch_off_makes_nothing_spawn() -> None:
+    assert match.fixed({**config.OPT_OUTS, "HF_TOKEN": "a"})["env"] == {}
+    assert match.fixed({"HF_HOME": "/a", "LOKY_MAX_CPU_COUNT": "2"})["env"] == {"HF_HOME": "/a"}
+
+
+def test_the_folder_for_temporary_files_is_its_own(
+    workspace: Path, place: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    (tmp_path / "early.py").write_text("import tempfile; tempfile.gettempdir()")  # which keeps it
+    monkeypatch.setenv("PYTHONPATH", os.pathsep.join([str(tmp_path), os.environ.get("PYTHONPATH", "")]))
+    asking.start("numpy early")
+    until(lambda: asking.order("show"), "the pool does not answer")
+    cell = IS_WARM + "; import tempfile; print(tempfile.gettempdir())"
+    assert run(workspace, cell, env={"TMPDIR": str(tmp_path)}) == ("done", f"True\n{tmp_path}\n")
 
 
 def test_a_home_of_another_makes_it_spawn(workspace: Path, pool: int) -> None:
@@ -99,6 +140,25 @@ def test_siblings_draw_other_numbers(workspace: Path, pool: int) -> None:
     assert one[0] == other[0] == "True"
     assert one[1] != other[1]
     assert one[2] != other[2]
+
+
+@pytest.mark.parametrize("backend", ["", "module://matplotlib_inline.backend_inline"])
+def test_figures_are_shown(workspace: Path, place: Path, backend: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MPLBACKEND", backend)
+    asking.start("numpy matplotlib")
+    until(lambda: asking.order("show"), "the pool does not answer")
+    plots = IS_WARM + "\nimport matplotlib.pyplot as plt; plt.plot([1, 2]);"
+    assert run(workspace, plots, "plt.plot([2, 1]);") == ("done", "True\n")
+    cells = nbformat.read(workspace / "executed.ipynb", as_version=4).cells
+    shown = [each for cell in cells for each in cell.outputs if each.output_type == "display_data"]
+    assert ["image/png" in each.data for each in shown] == [True, True]
+
+
+def test_logging_is_as_nobody_has_configured_it(workspace: Path, pool: int) -> None:
+    configure = "logging.basicConfig(level=20, stream=sys.stdout); logging.info('seen')"
+    ours = "print(logging.getLogger('aiinfra_lab').level)"
+    cell = f"{IS_WARM}; import logging; print(logging.getLogger().handlers); {ours}; {configure}"
+    assert run(workspace, cell) == ("done", "True\n[]\n0\nINFO:root:seen\n")
 
 
 def test_a_kernel_that_dies_is_said_to_be_killed(workspace: Path, pool: int) -> None:
@@ -138,6 +198,21 @@ def test_changed_packages_end_it(workspace: Path, place: Path, monkeypatch: pyte
     assert run(workspace, IS_WARM) == ("done", "False\n")
     until(lambda: not is_alive(pid), "a pool of other packages is left")
     until(lambda: run(workspace, IS_WARM)[1] == "True\n", "none has taken its place")
+
+
+def test_one_that_ends_keeps_no_other_from_beginning(workspace: Path, place: Path) -> None:
+    asking.start("numpy")
+    until(lambda: asking.order("show"), "the pool does not answer")
+    null = os.open(os.devnull, os.O_RDWR)
+    argv = [sys.executable, "-m", "ipykernel_launcher", "-f", str(workspace / "connection.json")]
+    held = asking.fork("kernel", argv, env=os.environ, cwd="/", umask=0o077, descriptors=(null, null, null))
+    os.close(null)
+    assert held is not None
+    asking.order("end")
+    asking.start("numpy")
+    until(lambda: asking.order("show"), "none has taken its place", 20)
+    assert held.poll() is None
+    held.leave()
 
 
 @pytest.mark.parametrize("mode", [0o755, 0o701])
@@ -216,6 +291,27 @@ def test_its_socket_is_for_its_user(place: Path, pool: int) -> None:
     assert (place / asking.SOCKET).stat().st_mode & 0o777 == 0o600
 
 
+def test_what_was_given_up_never_begins(
+    workspace: Path, pool: int, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    spec = HostSpec(folder=str(tmp_path / "kept"), argv=["true"], cwd="/", env={}, key="key")
+    (tmp_path / "spec").write_bytes(spec.dump())
+    monkeypatch.setattr(asking, "_WITHIN_S", 0.2)
+    os.kill(pool, signal.SIGSTOP)
+    try:
+        with (tmp_path / "spec").open("rb") as file, (tmp_path / "out").open("wb") as out:
+            streams = (file.fileno(), out.fileno(), out.fileno())
+            env = dict(os.environ)
+            assert asking.fork("keep", ["keep"], env=env, cwd="/", umask=0o077, descriptors=streams) is None
+    finally:
+        os.kill(pool, signal.SIGCONT)
+    monkeypatch.setattr(asking, "_WITHIN_S", 10.0)
+    until(lambda: asking.order("show")["forked"], "the pool has not gone on")
+    time.sleep(1)
+    assert asking.order("show")["alive"] == 0
+    assert not (tmp_path / "kept").exists()
+
+
 # ---- commands ----
 
 
@@ -254,8 +350,13 @@ def begun(workspace: Path) -> tuple[subprocess.Popen[bytes], int]:
     noted = f"open({str(mark)!r}, 'w').write(str(pid))"
     recipe(workspace, f"import subprocess, time; {started}; {noted}; time.sleep(600)")
     process = subprocess.Popen(command("recipe", "run", "one"), stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
-    until(lambda: mark.exists() and mark.read_text(), "its notebook has not begun")
-    return process, int(mark.read_text())
+    return process, int(until(lambda: started_by(workspace), "its notebook has not begun"))
+
+
+def started_by(workspace: Path) -> int:
+    """The process that the notebook has started; 0 while there is none."""
+    mark = workspace / "pid"
+    return int((mark.exists() and mark.read_text()) or 0)
 
 
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143), (signal.SIGHUP, 129)])
@@ -275,6 +376,35 @@ def test_a_killed_command_leaves_nothing(workspace: Path, pool: int) -> None:
     process.communicate(timeout=60)
     until(lambda: not is_alive(started), "what its notebook has started is left")
     until(lambda: asking.order("show")["alive"] == 0, "a fork is left")
+
+
+def test_the_end_of_who_began_the_pool_is_none_of_others(workspace: Path, place: Path, foreground: None) -> None:
+    process, started = begun(workspace)
+    pool = int(until(lambda: asking.order("show").get("running"), "no pool has begun"))
+    (workspace / "pid").unlink()
+    (workspace / "recipes" / "two.toml").write_text('[steps.s]\nnotebook = "one.ipynb"\n')
+    other = asking.fork("cli", ["aiinfra", "recipe", "run", "two"], env=os.environ, cwd=str(workspace), umask=0o077)
+    until(lambda: started_by(workspace), "the other one's notebook has not begun")
+    process.send_signal(signal.SIGTERM)
+    process.communicate(timeout=60)
+    until(lambda: not is_alive(started), "what its notebook has started is left")
+    assert other is not None
+    assert other.poll() is None
+    assert asking.order("show")["running"] == pool
+    other.leave()  # it ends by the loss of its owner
+    until(lambda: not is_alive(started_by(workspace)), "what the other one's notebook has started is left")
+
+
+def test_a_pool_that_a_kernel_has_begun_outlives_it(
+    workspace: Path, place: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("AIINFRA_POOL", "off")  # the run begins none
+    begin = "from aiinfra_lab.pool import asking; asking.start('numpy'); asking.wait_ready(60)"
+    guards = "import psutil; print(*[each.pid for each in psutil.Process().parents()[:3]])"
+    state, pids = run(workspace, f"{begin}; {guards}")
+    until(lambda: not any(is_alive(int(pid)) for pid in pids.split()), "its guards are left")
+    assert state == "done"
+    assert asking.order("show")["alive"] == 0
 
 
 @pytest.mark.parametrize(("end", "code"), [("", 0), ("1 / 0", 1)])

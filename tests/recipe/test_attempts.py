@@ -189,6 +189,34 @@ def test_it_is_abandoned_whatever_the_executor_makes_of_that(tmp_path):
     assert away.cancelled == [True]
 
 
+class Unheard(Away):
+    """It cannot be awaited."""
+
+    def wait_for_end(self, _within_s: float) -> None:
+        raise Unavailable("the service is away", "repeat in a moment")
+
+
+def test_where_its_end_cannot_be_awaited_it_is_looked_for(tmp_path):
+    one, begun_at = going(Unheard(1), tmp_path), time.monotonic()
+    assert one.turn(0) is None
+    one.wait(0.05)
+    assert time.monotonic() - begun_at >= 0.05
+    assert one.turn(0).outcome == Outcome("done")
+
+
+class Process(Away):
+    """Its handle has a `wait` that means something else, as that of `subprocess` does."""
+
+    def wait(self, _within_s: float) -> None:
+        raise AssertionError("it is not for that")
+
+
+def test_any_wait_of_a_handle_is_none_for_its_end(tmp_path):
+    one = going(Process(0), tmp_path)
+    one.wait(0.01)
+    assert one.turn(0).outcome == Outcome("done")
+
+
 def test_an_executor_that_does_not_know_has_no_room():
     assert [attempts.has_room(Away(looks), None) for looks in (1, 0)] == [False, True]
 
