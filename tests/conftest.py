@@ -101,6 +101,17 @@ PATIENCE_S = 60.0
 outside: list[str] = []
 
 
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--until", type=float, metavar="S", help="skip what has not begun by then, in epoch seconds")
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    until_at = item.config.getoption("--until")
+    if until_at is not None and time.time() > until_at:
+        pytest.skip("the time is over that whoever runs these tests has for all of them")
+
+
 @pytest.hookimpl(optionalhook=True)
 def pytest_xdist_auto_num_workers(config: pytest.Config) -> int:
     """Two for each core: much of a test is waiting for a process, a browser or a clock; one with `-n logical`."""
