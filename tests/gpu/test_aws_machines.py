@@ -27,7 +27,7 @@ from tests.fakes.ec2 import Ec2
 from tests.plane import Machine, Plane
 from tests.sshd import needs_sshd
 
-pytestmark = needs_sshd
+pytestmark = [needs_sshd, pytest.mark.slow]  # machines that boot, and deadlines that are waited for
 
 G5 = Offer("A10G", 1.006, device="g5.xlarge/us-east-1/us-east-1a")
 SPOT = Offer("L4", 0.25, device="g6.xlarge/us-east-1/us-east-1a", spot=True, worst_usd_per_hour=0.8048)
@@ -61,7 +61,6 @@ def machines(plane: Plane) -> AwsMachines:
     return AwsMachines(settings())
 
 
-@pytest.mark.slow  # a machine for each of some thirty tests, and deadlines that are waited for
 class TestAws(MachinesContract, KernelHostContract, RentedMachinesContract):
     lead_s = 15.0
     patience_s = 90.0

@@ -26,6 +26,8 @@ from aiinfra_lab.store import open_store
 from tests.conftest import PATIENCE_S, processes_of, until
 from tests.sshd import SshHost, needs_sshd
 
+pytestmark = pytest.mark.slow  # what is harmed, sleeps or waits for its time is looked at for ten seconds each
+
 START = "from aiinfra_lab import gpu\nprint(gpu.start('trainer', on='sim', for_='{time}').state)"
 
 
@@ -201,7 +203,6 @@ def test_a_start_goes_on_after_a_sleep(workspace, moment):
     assert_nothing_is_left(workspace)
 
 
-@pytest.mark.slow  # longer than an intent counts
 @pytest.mark.parametrize("looks", [True, False])
 @pytest.mark.parametrize("moment", [is_intended, is_asked_for])
 def test_a_start_that_slept_longer_than_its_intent_doubles_nothing_and_leaves_nothing(workspace, moment, looks):

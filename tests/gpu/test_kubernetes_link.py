@@ -17,7 +17,7 @@ from tests.gpu.test_kubernetes import configure
 from tests.hosts import Host, needs_hosts
 from tests.kernels.test_keeper import kill_keeper
 
-pytestmark = [needs_kube, needs_hosts]
+pytestmark = [needs_kube, needs_hosts, pytest.mark.slow]  # links that are cut, and what is waited for then
 
 
 @pytest.fixture

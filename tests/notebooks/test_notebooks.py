@@ -58,12 +58,7 @@ def test_the_last_step_finds_nothing_there_and_prepares_small_inputs(example):
     passes_alone(example, FIRST)
 
 
-@pytest.mark.slow  # two load tests of ten seconds, which the same notebook makes under papermill below
-def test_the_costs_are_forecast_alone(example):
-    done = pytest_of(example / "notebooks" / f"{COST}.ipynb")
-    assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-2000:]
-
-
+@pytest.mark.slow  # two load tests of ten seconds
 def test_what_ten_million_requests_a_day_would_cost_is_forecast_under_papermill(example, tmp_path):
     cells = executed(COST, tmp_path)
     texts = [output["data"]["text/plain"] for cell in cells for output in cell.get("outputs", ()) if "data" in output]
@@ -82,6 +77,7 @@ def test_what_ten_million_requests_a_day_would_cost_is_forecast_under_papermill(
 
 
 # After the costs, which are those of the recipe's own model: a step that is run by hand makes a newer champion.
+@pytest.mark.slow  # half a minute each; the test above ran all of them
 @pytest.mark.parametrize("name", STEPS)
 def test_a_step_passes_alone(example, name):
     passes_alone(example, name)

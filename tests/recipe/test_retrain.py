@@ -97,6 +97,7 @@ def champion() -> tuple[str, str | None]:
     return models.show("delay@champion").uri, deploy.show("delay").champion
 
 
+@pytest.mark.slow  # three months; the next test has one that is promoted
 def test_a_worse_challenger_is_not_deployed_and_a_better_one_of_the_same_month_takes_its_row(month):
     assert month(3, 1.0, 0.5).state == "done"
     assert decisions() == [("2013-03", "promoted", "", "models:delay@1")]

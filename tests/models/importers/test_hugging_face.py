@@ -104,6 +104,7 @@ class TestHuggingFace(ImporterContract):
         assert np.allclose(found, wanted, atol=1e-5)
 
 
+@pytest.mark.slow  # three networks are converted
 def test_texts_may_come_from_rows_or_a_file_and_need_not_be_given(classifier, workspace, tmp_path):
     (tmp_path / "texts.txt").write_text("\n".join(TEXTS))
     rows = data.add("letters", pd.DataFrame({"text": TEXTS, "id": range(len(TEXTS))}))
