@@ -27,7 +27,7 @@ from tests.fakes.ec2 import Ec2
 from tests.plane import Machine, Plane
 from tests.sshd import needs_sshd
 
-pytestmark = [needs_sshd, pytest.mark.slow]  # machines that boot, and deadlines that are waited for
+pytestmark = [*needs_sshd, pytest.mark.slow]  # machines that boot, and deadlines that are waited for
 
 G5 = Offer("A10G", 1.006, device="g5.xlarge/us-east-1/us-east-1a")
 SPOT = Offer("L4", 0.25, device="g6.xlarge/us-east-1/us-east-1a", spot=True, worst_usd_per_hour=0.8048)

@@ -17,7 +17,7 @@ from tests.conftest import until
 from tests.kernels.test_keeper import kill_keeper
 from tests.sshd import SshHost, needs_sshd
 
-pytestmark = [needs_sshd, pytest.mark.slow]  # ten seconds each; tests/kernels has each part of it
+pytestmark = [*needs_sshd, pytest.mark.slow]  # ten seconds each; tests/kernels has each part of it
 
 
 @pytest.fixture
