@@ -8,7 +8,6 @@ import signal
 import threading
 import time
 from collections.abc import Sequence
-from functools import partial
 from multiprocessing.util import Finalize
 from pathlib import Path
 from typing import Any
@@ -49,6 +48,7 @@ class LabScheduler(Scheduler):  # type: ignore[misc]  # it ships no types
         return LabTaskRunner
 
     def __init__(self, *args: Any, **options: Any) -> None:
+        self._closing = set[str]()
         super().__init__(*args, **options)
         # Called before multiprocessing waits for all processes that it has begun, which it does when the server ends.
         Finalize(None, self._end_jobs, exitpriority=0)
@@ -177,7 +177,7 @@ class LabScheduler(Scheduler):  # type: ignore[misc]  # it ships no types
             for pid in _left_after(_GRACE_S, list(pids.values())):
                 signal_process(pid, number)
         _left_after(_GRACE_S, list(pids.values()))
-        self._settle()
+        self._settle(waits=True)
 
     def _raising(self, looks: Any, *of: Any) -> None:
         """A problem as the package's own error, whose text its form shows."""
@@ -186,28 +186,34 @@ class LabScheduler(Scheduler):  # type: ignore[misc]  # it ships no types
         except LabError as problem:
             raise SchedulerError(in_form(problem)) from None
 
-    def _settle(self) -> None:
-        """Write down the end of jobs whose process is gone without having done so."""
+    def _settle(self, *, waits: bool = False) -> None:
+        """Write down the end of jobs whose process is gone without having done so. waits: until that is written."""
         with self.db_session() as session:
             found = session.query(Job).filter(Job.status.in_(_OPEN), Job.pid.isnot(None))
             gone = [(job.job_id, Status(job.status)) for job in found if _is_gone(job)]
         for job_id, status in gone:
+            if waits:
+                self._end_lost(job_id, status)
+            elif job_id not in self._closing:
+                self._closing.add(job_id)
+                # It may take seconds, and the server's one loop is here.
+                threading.Thread(target=self._end_lost, args=(job_id, status), name="end-lost", daemon=True).start()
+
+    def _end_lost(self, job_id: str, status: Any) -> None:
+        """Complete its executed notebook, and then write down that it ended: who sees that takes a copy of the file."""
+        try:
+            job = super().get_job(job_id, False)
+            archives.close_lost(archive_of(self.get_staging_paths(job)))
             ends = (Status.STOPPED, None) if status == Status.STOPPING else (Status.FAILED, _VANISHED)
             values = {"status": ends[0], "status_message": ends[1], "end_time": get_utc_timestamp()}
             with self.db_session() as session:
                 # Not if it has done so in this moment.
                 changed = session.query(Job).filter(Job.job_id == job_id, Job.status == status).update(values)
                 session.commit()
-            if changed:
-                self._close(job_id, ends[0])
-
-    def _close(self, job_id: str, status: Any) -> None:
-        job = super().get_job(job_id, False)
-        # It may take seconds, and the server's one loop is here.
-        close = partial(archives.close_lost, archive_of(self.get_staging_paths(job)))
-        threading.Thread(target=close, name="close-lost", daemon=True).start()
-        if status == Status.FAILED:
-            send_alert(job, self.root_dir, "failed", "its process vanished")
+            if changed and ends[0] == Status.FAILED:
+                send_alert(job, self.root_dir, "failed", "its process vanished")
+        finally:
+            self._closing.discard(job_id)
 
     def _pid_of(self, job_id: str) -> int:
         """Its process; 0 where it has none that could be at work."""
