@@ -77,7 +77,7 @@ def test_what_ten_million_requests_a_day_would_cost_is_forecast_under_papermill(
 
 
 # After the costs, which are those of the recipe's own model: a step that is run by hand makes a newer champion.
-@pytest.mark.slow  # half a minute each; the test above ran all of them
+@pytest.mark.slow  # half a minute each; the first test of this file runs what they have, with small inputs
 @pytest.mark.parametrize("name", STEPS)
 def test_a_step_passes_alone(example, name):
     passes_alone(example, name)

@@ -229,9 +229,8 @@ def test_what_runs_there_ends_with_a_runner_that_is_killed(on, workspace, notebo
     assert (workspace / "build" / "a.txt").read_text() == "2"
 
 
-def test_the_notebook_of_a_runner_that_is_killed_is_completed_from_the_session(workspace, notebook, recipe):
-    gpu.start("trainer")
-    in_session("print('of somebody')")
+def archive_of_one_that_is_killed(workspace, notebook, recipe) -> Path:
+    """The executed notebook of a step in the session, whose runner was killed when it had saved twenty lines."""
     lines = "import time\nfor n in range(2000):\n    print('line', n, flush=True); time.sleep(0.01)"
     notebook("a", "n: int = 0", "print('first')", lines)
     recipe("r", '[steps.a]\nnotebook = "a.ipynb"\non = "gpu:trainer"\n')
@@ -240,6 +239,13 @@ def test_the_notebook_of_a_runner_that_is_killed_is_completed_from_the_session(w
     until(lambda: archive.exists() and "line 20" in archive.read_text())
     runner.kill()
     runner.wait()
+    return archive
+
+
+def test_the_notebook_of_a_runner_that_is_killed_is_completed_from_the_session(workspace, notebook, recipe):
+    gpu.start("trainer")
+    in_session("print('of somebody')")
+    archive = archive_of_one_that_is_killed(workspace, notebook, recipe)
     archive.unlink()
     text = verbs.log("r@1/a").text
     assert text.startswith("[2]\nfirst\n[3]\nline 0\nline 1\n")
@@ -253,14 +259,7 @@ def test_the_notebook_of_a_runner_that_is_killed_is_completed_from_the_session(w
 
 def test_what_was_saved_stays_where_the_session_was_started_again_since(workspace, notebook, recipe):
     gpu.start("trainer")
-    lines = "import time\nfor n in range(2000):\n    print('line', n, flush=True); time.sleep(0.01)"
-    notebook("a", "n: int = 0", "print('first')", lines)
-    recipe("r", '[steps.a]\nnotebook = "a.ipynb"\non = "gpu:trainer"\n')
-    runner = subprocess.Popen([sys.executable, "-c", RUNNER], stderr=subprocess.DEVNULL)
-    archive = workspace / ".aiinfra" / "recipe" / "r@1" / "a.ipynb"
-    until(lambda: archive.exists() and "line 20" in archive.read_text())
-    runner.kill()
-    runner.wait()
+    archive = archive_of_one_that_is_killed(workspace, notebook, recipe)
     gpu.stop("trainer")
     gpu.start("trainer")
     in_session("1")
