@@ -6,18 +6,15 @@ package loads neither of them.
 
 from __future__ import annotations
 
-import logging
-from typing import TYPE_CHECKING, Any
-
 __version__ = "0.1.0"
 # For type checkers, which cannot read the table of nouns; a test holds the two together.
 __all__ = ["cost", "data", "deploy", "drift", "features", "gpu", "lab", "models", "recipe", "train"]
 
+TYPE_CHECKING = False  # what `typing` has takes longer to import than to ask the pool for a process
 if TYPE_CHECKING:
+    from typing import Any
+
     from . import cost, data, deploy, drift, features, gpu, lab, models, recipe, train
-
-
-logging.getLogger(__name__).addHandler(logging.NullHandler())  # a library's log is for those who ask for it
 
 
 def __getattr__(name: str) -> Any:

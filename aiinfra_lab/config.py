@@ -6,6 +6,7 @@ A setting knows where its value came from. Nothing here writes a file.
 from __future__ import annotations
 
 import contextlib
+import logging
 import os
 import re
 import time
@@ -19,6 +20,10 @@ from typing import Any, TypeVar
 
 from .errors import NotFound, UsageProblem, did_you_mean
 from .setting_keys import check, known, sections
+
+# A library's log is for those who ask for it. Said where every part of the package comes by, and not in the package
+# itself: to import `logging` takes as long as to ask the pool for a process.
+logging.getLogger(__package__).addHandler(logging.NullHandler())
 
 HOME = ".aiinfra"
 FILE = "aiinfra.toml"

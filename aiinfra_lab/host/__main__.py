@@ -21,41 +21,50 @@ import tempfile
 import threading
 import time
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import NoReturn
+from typing import Any, Protocol
 
 from . import files, processes, remains
 from .core import Core
 from .exchange import HostFiles
-from .kernel import Start
 from .spec import CORE_FAILED, HOLD, LOG, WAS_KILLED, HostSpec, HostState, read_state, write_state
 from .sync import serving
 
+_LISTENING = b"listening\n"
 _BY_FORCE_S = 4.0  # a little more than a kernel and an owner are given to end
 _WHY_LENGTH = 200  # of an exception, in the reason of an end
 _LONGEST = 90  # of a folder for unix sockets, whose paths may have 107 bytes
 
 
-def keep(seed: Callable[[], Start] | None = None) -> int:
+class Seed(Protocol):
+    """What starts a kernel's process, as `subprocess.Popen` does."""
+
+    def __call__(self, argv: Sequence[str], **options: Any) -> Any: ...
+
+    def discard(self) -> None:
+        """It is not needed."""
+
+
+def keep(seed: Callable[[], Seed] | None = None) -> int:
     """Write `listening` once an owner may connect, and leave the guard behind; 1 when it did not begin.
 
     seed: called in the core's process, before it has anything else; gives what starts the kernel's process. With it
-    this process, which leads a session already, is the guard itself, and returns at its end
+    this process, which leads a session already, is the guard itself, returns at its end, and makes the processes below
+    it before it reads the spec: whoever asks for it need not have one yet. It has that environment then, and no other
     """
     if importlib.util.find_spec("zmq") is None:  # only the core imports it, which nobody would hear
         sys.stderr.write("ModuleNotFoundError: No module named 'zmq'\n")
         return 1
-    spec = HostSpec.load(sys.stdin.buffer.read())
-    folder = Path(spec.folder).expanduser()
-    spec = replace(spec, folder=str(folder), cwd=str(Path(spec.cwd).expanduser()))
-    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-    if _is_kept(folder):  # whoever asked for it did not hear the answer
-        os.write(1, b"listening\n")
-        return 0
     if seed is not None:
-        return _guard_apart(spec, folder, os.dup(1), seed)
+        with _to_its_end():
+            _guard_ahead(seed)
+    spec = _loaded(sys.stdin.buffer.read())
+    folder = _made(spec)
+    if _is_kept(folder):  # whoever asked for it did not hear the answer
+        os.write(1, _LISTENING)
+        return 0
     answer, report = os.pipe()
     # Whoever ran this command gets it back at once: a guard of its session would keep an ssh waiting, or be its zombie.
     if os.fork():
@@ -65,19 +74,68 @@ def keep(seed: Callable[[], Start] | None = None) -> int:
             return 0
         sys.stderr.write((folder / LOG).read_text("utf-8", "replace")[-4000:])
         return 1
-    os.close(answer)
-    os.setsid()
-    return _guard_apart(spec, folder, report, None)
+    with _to_its_end():
+        os.close(answer)
+        os.setsid()
+        _write_to(folder / LOG, is_new=True)
+        _guard(spec, Below(None, (report,)), report)
+    return 0
 
 
-def _guard_apart(spec: HostSpec, folder: Path, report: int, seed: Callable[[], Start] | None) -> NoReturn:
-    """Be the guard until its end."""
-    _write_to(folder / LOG)
+def _guard_ahead(seed: Callable[[], Seed]) -> None:
+    """Be the guard of a core whose spec comes by standard input once it is known."""
+    given, report = os.dup(0), os.dup(1)
+    _write_to(Path(os.devnull))
+    below = Below(seed, (given, report))
+    with contextlib.ExitStack() as unless_begun:
+        unless_begun.callback(below.discard)
+        spec = _spec_by(given, is_all=True)
+        if spec is None:
+            return
+        if _is_kept(_made(spec)):
+            os.write(report, _LISTENING)
+            return
+        unless_begun.pop_all()
+    _write_to(Path(spec.folder) / LOG, is_new=True)
+    _guard(spec, below, report)
+
+
+@contextlib.contextmanager
+def _to_its_end() -> Iterator[None]:
+    """Of a process that does nothing behind it: its log is who hears of its errors."""
     try:
-        _guard(spec, folder, report, seed)
-    except Exception:  # noqa: BLE001  # a process of its own: its log is who hears of it
+        yield
+    except Exception:  # noqa: BLE001
         traceback.print_exc()
-    os._exit(0)
+    finally:
+        os._exit(0)
+
+
+def _spec_by(given: int, *, is_all: bool) -> HostSpec | None:
+    """What comes by a pipe once it is known; None when that is closed without. is_all: whether this process is to have
+    that environment and no other: it was made before"""
+    with os.fdopen(given, "rb") as reader:
+        text = reader.read()
+    if not text:
+        return None
+    spec = _loaded(text)
+    if is_all:
+        os.environ.clear()
+        os.environ.update(spec.env)
+    return spec
+
+
+def _loaded(text: bytes) -> HostSpec:
+    """With the home of this user in the place of `~`."""
+    spec = HostSpec.load(text)
+    return replace(spec, folder=str(Path(spec.folder).expanduser()), cwd=str(Path(spec.cwd).expanduser()))
+
+
+def _made(spec: HostSpec) -> Path:
+    """Its folder, which is there from now on."""
+    folder = Path(spec.folder)
+    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    return folder
 
 
 def _is_kept(folder: Path) -> bool:
@@ -86,45 +144,104 @@ def _is_kept(folder: Path) -> bool:
     return state is not None and bool(state.socket) and files.is_held(Path(state.socket).parent / HOLD)
 
 
-def _guard(spec: HostSpec, folder: Path, report: int, seed: Callable[[], Start] | None) -> None:
-    """Start the core, and return when nothing of it is left."""
-    sockets = Path(tempfile.mkdtemp(prefix="aiinfra-", dir=_short_folder()))
-    held = files.hold(sockets / HOLD)
-    listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-    listener.bind(str(sockets / "core"))
-    listener.listen(4)
-    processes.adopt_orphans()
-    for number in (signal.SIGINT, signal.SIGHUP):
-        signal.signal(number, signal.SIG_IGN)
-    guard, alive = os.getpid(), os.pipe()
-    state = HostState(incarnation=spec.incarnation_after, pid=guard, socket=str(sockets / "core"), at=time.time())
-    write_state(folder, state)
-    second = os.fork()
-    if second == 0:
-        os.close(alive[1])
-        os.close(report)
-        second = os.getpid()
-        processes.adopt_orphans()
-        core = os.fork()
-        if core == 0:
-            start = seed() if seed else subprocess.Popen
-            _run(Core(spec, sockets, listener, state.but(core_pid=os.getpid()), start), alive[0], folder)
-            if os.getppid() != second:
-                _clear_up(spec, state, sockets)
-            os._exit(0)
-        listener.close()
-        os.close(alive[0])
-        _watch_over(core, spec)
-        if os.getppid() != guard:
-            _clear_up(spec, state, sockets)
-        os._exit(0)
-    listener.close()
-    os.close(alive[0])
-    os.write(report, b"listening\n")
+def _guard(spec: HostSpec, below: Below, report: int) -> None:
+    """Have the core begin, and return when nothing of it is left."""
+    state = below.state(spec)
+    write_state(Path(spec.folder), state)
+    try:
+        below.begin(spec)
+    except BrokenPipeError:
+        below.discard()
+        raise
+    os.write(report, _LISTENING)
     os.close(report)
-    _watch_over(second, spec)
-    _clear_up(spec, state, sockets)
-    held.close()
+    _watch_over(below.pid, spec)
+    _clear_up(spec, state, below.sockets)
+
+
+class Below:
+    """The processes below this one, which is the first guard: the second one, and the core, which wait for the spec.
+
+    seed: see `keep`. own: descriptors of this process that those below do not keep. pid: of the second guard. sockets:
+    the folder of the core's sockets, held by all of them
+    """
+
+    def __init__(self, seed: Callable[[], Seed] | None, own: Sequence[int]) -> None:
+        self._seed = seed
+        self.sockets = Path(tempfile.mkdtemp(prefix="aiinfra-", dir=_short_folder()))
+        self._held = files.hold(self.sockets / HOLD)
+        self._listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        self._listener.bind(str(self.sockets / "core"))
+        self._listener.listen(4)
+        processes.adopt_orphans()
+        for number in (signal.SIGINT, signal.SIGHUP):
+            signal.signal(number, signal.SIG_IGN)
+        self._guard, self._alive = os.getpid(), os.pipe()
+        self._for_second, for_second = os.pipe()
+        self._for_core, for_core = os.pipe()
+        self.pid = os.fork()
+        if self.pid == 0:
+            with _to_its_end():
+                for each in (self._alive[1], for_second, for_core, *own):
+                    os.close(each)
+                self._be_second()
+        self._listener.close()
+        for each in (self._alive[0], self._for_second, self._for_core):
+            os.close(each)
+        self._writers = [os.fdopen(each, "wb") for each in (for_second, for_core)]
+
+    def state(self, spec: HostSpec) -> HostState:
+        """With which the core of that spec begins."""
+        place = str(self.sockets / "core")
+        return HostState(incarnation=spec.incarnation_after, pid=self._guard, socket=place, at=time.time())
+
+    def begin(self, spec: HostSpec) -> None:
+        """Give them the spec. BrokenPipeError where one of them was killed."""
+        for each in self._writers:
+            with each:
+                each.write(spec.dump())
+
+    def discard(self) -> None:
+        """Have them end, which are not needed; returns when they have."""
+        for each in self._writers:
+            with contextlib.suppress(BrokenPipeError):
+                each.close()
+        _await(self.pid)
+        shutil.rmtree(self.sockets, ignore_errors=True)
+
+    def _be_second(self) -> None:
+        processes.adopt_orphans()
+        second, core = os.getpid(), os.fork()
+        if core == 0:
+            with _to_its_end():
+                os.close(self._for_second)
+                self._be_core(second)
+        self._listener.close()
+        for each in (self._alive[0], self._for_core):
+            os.close(each)
+        spec = _spec_by(self._for_second, is_all=self._seed is not None)
+        if spec is None:
+            _await(core)
+            if os.getppid() != self._guard:
+                shutil.rmtree(self.sockets, ignore_errors=True)
+            return
+        _write_to(Path(spec.folder) / LOG)
+        _watch_over(core, spec)
+        if os.getppid() != self._guard:
+            _clear_up(spec, self.state(spec), self.sockets)
+
+    def _be_core(self, second: int) -> None:
+        start = None if self._seed is None else self._seed()
+        spec = _spec_by(self._for_core, is_all=start is not None)
+        if spec is None:
+            if start is not None:
+                start.discard()
+            return
+        _write_to(Path(spec.folder) / LOG)
+        state = self.state(spec).but(core_pid=os.getpid())
+        _run(Core(spec, self.sockets, self._listener, state, start or subprocess.Popen), self._alive[0], _made(spec))
+        if os.getppid() != second:
+            _clear_up(spec, state, self.sockets)
 
 
 def _watch_over(child: int, spec: HostSpec) -> None:
@@ -208,10 +325,10 @@ def _end_with(pipe: int, core: Core, spare: str) -> None:
     threading.Thread(target=watch, daemon=True).start()
 
 
-def _write_to(log: Path) -> None:
-    """Hold on to nothing of whoever started it; what it complains about goes into a file."""
+def _write_to(log: Path, *, is_new: bool = False) -> None:
+    """Hold on to nothing of whoever started it; what it complains about goes into a file, which may be a new one."""
     null = os.open(os.devnull, os.O_RDWR)
-    file = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_APPEND, 0o600)
+    file = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND | (os.O_TRUNC if is_new else 0), 0o600)
     for number, target in ((0, null), (1, file), (2, file)):
         os.dup2(target, number)
     os.close(null)

@@ -35,6 +35,7 @@ _KINDS = {
 _IDENTITY = b"aiinfra-host"
 # A request waits in the socket until the kernel has begun; one that was answered unheard is repeated soon.
 _ASK_S, _ASK_AGAIN_S = 5.0, 0.05
+_CONNECT_MS = 5  # between two tries, and up to twice as much
 # Messages of one channel, before the others are looked at again, and how much may be in them.
 _AT_ONCE, _AT_ONCE_BYTES = 200, 1 << 22
 _REST_MS = 20  # within which a reply comes that a kernel has sent before it ended
@@ -51,7 +52,8 @@ _LOSE_NOTHING = "(lambda t: t.schedule(lambda: t.socket.setsockopt(23, 0)))(get_
 class Kernel:
     """A kernel from its start to its end. Each has sockets of its own, so that it gets no message for the one before.
 
-    sockets: a folder for this user only, whose path is short. start: what starts it, as `subprocess.Popen` does
+    sockets: a folder for this user only, whose path is short. start: what starts it, as `subprocess.Popen` does; of
+    what it gives, loses_nothing says that the kernel has no bound on what it publishes
     """
 
     def __init__(
@@ -95,7 +97,7 @@ class Kernel:
             self.close()
             raise
         self.pidfd = os.pidfd_open(self.process.pid)
-        if any("ipykernel" in part for part in spec.argv):
+        if any("ipykernel" in part for part in spec.argv) and not getattr(self.process, "loses_nothing", False):
             content = {"code": _LOSE_NOTHING, "silent": True, "store_history": False, "allow_stdin": False}
             self.send(MessageChannel.SHELL, [DELIMITER, *self._signed("execute_request", content)])
 
@@ -279,7 +281,7 @@ class Kernel:
     def _connected(self, context: Any, channel: MessageChannel, ip: str) -> Any:
         socket = context.socket(getattr(self._zmq, _KINDS[channel]))
         socket.linger = 0
-        socket.reconnect_ivl = 20  # ms, until the kernel listens
+        socket.reconnect_ivl = _CONNECT_MS  # until the kernel listens
         socket.rcvhwm = 0  # what the kernel publishes is written down, never dropped
         if channel is MessageChannel.IOPUB:
             socket.subscribe(b"")

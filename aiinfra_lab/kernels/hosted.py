@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import inspect
 import math
 import os
 import queue
@@ -38,6 +39,8 @@ _TURN_S = 10.0
 _LET_GO_S = 10.0  # for the host to hear that its kernel is let go of: it is at work, and on this machine
 _ASK_S, _OUTPUT_S = 1.0, 0.2  # for an answer, and for what is published with it
 _LOCAL = "local-provisioner"
+_START = inspect.unwrap(AsyncKernelManager.start_kernel)
+_SHUT_DOWN = inspect.unwrap(AsyncKernelManager.shutdown_kernel)
 
 
 class HostedKernelManager(AsyncKernelManager):
@@ -52,6 +55,17 @@ class HostedKernelManager(AsyncKernelManager):
     held_key: bytes = b""
     held_received: int = 0
     at_end: tuple[str, ...] = ()
+
+    async def _async_start_kernel(self, **kwargs: Any) -> None:
+        """See jupyter_client, which sleeps behind it so that its own tests see what is pending."""
+        await _START(self, **kwargs)
+
+    async def _async_shutdown_kernel(self, now: bool = False, restart: bool = False) -> None:
+        """The same."""
+        await _SHUT_DOWN(self, now=now, restart=restart)
+
+    start_kernel = _async_start_kernel
+    shutdown_kernel = _async_shutdown_kernel
 
     def client(self, **kwargs: Any) -> HostedKernelClient:  # type: ignore[override]
         """See jupyter_client. Not by its `client_class`, which nbclient sets."""
@@ -97,7 +111,9 @@ class HostedKernelManager(AsyncKernelManager):
 
 class HostedKernelClient(AsyncKernelClient):
     """Ready once the kernel has answered and its outputs arrive: no waiting for what may have been sent before, since
-    nobody else is a client of this kernel."""
+    nobody else is a client of this kernel. info: what it then has answered"""
+
+    info: dict[str, Any] | None = None
 
     async def wait_for_ready(self, timeout: float | None = None) -> None:
         """See jupyter_client. RuntimeError when it is not ready in time, or dies."""
@@ -111,6 +127,7 @@ class HostedKernelClient(AsyncKernelClient):
             self.kernel_info()
             reply = await self._answered() or reply
         self._handle_kernel_info_reply(reply)
+        self.info = reply
 
     async def _answered(self) -> dict[str, Any] | None:
         """The kernel's answer to the last question; None when it takes its time, and is to be asked again."""

@@ -11,14 +11,12 @@ import copy
 import functools
 import hashlib
 import io
-import os
 import re
 import select
 import shlex
 import socket
 import subprocess
 import sys
-import tempfile
 import threading
 import time
 import zipfile
@@ -32,8 +30,8 @@ from ..host import __file__ as _host
 from ..host import remains
 from ..host.spec import HostSpec, read_state
 from ..jobs.process import end_child
-from ..modes import users_umask
 from ..pool import asking, wanted
+from . import waiting
 
 BEGIN_S = 30.0
 NO_CORE = 69
@@ -113,7 +111,7 @@ class LocalReach:
         self._folder, self._warm = folder, warm
 
     def begin(self, spec: HostSpec) -> None:
-        if self._warm and asking.is_this_python(spec.argv) and wanted.pool() and _forked(spec):
+        if self._warm and asking.is_this_python(spec.argv) and wanted.pool() and waiting.begin(spec):
             return
         done = subprocess.run(
             command_here("keep"),
@@ -236,31 +234,6 @@ class CommandReach:
             what = f"{self._python} there cannot keep a kernel: {last}"
             return Failed(what, f"install ipykernel there, e.g. `{where} {self._python} -m pip install ipykernel`")
         return Unavailable(f"`{where}` does not reach a host: {last or why or process.returncode}", "try it by hand")
-
-
-def _forked(spec: HostSpec) -> bool:
-    """Whether the pool has forked a core that listens; one that is spawned finds it where it does all the same."""
-    with contextlib.ExitStack() as opened:
-        file = opened.enter_context(tempfile.TemporaryFile())
-        file.write(spec.dump())
-        file.seek(0)
-        read, write = os.pipe()
-        reader = opened.enter_context(os.fdopen(read, "rb"))
-        null = opened.enter_context(Path(os.devnull).open("wb"))
-        with os.fdopen(write, "wb") as output:
-            core = asking.fork(
-                "keep",
-                ["aiinfra-keep"],
-                env=spec.env,
-                cwd=str(Path.cwd()),
-                umask=users_umask(),
-                descriptors=(file.fileno(), output.fileno(), null.fileno()),
-            )
-        if core is None:
-            return False
-        listens = reader.read(len(_LISTENING)) == _LISTENING
-        core.leave()
-        return listens
 
 
 def command_here(*arguments: str) -> list[str]:

@@ -35,4 +35,9 @@ def plugins() -> None:
     importlib.import_module("jupyter_client.provisioning").KernelProvisionerFactory.instance()
 
 
-STEPS = (schemas, plugins)
+def backends() -> None:
+    """The same of matplotlib, which looks for those of other packages when it is told which one to draw with."""
+    importlib.import_module("matplotlib.backends.registry").backend_registry.list_all()
+
+
+STEPS = (schemas, plugins, backends)

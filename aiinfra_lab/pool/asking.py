@@ -12,11 +12,14 @@ import signal
 import socket
 import sys
 import time
-from collections.abc import Callable, Mapping, Sequence
-from pathlib import Path
-from typing import Any
 
 from . import match
+
+TYPE_CHECKING = False  # `typing` takes as long to import as all of this
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping, Sequence
+    from pathlib import Path
+    from typing import Any
 
 _WITHIN_S = 10.0
 _LEAST_BYTES = 4 << 30
@@ -122,7 +125,7 @@ def fork(
     connection.settimeout(_WITHIN_S)
     own, theirs = socket.socketpair()
     try:
-        connection.connect(str(place / SOCKET))
+        connection.connect(f"{place}/{SOCKET}")
         data = json.dumps(request).encode()
         socket.send_fds(connection, [len(data).to_bytes(8, "big")], [*descriptors, theirs.fileno()])
         connection.sendall(data)
@@ -158,7 +161,7 @@ def order(what: str) -> dict[str, Any]:
     with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as connection:
         connection.settimeout(_WITHIN_S)
         try:
-            connection.connect(str(place / SOCKET))
+            connection.connect(f"{place}/{SOCKET}")
             data = json.dumps({"kind": what}).encode()
             connection.sendall(len(data).to_bytes(8, "big") + data)
             return read_line(connection, b"")[0]
@@ -176,12 +179,13 @@ def may_be(setting: str) -> bool:
 def start(preload: str = "") -> None:
     """Start a pool in the background, unless there is one, or there was one a short time ago that was not healthy."""
     import subprocess
+    from pathlib import Path
 
-    place = match.folder()
+    place = Path(match.folder())
     try:
         place.mkdir(mode=0o700)
     except FileExistsError:
-        if not match.is_private(place):
+        if not match.is_private(str(place)):
             return
     except OSError:
         return
@@ -226,4 +230,6 @@ def is_this_python(argv: Sequence[str]) -> bool:
 
 def folder_of_log() -> Path:
     """Where a pool writes what it complains about."""
-    return match.folder() / LOG
+    from pathlib import Path
+
+    return Path(match.folder(), LOG)

@@ -9,10 +9,12 @@ from __future__ import annotations
 import os
 import signal
 import sys
-from collections.abc import Sequence
-from pathlib import Path
 
 from . import match
+
+TYPE_CHECKING = False  # `typing` takes as long to import as all of this
+if TYPE_CHECKING:
+    from collections.abc import Sequence
 
 _NOUNS = ("recipe",)
 _PASSED_ON = (signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT, signal.SIGUSR1, signal.SIGUSR2, signal.SIGWINCH)
@@ -21,19 +23,17 @@ _PASSED_ON = (signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT, signal.SIGUSR1, sig
 def main() -> int:
     """Run one command in a fork of the pool, or here; returns the exit code."""
     if sys.argv[1:2] and sys.argv[1] in _NOUNS and os.environ.get(match.VARIABLE, "auto").lower() not in match.OFF:
-        code = _by_pool(sys.argv)
-        if code is not None:
-            return code
+        _by_pool(sys.argv)
     import importlib
 
     # By name: the core knows nothing of what stands on top of it, but that it is there.
     return int(importlib.import_module("aiinfra_lab.cli").main())
 
 
-def _by_pool(argv: Sequence[str]) -> int | None:
-    """Its exit code; None when there is no pool, or it cannot do that."""
+def _by_pool(argv: Sequence[str]) -> None:
+    """End with its exit code; returns when there is no pool, or it cannot do that."""
     if not sys.platform.startswith("linux"):
-        return None
+        return
     from . import asking
 
     umask = os.umask(0o077)
@@ -42,7 +42,7 @@ def _by_pool(argv: Sequence[str]) -> int | None:
     signals = {*_PASSED_ON, signal.SIGINT, signal.SIGTSTP, signal.SIGCONT}
     before = signal.pthread_sigmask(signal.SIG_BLOCK, signals)
     try:
-        child = asking.fork("cli", argv, env=os.environ, cwd=str(Path.cwd()), umask=umask)
+        child = asking.fork("cli", argv, env=os.environ, cwd=os.getcwd(), umask=umask)
         if child is not None:
             _pass_signals_on(child)
     except FileNotFoundError:  # the folder is gone
@@ -50,11 +50,11 @@ def _by_pool(argv: Sequence[str]) -> int | None:
     finally:
         signal.pthread_sigmask(signal.SIG_SETMASK, before)
     if child is None:
-        return None
+        return
     code = child.wait(alone=_warn) or 0
     if code < 0:  # it was ended by a signal, and so is this process
         _end_by(-code)
-    return code
+    os._exit(code)  # nothing is left to be done here, and Python's own end takes as long as the fork has
 
 
 def _warn() -> None:

@@ -6,6 +6,7 @@ import contextlib
 import json
 import os
 import signal
+import socket
 import subprocess
 import sys
 from collections.abc import Mapping, Sequence
@@ -23,30 +24,40 @@ class Seed:
     Who asks a second time gets a process that is spawned."""
 
     def __init__(self) -> None:
-        read, self._write = os.pipe()
+        self._order, taken = socket.socketpair()
         self.pid = os.fork()
         if self.pid == 0:
-            os.close(self._write)
-            _wait(read)
-        os.close(read)
+            self._order.close()
+            _wait(taken)
+        taken.close()
 
     def __call__(self, argv: Sequence[str], **options: Any) -> SeedProcess | subprocess.Popen[bytes]:
         """As `subprocess.Popen`, with the options that a core gives."""
-        write, self._write = self._write, -1
-        if write < 0:
+        if self._order.fileno() < 0 or not asking.is_this_python(argv):
+            self.discard()
             return subprocess.Popen(argv, **options)
-        with contextlib.suppress(OSError), os.fdopen(write, "wb") as order:
-            if asking.is_this_python(argv):
-                wanted = {"argv": argv, "env": options["env"], "cwd": options["cwd"], "umask": options["umask"]}
-                order.write(json.dumps(wanted).encode())
-        if asking.is_this_python(argv):
-            return SeedProcess(self.pid)
-        os.waitpid(self.pid, 0)
-        return subprocess.Popen(argv, **options)
+        wanted = {"argv": argv, "env": options["env"], "cwd": options["cwd"], "umask": options["umask"]}
+        try:
+            with self._order:
+                # Where this process writes to is where it does: that was not known when it was forked.
+                socket.send_fds(self._order, [b"."], [1, 2])
+                self._order.sendall(json.dumps(wanted).encode())
+        except OSError:  # it was killed
+            os.waitpid(self.pid, 0)
+            return subprocess.Popen(argv, **options)
+        return SeedProcess(self.pid)
+
+    def discard(self) -> None:
+        """End what waits; nothing where it does not any more."""
+        if self._order.fileno() >= 0:
+            self._order.close()
+            os.waitpid(self.pid, 0)
 
 
 class SeedProcess:
     """What a core wants of a process that it has started."""
+
+    loses_nothing = True
 
     def __init__(self, pid: int) -> None:
         self.pid = pid
@@ -64,13 +75,17 @@ class SeedProcess:
         return self._code
 
 
-def _wait(read: int) -> None:
+def _wait(taken: socket.socket) -> None:
     """Wait for the order, and be that kernel; it does not return."""
-    with open(read, "rb", closefd=False) as orders:
-        text = orders.read()
-    if not text:  # the core has ended, or wants another kernel
-        os._exit(0)
-    becoming.run(lambda: _begin(json.loads(text)))
+    with contextlib.suppress(OSError):
+        _, streams, _, _ = socket.recv_fds(taken, 1, 2)
+        with taken.makefile("rb") as orders:
+            text = orders.read()
+        if text:  # else the core has ended, or wants another kernel
+            for number, stream in zip((1, 2), streams, strict=True):
+                os.dup2(stream, number)
+            becoming.run(lambda: _begin(json.loads(text)))
+    os._exit(0)
 
 
 def _begin(wanted: Mapping[str, Any]) -> None:
@@ -89,6 +104,7 @@ def _begin(wanted: Mapping[str, Any]) -> None:
 
 def run(arguments: Sequence[str], *, debugger: bool) -> None:
     """Be a kernel until it ends. debugger: whether it can be debugged, which takes longer to begin."""
+    import zmq
     from ipykernel import debugger as found
     from ipykernel import ipkernel
     from ipykernel.kernelapp import IPKernelApp
@@ -106,6 +122,8 @@ def run(arguments: Sequence[str], *, debugger: bool) -> None:
     app: Any = IPKernelApp.instance(parent_handle=_A_PARENT)
     app.initialize(sys.argv[1:])
     vars(ipkernel)["sys"] = sys
+    # As the core has other kernels do by a request, see `host.kernel`.
+    app.iopub_thread.schedule(lambda: app.iopub_thread.socket.setsockopt(zmq.SNDHWM, 0))
     app.start()
     # Before the exit handlers, which end what publishes and then wait for a control thread that wants to publish still.
     if app.control_thread is not None and app.control_thread.is_alive():

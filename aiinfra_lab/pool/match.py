@@ -11,9 +11,11 @@ import resource
 import signal
 import sys
 import zlib
-from collections.abc import Mapping
-from pathlib import Path
-from typing import Any
+
+TYPE_CHECKING = False  # `typing` takes as long to import as all of this
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from typing import Any
 
 VERSION = 3
 VARIABLE = "AIINFRA_POOL"
@@ -33,16 +35,16 @@ _LIMITS = [getattr(resource, name) for name in dir(resource) if name.startswith(
 _IGNORED = (signal.SIGINT, signal.SIGHUP, signal.SIGTERM, signal.SIGQUIT)
 
 
-def folder() -> Path:
+def folder() -> str:
     """Where this user's pool of this interpreter has its socket; the folder need not be there."""
     root = os.environ.get("TMPDIR", "/tmp")  # noqa: S108
     if len(root) > _LONGEST:
         root = "/tmp"  # noqa: S108
     interpreter = f"{sys.executable}\0{sys.prefix}\0{sys.version}".encode()
-    return Path(root, f"aiinfra-pool-{os.getuid()}-{zlib.crc32(interpreter):08x}")
+    return os.path.join(root, f"aiinfra-pool-{os.getuid()}-{zlib.crc32(interpreter):08x}")
 
 
-def is_private(place: Path) -> bool:
+def is_private(place: str) -> bool:
     """Whether a folder is there, and is this user's alone: in a shared directory another may have made it first."""
     try:
         found = os.lstat(place)
@@ -54,16 +56,21 @@ def is_private(place: Path) -> bool:
 
 def fixed(env: Mapping[str, str]) -> dict[str, Any]:
     """What no fork can take over: where it differs, a process is spawned. As JSON gives it back."""
-    root = Path("/").stat()
+    root = os.stat("/")
     return {
         "version": VERSION,
-        "env": {name: env[name] for name in sorted(env) if _READ_AT_START.fullmatch(name) and name not in THREADS},
+        "env": read_at_start(env),
         "ids": [os.getuid(), os.geteuid(), os.getgid(), os.getegid(), *sorted(os.getgroups())],
         "limits": [resource.getrlimit(each)[1] for each in _LIMITS],
         "place": [_link(f"/proc/self/ns/{each}") for each in ("mnt", "net", "pid", "user", "ipc")],
         "group": _text("/proc/self/cgroup"),
         "root": [root.st_dev, root.st_ino],
     }
+
+
+def read_at_start(env: Mapping[str, str]) -> dict[str, str]:
+    """The variables that Python, the loader and libraries read once, when they start."""
+    return {name: env[name] for name in sorted(env) if _READ_AT_START.fullmatch(name) and name not in THREADS}
 
 
 def adjustable() -> dict[str, Any]:
@@ -98,7 +105,7 @@ def installed(preload: str = "") -> str:
     for place in dict.fromkeys(sys.path):
         for name, state in _entries(place):
             check = zlib.crc32(f"{place}/{name}{state}".encode(), check)
-    ours = str(Path(__file__).parents[1])
+    ours = os.path.dirname(os.path.dirname(__file__))
     if "site-packages" not in ours:  # a checkout: elsewhere it is a package that is installed
         for name, state in sorted(_sources(ours)):
             check = zlib.crc32(f"{name}{state}".encode(), check)
@@ -127,14 +134,15 @@ def _sources(place: str) -> list[tuple[str, int]]:
 
 def _link(path: str) -> str:
     try:
-        return str(Path(path).readlink())
+        return os.readlink(path)
     except OSError:
         return ""
 
 
 def _text(path: str) -> str:
     try:
-        return Path(path).read_text("utf-8", "replace")
+        with open(path, encoding="utf-8", errors="replace") as file:
+            return file.read()
     except OSError:
         return ""
 

@@ -31,6 +31,7 @@ USUAL = ("numpy", "pandas", "torch", "mlflow", "matplotlib", "pyarrow", "sklearn
 IDLE_S = 600.0
 _TRIAL_S = 5.0
 _REQUEST_S = 2.0  # for whoever has connected to say what it wants
+_LOOK_S = 0.1  # between two looks at the installed packages
 _LARGEST = 1 << 24
 _log = logging.getLogger("aiinfra_lab.pool.template")
 
@@ -59,7 +60,7 @@ class Template:
         signal.signal(signal.SIGCHLD, lambda *_: None)
         self._write = write
         self._is_ending = False
-        self._used_at, self._count = time.monotonic(), 0
+        self._used_at, self._looked_at, self._count = time.monotonic(), -_LOOK_S, 0
         self.report = -1  # of a fork: what takes its exit code
         self._selector.register(listener, selectors.EVENT_READ)
         self._selector.register(self._wake, selectors.EVENT_READ)
@@ -114,9 +115,12 @@ class Template:
 
     def _refusal(self, request: dict[str, Any]) -> str:
         """Why nothing is forked; empty when nothing speaks against it."""
-        if match.installed(self._preload) != self._installed:
-            self._end()
-            return "the installed packages have changed"
+        # Of several requests at once the first has it looked at.
+        if time.monotonic() - self._looked_at > _LOOK_S:
+            if match.installed(self._preload) != self._installed:
+                self._end()
+                return "the installed packages have changed"
+            self._looked_at = time.monotonic()
         if threads() != self._threads:
             self._end()
             return "something has computed here"
@@ -331,8 +335,8 @@ def main(preload: str = "") -> None:
     handler = logs.configure()
     if sys.path[0] == "":
         del sys.path[0]
-    place = match.folder()
-    if not match.is_private(place) or (held := files.take_lock(place / asking.HOLD)) is None:
+    place = Path(match.folder())
+    if not match.is_private(str(place)) or (held := files.take_lock(place / asking.HOLD)) is None:
         return
     processes.take_name(processes.POOL)
     fixed_env = dict(os.environ)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from pathlib import Path
 
 from .. import files
 from ..config import settings
@@ -16,7 +17,8 @@ def pool() -> bool:
     if not asking.may_be(setting):
         return False
     place = match.folder()
-    if not (match.is_private(place) and files.is_locked(place / asking.HOLD)):  # one that was killed leaves its socket
+    # By its lock: one that was killed leaves its socket.
+    if not (match.is_private(place) and files.is_locked(Path(place, asking.HOLD))):
         asking.start(preload)
     return True
 

@@ -6,13 +6,14 @@ import contextlib
 import logging
 import math
 import time
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
 from ..errors import LabError, Unavailable
 from ..files import publish
 from ..units import counted, show_duration
 from . import archives
-from .base import FAILURES, Executor, MayBeAwaited, MayWait, NotebookTask, Outcome, RecipeStep, TaskHandle
+from .base import FAILURES, Executor, MayBeAwaited, MayPrepare, MayWait, NotebookTask, Outcome, RecipeStep, TaskHandle
 from .made_files import Leftovers
 
 _log = logging.getLogger(__name__)
@@ -171,6 +172,22 @@ def has_room(executor: Executor, task: NotebookTask) -> bool:
         return executor.has_room(task)
     except Unavailable:
         return False
+
+
+def prepare(executor: Executor) -> None:
+    """Have an executor prepare itself for a task that will soon come, where it can."""
+    if isinstance(executor, MayPrepare):
+        executor.prepare()
+
+
+@contextlib.contextmanager
+def preparing(executor: Executor) -> Iterator[None]:
+    """At the end nothing is left of what it has prepared."""
+    try:
+        yield
+    finally:
+        if isinstance(executor, MayPrepare):
+            executor.discard()
 
 
 def _cancel_unheard(handle: TaskHandle) -> None:

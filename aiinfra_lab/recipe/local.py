@@ -6,6 +6,7 @@ from collections.abc import Callable
 
 from ..config import Settings
 from ..files import lab_errors, make_folder
+from ..kernels import waiting
 from .base import NotebookTask, Outcome
 from .room import Room, at_once
 from .threads import ThreadExecutor
@@ -16,6 +17,14 @@ class LocalExecutor(ThreadExecutor):
 
     def __init__(self, where: Settings) -> None:
         super().__init__(_execute, Room(at_once(where)))
+
+    def prepare(self) -> None:
+        """See `MayPrepare`."""
+        waiting.have_one()
+
+    def discard(self) -> None:
+        """See `MayPrepare`."""
+        waiting.discard()
 
 
 def _execute(task: NotebookTask, stop_requested: Callable[[], int]) -> Outcome:

@@ -22,6 +22,7 @@ from ..store import Event, Record, next_version, open_store, patiently
 from ..uris import Uri
 from . import holding, started
 from .alerting import report_end
+from .attempts import prepare, preparing
 from .base import ENDED_EARLY, FAILURES, Executor, Recipe, Value
 from .budget import RunBudget
 from .history import KIND, RECENT, complete_held, going, observe, readable_runs, recent, runs
@@ -88,9 +89,11 @@ class RecipeRunner:
         what is newest, and would take the other's. What its steps take from outside is pinned here: LabError, and no
         run, when some of it is not there.
         """
-        taken = pinned(self._recipe)
-        self._end_leftovers()
-        with self._reported(), contextlib.ExitStack() as stack:
+        with self._reported(), preparing(self._executor), contextlib.ExitStack() as stack:
+            taken = pinned(self._recipe)
+            if self._force:  # so that none is skipped
+                prepare(self._executor)
+            self._end_leftovers()
             run, job = self._claim(lambda run, event: stack.enter_context(jobs.here(run.uri, run, event=event)))
             there = patiently(lambda: resolve(Uri.parse(run.uri), RunRecord))
             return self._carry_out(RecordedRun(there, ReadSteps()), job, taken, show)
@@ -121,7 +124,7 @@ class RecipeRunner:
         taken = pinned(self._recipe)
         self._end_leftovers()
         now = self._body()  # the recipe's file may have been edited since
-        with self._reported():
+        with self._reported(), preparing(self._executor):
             body = replace(run.body, order=now.order, steps=(), budget_usd=now.budget_usd)
             return self._carry_out(RecordedRun(run.record, ReadSteps()), job, taken, show, body)
 

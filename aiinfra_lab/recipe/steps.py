@@ -16,7 +16,7 @@ from ..config import settings
 from ..errors import LabError
 from ..store import Event
 from . import archives, holding, started
-from .attempts import Attempts, StepExecution, has_room
+from .attempts import Attempts, StepExecution, has_room, prepare
 from .base import FAILURES, Executor, Hold, NotebookTask, Outcome, Recipe, RecipeStep, is_file
 from .budget import RunBudget
 from .expectations import unmet
@@ -167,6 +167,7 @@ class RunSteps:
             return False
         self._revived.discard(step.name)
         self._starting = planned
+        prepare(self._executor_of(step))
         planned.prepared.environment.keep()
         running = StepRecord(
             name=step.name,
@@ -262,6 +263,8 @@ class RunSteps:
     def _finish(self, going: _Going, done: Attempts, watch: ProjectWatch) -> None:
         """Take its end. Whatever goes wrong with that is the end of this step, and of no other."""
         del self._going[going.step.name]
+        if any(step.state == "waiting" for step in self._writer.steps):
+            prepare(self._executor)
         began_at = going.record.began_at or 0.0
         try:
             ended = self._ended(going, done, watch.close(going.window), began_at)

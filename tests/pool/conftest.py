@@ -1,5 +1,6 @@
 """A pool of its own for each test, that imports little."""
 
+import contextlib
 import shutil
 import signal
 import sys
@@ -22,12 +23,13 @@ def place(workspace: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     monkeypatch.setenv("TMPDIR", str(root))
     monkeypatch.setenv("AIINFRA_POOL", "on")
     monkeypatch.setenv("AIINFRA_KERNELS_PRELOAD", "numpy")
-    assert match.folder().parent == root
-    yield match.folder()
+    assert Path(match.folder()).parent == root
+    yield Path(match.folder())
     left = [each for each in psutil.process_iter(["cmdline"]) if _is_of(each, root)]
     asking.order("end")
     for each in left:
-        each.terminate()
+        with contextlib.suppress(psutil.NoSuchProcess):
+            each.terminate()
     _, alive = psutil.wait_procs(left, 10)
     shutil.rmtree(root, ignore_errors=True)
     for each in alive:

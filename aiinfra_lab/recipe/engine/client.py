@@ -18,7 +18,7 @@ from nbclient import NotebookClient
 from nbclient.exceptions import CellExecutionError, CellTimeoutError, DeadKernelError
 
 from ...errors import Failed, LabError
-from ...kernels.hosted import HostedKernelManager
+from ...kernels.hosted import HostedKernelClient, HostedKernelManager
 from .. import opened
 from ..base import Failure
 from .archive import Archive
@@ -128,7 +128,8 @@ class ArchiveClient(NotebookClient):
         await self.async_start_new_kernel_client()
         try:
             assert self.kc is not None
-            info = await self.async_wait_for_reply(self.kc.kernel_info())
+            known = self.kc.info if isinstance(self.kc, HostedKernelClient) else None
+            info = known or await self.async_wait_for_reply(self.kc.kernel_info())
             self.nb.metadata["language_info"] = info["content"]["language_info"] if info else {}
             await self._watch(kernel)
             await self._run_from(self._hold.first if self._hold else 0, stop_requested)
@@ -243,30 +244,33 @@ class ArchiveClient(NotebookClient):
         content.update(self._secrets.redactor.clean_value(dict(content)))
 
     async def _watch(self, kernel: Mapping[str, Any]) -> None:
+        """Have a Python kernel report what it opens and which secrets it resolves."""
         if self.nb.metadata["language_info"].get("name") == "python":
-            if self._attached is not None:
-                own = {name: value for name, value in kernel["env"].items() if name.startswith("AIINFRA_")}
-                await self._execute(variables_code({**own, **self._attached.env}))
-                if not self._attached.sees_files:
-                    return  # the pipe for secrets and the list of opened files are files of this machine
-            if self._hold and self._hold.key:
-                variables = {name: value for name, value in kernel["env"].items() if name.startswith("AIINFRA_")}
-                await self._execute(greeting(variables))
-            if isinstance(self._secrets, Secrets):
-                await self._execute(self._secrets.watching())
-            await self._watch_files()
+            await self._execute(*self._own_code(kernel))
 
-    async def _watch_files(self) -> None:
+    def _own_code(self, kernel: Mapping[str, Any]) -> Iterator[str]:
+        """What is executed before the first cell, each in one line."""
+        if self._attached is not None:
+            own = {name: value for name, value in kernel["env"].items() if name.startswith("AIINFRA_")}
+            yield variables_code({**own, **self._attached.env})
+            if not self._attached.sees_files:
+                return  # the pipe for secrets and the list of opened files are files of this machine
+        if self._hold and self._hold.key:
+            yield greeting({name: value for name, value in kernel["env"].items() if name.startswith("AIINFRA_")})
+        if isinstance(self._secrets, Secrets):
+            yield self._secrets.watching()
         if self._report:
             # As text, since the kernel may be of an environment without us; and nothing of it is left in the notebook.
             text = Path(opened.__file__).read_text("utf-8")
             call = f"watch({self._report!r}, {self._project!r})"
-            code = f"exec({text + call!r}, {{'__name__': {opened.__name__!r}}})"
-            await self._execute(code)
+            yield f"exec({text + call!r}, {{'__name__': {opened.__name__!r}}})"
 
-    async def _execute(self, code: str) -> None:
+    async def _execute(self, *lines: str) -> None:
+        """Each of them, whatever becomes of those before, in one request: each takes longer than what it executes."""
         assert self.kc is not None
-        await self.async_wait_for_reply(self.kc.execute(code, silent=True, store_history=False))
+        if lines:
+            code = "\n".join(f"try:\n    {line}\nexcept Exception:\n    pass" for line in lines)
+            await self.async_wait_for_reply(self.kc.execute(code, silent=True, store_history=False))
 
 
 class CellRaised(Exception):
