@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 
 from .. import files
@@ -16,8 +17,10 @@ def pool() -> bool:
     if not asking.may_be(setting):
         return False
     place = match.folder()
-    if not (match.is_private(place) and files.is_locked(place / asking.HOLD)):  # one that was killed leaves its socket
-        asking.start(preload)
+    with contextlib.suppress(OSError):  # its disk is full or read-only: what would be forked is spawned
+        # One that was killed leaves its socket.
+        if not (match.is_private(place) and files.is_locked(place / asking.HOLD)):
+            asking.start(preload)
     return True
 
 

@@ -53,6 +53,13 @@ def test_without_a_pool_it_is_spawned_and_a_pool_begins(workspace: Path, place: 
     assert run(workspace, IS_WARM) == ("done", "True\n")
 
 
+@pytest.mark.parametrize("name", [asking.HOLD, asking.LOG])
+def test_where_its_folder_cannot_be_used_a_kernel_is_spawned(workspace: Path, place: Path, name: str) -> None:
+    place.mkdir(mode=0o700)
+    (place / name).mkdir()  # opening it fails, as on a full or read-only disk
+    assert run(workspace, IS_WARM) == ("done", "False\n")
+
+
 def test_the_check_of_the_workspace_shows_it(workspace: Path, place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def seen() -> str:
         (found,) = [each.detail for each in lab.check(report=True).findings if each.what == "warm pool"]
