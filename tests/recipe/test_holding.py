@@ -436,6 +436,7 @@ def test_a_kernel_that_was_gone_on_with_ends_with_its_run_that_is_killed(held, n
     again.kill()
     again.wait(PATIENCE_S)
     assert are_gone(kernel)
+    assert verbs.show("r@2").state == "lost"
 
 
 @pytest.mark.parametrize("ends_it", ["run", "stop"])
