@@ -45,6 +45,7 @@ class Link:
 
     def __init__(self, reach: Reach | None, folder: Path, *, keep_bytes: int) -> None:
         self.sent = Journal(folder / "sent")
+        self._inherited: int | None = self.sent.last  # of an owner before; None once the host has said what it has
         self.received = Journal(folder / "received", limit_bytes=keep_bytes)
         self.is_over = False  # whether the host has said that there is no core any more
         self.problem = ""  # why it is not connected
@@ -163,15 +164,27 @@ class Link:
         yield message
 
     def _welcome(self, stream: Stream, welcome: dict[str, Any]) -> None:
-        self.sent.skip_to(int(welcome["received"]))  # of an owner before, whose journal is gone
-        stream.go_on_after(int(welcome["received"]))
         self.delivered = int(welcome["received"])
+        self._number_behind(self.delivered)
+        stream.go_on_after(self.delivered)
         self.sent.drop(self.delivered)
         assert self._connecting is not None
         self._connecting.succeeded()
         self.problem, self.broken_at = "", None
         self._send_lease()
         self.exchanges.greet(welcome.get("exchange"), is_here=isinstance(self._connecting.reach, LocalReach))
+
+    def _number_behind(self, received: int) -> None:
+        """Have what waits here come behind what the host has of an owner before, whose journal is gone: by the numbers
+        that it has got, the host would take it for that."""
+        waiting = []
+        if self._inherited is not None and self._inherited < received:
+            waiting = [bytes(each.payload) for each in self.sent.after(self._inherited)]
+        self._inherited = None
+        self.sent.skip_to(received)
+        for payload in waiting:
+            with contextlib.suppress(OSError):  # a full disk
+                self.sent.append(payload)
 
     def _send_lease(self) -> None:
         if self._stream is not None and self._stream.is_greeted and self._lease is not None:

@@ -6,8 +6,10 @@ import json
 import sys
 from pathlib import Path
 
-from ..files import make_folder, write_json
-from . import asking
+from ..files import is_locked, make_folder, write_json
+from . import asking, match
+
+_BEGINS_S = 60.0
 
 
 def main(words: list[str]) -> int:
@@ -16,16 +18,23 @@ def main(words: list[str]) -> int:
     if word == "show":
         _write(json.dumps(asking.order("show")) if asking.order("show") else "there is no pool")
     elif word == "stop":
-        _write("it ends" if asking.order("end") else "there is no pool")
+        _write("it ends" if _ended() else "there is no pool")
     elif word == "start":
         asking.start()
-        _write("it answers" if asking.wait_ready(60.0) else f"it does not answer: see {asking.folder_of_log()}")
+        _write("it answers" if asking.wait_ready(_BEGINS_S) else f"it does not answer: see {asking.folder_of_log()}")
     elif word == "install":
         _write(f"wrote {install()}")
     else:
         _write("usage: python -m aiinfra_lab.pool [show|start|stop|install]")
         return 64
     return 0
+
+
+def _ended() -> bool:
+    """Whether a pool is asked to end; one that still imports answers when it has done that."""
+    place = match.folder()
+    is_there = match.is_private(place) and is_locked(Path(place, asking.HOLD))
+    return bool(asking.order("end") or (is_there and asking.wait_ready(_BEGINS_S) and asking.order("end")))
 
 
 def _write(line: str) -> None:

@@ -197,7 +197,11 @@ def start(preload: str = "") -> None:
     # It is no child of whoever began it, whose end would be that of all.
     apart = "import os, sys; os.fork() and os._exit(0)"
     code = f"{apart}; from aiinfra_lab.pool.template import main; main(sys.argv[1])"
-    with open(place / LOG, "wb", opener=_private) as log:
+    try:
+        log = open(place / LOG, "wb", opener=_private)
+    except OSError:  # its disk is full or read-only
+        return
+    with log:
         subprocess.Popen(
             [sys.executable, "-c", code, preload],
             stdin=subprocess.DEVNULL,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 from pathlib import Path
 
@@ -17,9 +18,10 @@ def pool() -> bool:
     if not asking.may_be(setting):
         return False
     place = match.folder()
-    # By its lock: one that was killed leaves its socket.
-    if not (match.is_private(place) and files.is_locked(Path(place, asking.HOLD))):
-        asking.start(preload)
+    with contextlib.suppress(OSError):  # its disk is full or read-only: what would be forked is spawned
+        # By its lock: one that was killed leaves its socket.
+        if not (match.is_private(place) and files.is_locked(Path(place, asking.HOLD))):
+            asking.start(preload)
     return True
 
 

@@ -120,6 +120,8 @@ def _lead(state: str, steps: Mapping[str, RunStep], broken: str | None, error: s
         return f"**It was {state}{at}**."
     if count["skipped"] == len(steps) and steps:
         return f"**Nothing had changed:** {'all ' * (len(steps) > 1)}{counted(len(steps), 'step')} skipped."
+    if unread := count["cannot be read"]:
+        return f"**It is done**, but {counted(unread, 'step')} cannot be read."
     skipped = f" {counted(count['skipped'], 'step')} of them had not changed." if count["skipped"] else ""
     return f"**{'All ' * (len(steps) > 1)}{counted(len(steps), 'step')} done.**{skipped}"
 

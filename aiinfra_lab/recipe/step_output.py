@@ -104,8 +104,8 @@ def _text(run: str, step: StepRecord) -> str:
         notebook = json.loads(archives.path_of(step.archive).read_text("utf-8"))
         cells = [cell for cell in notebook["cells"] if cell["cell_type"] == "code"]
     except FileNotFoundError:
-        if step.state == "running":
-            return ""  # it has just begun
+        if step.state == "running" or (step.state == "lost" and not step.archive_sha256):
+            return ""  # it has just begun, or had when its run was killed
         raise NotFound(f"the executed notebook of {step.name} in {run} is gone", again) from None
     except (OSError, ValueError, KeyError, TypeError) as problem:
         raise NotFound(f"{step.archive} cannot be read: {problem}", again) from None

@@ -4,6 +4,7 @@ import contextlib
 import errno
 import json
 import re
+import shutil
 import socket
 import sys
 import time
@@ -118,6 +119,20 @@ def test_a_restart_is_heard_and_what_was_sent_meanwhile_goes_to_the_new_kernel(f
     far.until(lambda: len(far.replies) == 2)
     assert far.replies[1]["ename"] == "NameError"
     assert far.state.incarnation == 2
+
+
+def test_what_another_owner_sends_before_it_is_connected_comes_behind_what_the_host_has(far, tmp_path):
+    far.execute("x = 1")
+    far.execute("x += 1")
+    far.until(lambda: len(far.replies) == 2)
+    far.link.close()
+    shutil.rmtree(tmp_path / "here" / "sent")
+    far.attach_again()
+    far.execute("x += 1; print(x)")
+    far.until(lambda: far.printed)
+    far.execute("print(x)")
+    far.until(lambda: len(far.replies) == 4)
+    assert (far.printed, far.gaps) == ("3\n3\n", 0)
 
 
 def test_a_command_that_is_not_there_is_an_error_with_its_name(tmp_path):

@@ -13,7 +13,7 @@ import psutil
 import pytest
 from nbformat.v4 import new_code_cell, new_notebook
 
-from aiinfra_lab import config, lab
+from aiinfra_lab import config, files, lab
 from aiinfra_lab.host.spec import HostSpec
 from aiinfra_lab.pool import asking, match
 from aiinfra_lab.recipe.base import NotebookTask
@@ -51,6 +51,21 @@ def test_without_a_pool_it_is_spawned_and_a_pool_begins(workspace: Path, place: 
     assert run(workspace, IS_WARM) == ("done", "False\n")
     until(lambda: asking.order("show"), "no pool has begun")
     assert run(workspace, IS_WARM) == ("done", "True\n")
+
+
+@pytest.mark.parametrize("name", [asking.HOLD, asking.LOG])
+def test_where_its_folder_cannot_be_used_a_kernel_is_spawned(workspace: Path, place: Path, name: str) -> None:
+    place.mkdir(mode=0o700)
+    (place / name).mkdir()  # opening it fails, as on a full or read-only disk
+    assert run(workspace, IS_WARM) == ("done", "False\n")
+
+
+def test_one_that_still_imports_is_stopped_too(place: Path) -> None:
+    asking.start("numpy")
+    until(lambda: (place / asking.HOLD).exists() and files.is_locked(place / asking.HOLD), "none begins")
+    argv = [sys.executable, "-m", "aiinfra_lab.pool", "stop"]
+    assert subprocess.run(argv, check=True, capture_output=True, text=True).stdout == "it ends\n"
+    until(lambda: not files.is_locked(place / asking.HOLD), "it goes on")
 
 
 def test_the_check_of_the_workspace_shows_it(workspace: Path, place: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -137,6 +137,7 @@ def test_a_step_that_cannot_be_read_keeps_no_run_from_being_looked_at(workspace,
     assert [step.state for step in history.readable_runs()[0].steps] == ["cannot be read"]
     assert NOUN.spans(with_steps=True)[0].uri == "recipe:r@1"
     assert recipe.show("r@1").steps["a"]["state"] == "cannot be read"
+    assert recipe.show("r@1").card().lead == "**It is done**, but 1 step cannot be read."
     with pytest.raises(Damaged):
         recipe.log("r@1/a")
     with pytest.raises(Damaged):

@@ -428,6 +428,17 @@ def test_a_run_that_is_killed_while_it_holds_a_kernel_has_saved_its_failure(note
     verbs.stop("r")
 
 
+def test_a_kernel_that_was_gone_on_with_ends_with_its_run_that_is_killed(held, notebook, workspace):
+    kernel = pids()
+    notebook("a", "n: int = 1", CELLS[0], "import time; open('waits', 'w'); time.sleep(600)", CELLS[2])
+    again = subprocess.Popen([sys.executable, "-m", "aiinfra_lab.cli", "recipe", "run", "r", "--resume"])
+    until((workspace / "notebooks" / "waits").exists)
+    again.kill()
+    again.wait(PATIENCE_S)
+    assert are_gone(kernel)
+    assert verbs.show("r@2").state == "lost"
+
+
 @pytest.mark.parametrize("ends_it", ["run", "stop"])
 def test_what_ends_held_kernels_leaves_what_a_notebook_is_to_be_completed_by(notebook, recipe, monkeypatch, ends_it):
     recipe("r", '[steps.a]\nnotebook = "a.ipynb"\non_failure = "hold 5m"')

@@ -114,6 +114,13 @@ def test_one_that_another_process_completed_is_compared_as_well(was_lost):
     assert step_output("r@1", "a").is_edited
 
 
+def test_one_that_was_lost_before_it_had_any_has_put_out_nothing(was_lost):
+    was_lost.unlink()
+    assert step_output("r@1", "a").text == ""
+    with pytest.raises(NotFound, match="a has no executed notebook in recipe:r@1: lost"):
+        recipe.get("r@1/a", into="a.ipynb")
+
+
 def test_the_executed_notebook_is_written_where_jupyterlab_can_open_it(two, workspace):
     recipe.run("two", report=True)
     done = recipe.get("two@1/a", into="a-1.ipynb")
