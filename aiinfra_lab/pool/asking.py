@@ -178,6 +178,7 @@ def may_be(setting: str) -> bool:
 
 def start(preload: str = "") -> None:
     """Start a pool in the background, unless there is one, or there was one a short time ago that was not healthy."""
+    import contextlib
     import subprocess
     from pathlib import Path
 
@@ -197,11 +198,11 @@ def start(preload: str = "") -> None:
     # It is no child of whoever began it, whose end would be that of all.
     apart = "import os, sys; os.fork() and os._exit(0)"
     code = f"{apart}; from aiinfra_lab.pool.template import main; main(sys.argv[1])"
-    try:
-        log = open(place / LOG, "wb", opener=_private)
-    except OSError:  # its disk is full or read-only
-        return
-    with log:
+    with contextlib.ExitStack() as opened:
+        try:
+            log = opened.enter_context(open(place / LOG, "wb", opener=_private))
+        except OSError:  # its disk is full or read-only
+            return
         subprocess.Popen(
             [sys.executable, "-c", code, preload],
             stdin=subprocess.DEVNULL,

@@ -144,6 +144,8 @@ class LabScheduler(Scheduler):  # type: ignore[misc]  # it ships no types
             return  # which jupyter-scheduler reports
         path = self._path_of(model.input_uri)
         self._raising(check, path, path.parent, model.tags, model.parameters)
+        if not _is_file_name(model.input_filename):
+            raise SchedulerError(f"{model.input_filename!r} is no name of a file: leave out input_filename")
         own = model.runtime_environment_parameters or {}
         model.runtime_environment_parameters = {**own, FOLDER: str(path.parent)}
 
@@ -223,6 +225,11 @@ class LabScheduler(Scheduler):  # type: ignore[misc]  # it ships no types
         if is_open and place and (machine := place.partition(" ")[0]) != platform.node():
             raise SchedulerError(f"it runs on {machine}, and only a Jupyter server there can end it")
         return pid if is_open and pid and place == _here() else 0
+
+
+def _is_file_name(name: str) -> bool:
+    """Whether it stays in its folder: jupyter-scheduler writes to where it leads."""
+    return Path(name).name == name and name != ".."
 
 
 def _here() -> str:

@@ -441,6 +441,14 @@ def test_a_definition_gets_its_schedule_later(jobs):
 
 
 @pytest.mark.parametrize("way", ["create", "define"])
+@pytest.mark.parametrize("name", ["../../taken.ipynb", "/{folder}/taken.ipynb", "taken/", ".."])
+def test_a_name_that_leaves_the_folder_of_its_job_is_refused(jobs, name, way):
+    path, name = jobs.write("prints", "x: int = 0"), name.format(folder=jobs.folder)
+    assert f"{name!r} is no name of a file" in jobs.refused(path, way, input_filename=name)
+    assert not (jobs.folder / "taken.ipynb").exists()
+
+
+@pytest.mark.parametrize("way", ["create", "define"])
 def test_an_output_that_the_form_does_not_offer_is_refused(jobs, way):
     path = jobs.write("prints", "x: int = 0")
     assert "there is no output as pdf" in jobs.refused(path, way, output_formats=["html", "pdf"])
