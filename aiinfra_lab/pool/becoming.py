@@ -27,6 +27,15 @@ _CORES = len(os.sched_getaffinity(0))  # when libraries were imported, and so th
 
 def become(request: Mapping[str, Any], descriptors: Sequence[int]) -> None:
     """Take over environment, folder, umask, limits and standard streams. OSError or ValueError where one cannot be."""
+    stand_apart(request, descriptors)
+    sys.argv = list(request["argv"])
+    part()
+    take(request["env"])
+
+
+def stand_apart(request: Mapping[str, Any], descriptors: Sequence[int]) -> None:
+    """What the system has of a process, and little else: of one that forks at once, since each page that it has
+    written to makes a fork of it longer. See `become`."""
     os.setsid()
     processes.take_name(Path(sys.executable).name)
     signal.set_wakeup_fd(-1)
@@ -37,12 +46,19 @@ def become(request: Mapping[str, Any], descriptors: Sequence[int]) -> None:
     for number, descriptor in enumerate(descriptors):
         os.dup2(descriptor, number)
         os.close(descriptor)
-    sys.argv = list(request["argv"])
+
+
+def part() -> None:
+    """Have random numbers of its own, and nothing to be done at the end that is the pool's."""
     for finalizer in list(weakref.finalize._registry):  # type: ignore[attr-defined]
-        finalizer.atexit = False  # what was made before the fork is the pool's to clear up
+        finalizer.atexit = False  # what was made before the fork
+    _reseed()
+
+
+def take(env: Mapping[str, str]) -> None:
+    """Have the standard streams as they are now, and that environment."""
     _reopen()
-    take_environment(request["env"])
-    reseed()
+    take_environment(env)
 
 
 def take_environment(env: Mapping[str, str]) -> None:
@@ -67,7 +83,7 @@ def _limit_blas(threads: int) -> None:
     controller.threadpool_limits(threads)
 
 
-def reseed() -> None:
+def _reseed() -> None:
     """Random numbers of its own: those of `random` Python has done; the seed of `hash()` stays that of the pool."""
     random.seed()
     if numpy := sys.modules.get("numpy"):

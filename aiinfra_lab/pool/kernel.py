@@ -77,6 +77,8 @@ class SeedProcess:
 
 def _wait(taken: socket.socket) -> None:
     """Wait for the order, and be that kernel; it does not return."""
+    _close_all_but(taken.fileno())  # while it has what the core reads from, nobody sees that the core is gone
+    becoming.part()  # there is time until then
     with contextlib.suppress(OSError):
         _, streams, _, _ = socket.recv_fds(taken, 1, 2)
         with taken.makefile("rb") as orders:
@@ -88,17 +90,22 @@ def _wait(taken: socket.socket) -> None:
     os._exit(0)
 
 
+def _close_all_but(kept: int) -> None:
+    """Of the descriptors behind the standard streams."""
+    os.closerange(3, kept)
+    os.closerange(kept + 1, min(os.sysconf("SC_OPEN_MAX"), 1 << 16))
+
+
 def _begin(wanted: Mapping[str, Any]) -> None:
     os.setsid()
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
     os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
-    os.closerange(3, os.sysconf("SC_OPEN_MAX") if os.sysconf("SC_OPEN_MAX") < 1 << 16 else 1 << 16)
+    _close_all_but(2)
     if wanted["cwd"]:
         os.chdir(wanted["cwd"])
     if wanted["umask"] >= 0:
         os.umask(wanted["umask"])
-    becoming.take_environment(wanted["env"])
-    becoming.reseed()
+    becoming.take(wanted["env"])
     run(wanted["argv"][3:], debugger=False)
 
 

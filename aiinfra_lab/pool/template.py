@@ -150,7 +150,8 @@ class Template:
         try:
             work = _work(request)
             *streams, self.report = descriptors
-            becoming.become(request, streams)
+            # The core and what belongs to it get theirs by their spec.
+            (becoming.stand_apart if request["kind"] == "keep" else becoming.become)(request, streams)
             if request["kind"] == "cli" and not wanted.is_on():
                 raise ValueError("the workspace wants no pool")
         except BaseException as problem:  # noqa: BLE001  # nothing of the template may go on here
