@@ -91,7 +91,7 @@ class RecipeRunner:
         """
         with self._reported(), preparing(self._executor), contextlib.ExitStack() as stack:
             taken = pinned(self._recipe)
-            if self._force:  # so that none is skipped
+            if self._force and not self._resumes:  # so that none is skipped, or has a kernel that is held
                 prepare(self._executor)
             self._end_leftovers()
             run, job = self._claim(lambda run, event: stack.enter_context(jobs.here(run.uri, run, event=event)))

@@ -167,7 +167,8 @@ class RunSteps:
             return False
         self._revived.discard(step.name)
         self._starting = planned
-        prepare(self._executor_of(step))
+        if step.name not in self._planner.held:
+            prepare(self._executor_of(step))
         planned.prepared.environment.keep()
         running = StepRecord(
             name=step.name,
