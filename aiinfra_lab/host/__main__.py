@@ -38,7 +38,7 @@ _WHY_LENGTH = 200  # of an exception, in the reason of an end
 _LONGEST = 90  # of a folder for unix sockets, whose paths may have 107 bytes
 
 
-class Seed(Protocol):
+class KernelStarter(Protocol):
     """What starts a kernel's process, as `subprocess.Popen` does."""
 
     def __call__(self, argv: Sequence[str], **options: Any) -> Any: ...
@@ -47,7 +47,7 @@ class Seed(Protocol):
         """It is not needed."""
 
 
-def keep(seed: Callable[[], Seed] | None = None) -> int:
+def keep(seed: Callable[[], KernelStarter] | None = None) -> int:
     """Write `listening` once an owner may connect, and leave the guard behind; 1 when it did not begin.
 
     seed: called in the core's process, before it has anything else; gives what starts the kernel's process. With it
@@ -82,7 +82,7 @@ def keep(seed: Callable[[], Seed] | None = None) -> int:
     return 0
 
 
-def _guard_ahead(seed: Callable[[], Seed]) -> None:
+def _guard_ahead(seed: Callable[[], KernelStarter]) -> None:
     """Be the guard of a core whose spec comes by standard input once it is known."""
     given, report = os.dup(0), os.dup(1)
     _write_to(Path(os.devnull))
@@ -166,7 +166,7 @@ class Below:
     the folder of the core's sockets, held by all of them
     """
 
-    def __init__(self, seed: Callable[[], Seed] | None, own: Sequence[int]) -> None:
+    def __init__(self, seed: Callable[[], KernelStarter] | None, own: Sequence[int]) -> None:
         self._seed = seed
         self.sockets = Path(tempfile.mkdtemp(prefix="aiinfra-", dir=_short_folder()))
         self._held = files.hold(self.sockets / HOLD)
