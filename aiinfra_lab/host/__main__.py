@@ -21,15 +21,15 @@ import tempfile
 import threading
 import time
 import traceback
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, NoReturn, Protocol
 
 from . import files, processes, remains
 from .core import Core
 from .exchange import HostFiles
-from .spec import CORE_FAILED, HOLD, LOG, WAS_KILLED, HostSpec, HostState, read_state, write_state
+from .spec import CORE_FAILED, HOLD, LOG, SIZE_BYTES, WAS_KILLED, HostSpec, HostState, read_state, write_state
 from .sync import serving
 
 _LISTENING = b"listening\n"
@@ -47,19 +47,11 @@ class KernelStarter(Protocol):
         """It is not needed."""
 
 
-def keep(seed: Callable[[], KernelStarter] | None = None) -> int:
-    """Write `listening` once an owner may connect, and leave the guard behind; 1 when it did not begin.
-
-    seed: called in the core's process, before it has anything else; gives what starts the kernel's process. With it
-    this process, which leads a session already, is the guard itself, returns at its end, and makes the processes below
-    it before it reads the spec: whoever asks for it need not have one yet. It has that environment then, and no other
-    """
+def keep() -> int:
+    """Write `listening` once an owner may connect, and leave the guard behind; 1 when it did not begin."""
     if importlib.util.find_spec("zmq") is None:  # only the core imports it, which nobody would hear
         sys.stderr.write("ModuleNotFoundError: No module named 'zmq'\n")
         return 1
-    if seed is not None:
-        with _to_its_end():
-            _guard_ahead(seed)
     spec = _loaded(sys.stdin.buffer.read())
     folder = _made(spec)
     if _is_kept(folder):  # whoever asked for it did not hear the answer
@@ -67,29 +59,41 @@ def keep(seed: Callable[[], KernelStarter] | None = None) -> int:
         return 0
     answer, report = os.pipe()
     # Whoever ran this command gets it back at once: a guard of its session would keep an ssh waiting, or be its zombie.
-    if os.fork():
-        os.close(report)
-        if found := os.read(answer, 64):
-            os.write(1, found)
-            return 0
-        sys.stderr.write((folder / LOG).read_text("utf-8", "replace")[-4000:])
-        return 1
-    with _to_its_end():
+    if os.fork() == 0:
         os.close(answer)
-        os.setsid()
-        _write_to(folder / LOG, is_new=True)
-        _guard(spec, Below(None, (report,)), report)
-    return 0
+        _be(lambda: _guard_apart(spec, report))
+    os.close(report)
+    if found := os.read(answer, 64):
+        os.write(1, found)
+        return 0
+    sys.stderr.write((folder / LOG).read_text("utf-8", "replace")[-4000:])
+    return 1
+
+
+def keep_ahead(seed: Callable[[], KernelStarter]) -> NoReturn:
+    """The same in a process that leads a session already, and is the guard itself until its end. It makes the processes
+    below it before it reads the spec, and its size before that: whoever asks for it need not have one yet. It has that
+    environment then, and no other; a size of 0 says that it is not needed.
+
+    seed: called in the core's process, before it has anything else; gives what starts the kernel's process
+    """
+    _be(lambda: _guard_ahead(seed))
+
+
+def _guard_apart(spec: HostSpec, report: int) -> None:
+    os.setsid()
+    _write_to(Path(spec.folder) / LOG, is_new=True)
+    _guard(spec, Below(None, (report,)), report)
 
 
 def _guard_ahead(seed: Callable[[], KernelStarter]) -> None:
-    """Be the guard of a core whose spec comes by standard input once it is known."""
     given, report = os.dup(0), os.dup(1)
     _write_to(Path(os.devnull))
     below = Below(seed, (given, report))
     with contextlib.ExitStack() as unless_begun:
         unless_begun.callback(below.discard)
-        spec = _spec_by(given, is_all=True)
+        with os.fdopen(given, "rb") as reader:
+            spec = _taken(reader.read(int.from_bytes(reader.read(SIZE_BYTES), "big")), is_all=True)
         if spec is None:
             return
         if _is_kept(_made(spec)):
@@ -100,22 +104,19 @@ def _guard_ahead(seed: Callable[[], KernelStarter]) -> None:
     _guard(spec, below, report)
 
 
-@contextlib.contextmanager
-def _to_its_end() -> Iterator[None]:
-    """Of a process that does nothing behind it: its log is who hears of its errors."""
+def _be(work: Callable[[], object]) -> NoReturn:
+    """Do that, and nothing behind it; the log of this process is who hears of errors."""
     try:
-        yield
+        work()
     except Exception:  # noqa: BLE001
         traceback.print_exc()
     finally:
         os._exit(0)
 
 
-def _spec_by(given: int, *, is_all: bool) -> HostSpec | None:
-    """What comes by a pipe once it is known; None when that is closed without. is_all: whether this process is to have
-    that environment and no other: it was made before"""
-    with os.fdopen(given, "rb") as reader:
-        text = reader.read()
+def _taken(text: bytes, *, is_all: bool) -> HostSpec | None:
+    """The spec that has come; None where none has. is_all: whether this process is to have that environment and no
+    other: it was made before"""
     if not text:
         return None
     spec = _loaded(text)
@@ -162,8 +163,8 @@ def _guard(spec: HostSpec, below: Below, report: int) -> None:
 class Below:
     """The processes below this one, which is the first guard: the second one, and the core, which wait for the spec.
 
-    seed: see `keep`. own: descriptors of this process that those below do not keep. pid: of the second guard. sockets:
-    the folder of the core's sockets, held by all of them
+    seed: see `keep_ahead`. own: descriptors of this process that those below do not keep. pid: of the second guard.
+    sockets: the folder of the core's sockets, held by all of them
     """
 
     def __init__(self, seed: Callable[[], KernelStarter] | None, own: Sequence[int]) -> None:
@@ -181,10 +182,9 @@ class Below:
         self._for_core, for_core = os.pipe()
         self.pid = os.fork()
         if self.pid == 0:
-            with _to_its_end():
-                for each in (self._alive[1], for_second, for_core, *own):
-                    os.close(each)
-                self._be_second()
+            for each in (self._alive[1], for_second, for_core, *own):
+                os.close(each)
+            _be(self._be_second)
         self._listener.close()
         for each in (self._alive[0], self._for_second, self._for_core):
             os.close(each)
@@ -209,17 +209,20 @@ class Below:
         _await(self.pid)
         shutil.rmtree(self.sockets, ignore_errors=True)
 
+    def _spec_by(self, given: int) -> HostSpec | None:
+        with os.fdopen(given, "rb") as reader:
+            return _taken(reader.read(), is_all=self._seed is not None)
+
     def _be_second(self) -> None:
         processes.adopt_orphans()
         second, core = os.getpid(), os.fork()
         if core == 0:
-            with _to_its_end():
-                os.close(self._for_second)
-                self._be_core(second)
+            os.close(self._for_second)
+            _be(lambda: self._be_core(second))
         self._listener.close()
         for each in (self._alive[0], self._for_core):
             os.close(each)
-        spec = _spec_by(self._for_second, is_all=self._seed is not None)
+        spec = self._spec_by(self._for_second)
         if spec is None:
             _await(core)
             if os.getppid() != self._guard:
@@ -232,7 +235,7 @@ class Below:
 
     def _be_core(self, second: int) -> None:
         start = None if self._seed is None else self._seed()
-        spec = _spec_by(self._for_core, is_all=start is not None)
+        spec = self._spec_by(self._for_core)
         if spec is None:
             if start is not None:
                 start.discard()

@@ -180,6 +180,7 @@ class Link:
         waiting = []
         if self._inherited is not None and self._inherited < received:
             waiting = [bytes(each.payload) for each in self.sent.after(self._inherited)]
+            self.sent.forget(self.sent.last)
         self._inherited = None
         self.sent.skip_to(received)
         for payload in waiting:

@@ -37,6 +37,7 @@ def stand_apart(request: Mapping[str, Any], descriptors: Sequence[int]) -> None:
     """What the system has of a process, and little else: of one that forks at once, since each page that it has
     written to makes a fork of it longer. See `become`."""
     os.setsid()
+    os.environ["TMPDIR"], tempfile.tempdir = request["env"].get("TMPDIR", ""), None
     processes.take_name(Path(sys.executable).name)
     signal.set_wakeup_fd(-1)
     signal.signal(signal.SIGCHLD, signal.SIG_DFL)

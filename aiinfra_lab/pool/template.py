@@ -239,10 +239,10 @@ def _work(request: dict[str, Any]) -> Work:
     """What a fork of that kind does. ValueError when there is none of that name."""
     arguments = list(request["argv"])
     if request["kind"] == "keep":
-        from ..host.__main__ import keep
+        from ..host.__main__ import keep_ahead
         from .kernel import Seed
 
-        return lambda: keep(Seed)
+        return lambda: keep_ahead(Seed)
     if request["kind"] == "kernel":
         from . import kernel
 

@@ -177,17 +177,28 @@ def has_room(executor: Executor, task: NotebookTask) -> bool:
 def prepare(executor: Executor) -> None:
     """Have an executor prepare itself for a task that will soon come, where it can."""
     if isinstance(executor, MayPrepare):
-        executor.prepare()
+        with _only_slower():
+            executor.prepare_for_task()
 
 
 @contextlib.contextmanager
 def preparing(executor: Executor) -> Iterator[None]:
-    """At the end nothing is left of what it has prepared."""
+    """What it has prepared meanwhile is discarded at the end."""
     try:
         yield
     finally:
         if isinstance(executor, MayPrepare):
-            executor.discard()
+            with _only_slower():
+                executor.discard_prepared()
+
+
+@contextlib.contextmanager
+def _only_slower() -> Iterator[None]:
+    """No run fails for what would only have made it faster."""
+    try:
+        yield
+    except Exception as problem:  # noqa: BLE001
+        _log.debug("nothing is prepared: %s", problem)
 
 
 def _cancel_unheard(handle: TaskHandle) -> None:

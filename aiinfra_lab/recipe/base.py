@@ -315,11 +315,11 @@ class MayBeAwaited(Protocol):
 class MayPrepare(Protocol):
     """A capability of an `Executor`: what a task needs, whichever it is, may be made before there is one."""
 
-    def prepare(self) -> None:
+    def prepare_for_task(self) -> None:
         """A task will soon be submitted; returns at once."""
 
-    def discard(self) -> None:
-        """What was prepared is not needed; may be repeated."""
+    def discard_prepared(self) -> None:
+        """What was prepared is not needed; returns at once, and may be repeated."""
 
 
 class Executor(Protocol):

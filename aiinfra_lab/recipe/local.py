@@ -18,11 +18,11 @@ class LocalExecutor(ThreadExecutor):
     def __init__(self, where: Settings) -> None:
         super().__init__(_execute, Room(at_once(where)))
 
-    def prepare(self) -> None:
+    def prepare_for_task(self) -> None:
         """See `MayPrepare`."""
         waiting.have_one()
 
-    def discard(self) -> None:
+    def discard_prepared(self) -> None:
         """See `MayPrepare`."""
         waiting.discard()
 

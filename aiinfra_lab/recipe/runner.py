@@ -91,7 +91,8 @@ class RecipeRunner:
         """
         with self._reported(), preparing(self._executor), contextlib.ExitStack() as stack:
             taken = pinned(self._recipe)
-            if self._force and not self._resumes:  # so that none is skipped, or has a kernel that is held
+            # So that its first step is not skipped, and has no kernel that is held.
+            if self._force and not self._resumes and not self._recipe.steps[0].on:
                 prepare(self._executor)
             self._end_leftovers()
             run, job = self._claim(lambda run, event: stack.enter_context(jobs.here(run.uri, run, event=event)))

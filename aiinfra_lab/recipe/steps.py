@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import logging
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -109,6 +109,9 @@ class RunSteps:
         for going, end in done:
             self._finish(going, end, watch)
         urgency = self._budget.urgency(urgency, self._writer.body.started_at)  # what has ended may have used it up
+        if done and not urgency and not self._stopped_by():
+            due = filter(self._is_due, self._recipe.steps)
+            self._prepare_for([step for step in due if not self._failed_before(step)])
         # In the order of the recipe: what is skipped lets those behind it be looked at right now.
         decided = [
             step.name
@@ -148,7 +151,7 @@ class RunSteps:
             if record.state == "waiting":
                 self._writer.set(replace(record, state="not run", error=self._budget.reason or self._stopped_by()))
             return True
-        if failed := [name for name in step.depends_on if not self._writer.step(name).succeeded]:
+        if failed := self._failed_before(step):
             self._revived.discard(step.name)
             self._writer.set(replace(record, state="blocked", error=f"{', '.join(failed)} did not succeed"))
             return True
@@ -167,8 +170,7 @@ class RunSteps:
             return False
         self._revived.discard(step.name)
         self._starting = planned
-        if step.name not in self._planner.held:
-            prepare(self._executor_of(step))
+        self._prepare_for([step])
         planned.prepared.environment.keep()
         running = StepRecord(
             name=step.name,
@@ -182,6 +184,14 @@ class RunSteps:
         )
         self._writer.set(running)
         return True
+
+    def _failed_before(self, step: RecipeStep) -> list[str]:
+        return [name for name in step.depends_on if not self._writer.step(name).succeeded]
+
+    def _prepare_for(self, steps: Sequence[RecipeStep]) -> None:
+        """Have the run's executor prepare itself where one of them may need it."""
+        if any(not step.on and step.name not in self._planner.held for step in steps):
+            prepare(self._executor)
 
     def _stopped_by(self) -> str:
         """Why no further step begins since one has failed; empty when any may."""
@@ -264,8 +274,6 @@ class RunSteps:
     def _finish(self, going: _Going, done: Attempts, watch: ProjectWatch) -> None:
         """Take its end. Whatever goes wrong with that is the end of this step, and of no other."""
         del self._going[going.step.name]
-        if any(step.state == "waiting" for step in self._writer.steps):
-            prepare(self._executor)
         began_at = going.record.began_at or 0.0
         try:
             ended = self._ended(going, done, watch.close(going.window), began_at)

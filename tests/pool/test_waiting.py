@@ -1,8 +1,10 @@
 """A core that waits for its spec is taken by the next kernel, and otherwise leaves nothing."""
 
+import os
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -10,6 +12,7 @@ import psutil
 import pytest
 
 from aiinfra_lab import recipe
+from aiinfra_lab.errors import LabError
 from aiinfra_lab.kernels import waiting
 from aiinfra_lab.pool import asking
 
@@ -63,7 +66,43 @@ def test_one_that_is_not_needed_leaves_nothing(workspace: Path, place: Path, poo
     waiting.discard()
     until(lambda: not any(is_alive(each.pid) for each in found), "a process is left")
     assert sockets(place) == []
-    assert asking.order("show")["alive"] == 0
+    until(lambda: asking.order("show")["alive"] == 0, "the pool counts it still")
+
+
+def test_one_that_has_waited_for_long_is_not_taken(workspace: Path, pool: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(waiting, "_FRESH_S", 0.0)  # packages may have changed since
+    found = one_that_waits(pool)
+    assert run(workspace, IS_WARM) == ("done", "True\n")
+    assert asking.order("show")["forked"] == 2
+    until(lambda: not any(is_alive(each.pid) for each in found), "a process is left")
+
+
+def test_a_fork_of_who_asked_neither_has_it_nor_keeps_it(workspace: Path, pool: int) -> None:
+    one_that_waits(pool)
+    before = asking.order("show")["forked"]
+    child = os.fork()
+    if child == 0:
+        time.sleep(60)
+        os._exit(0)
+    try:
+        assert run(workspace, IS_WARM) == ("done", "True\n")
+        assert asking.order("show")["forked"] == before
+        one_that_waits(pool)
+        waiting.discard()
+        until(lambda: asking.order("show")["alive"] == 0, "it waits still")
+    finally:
+        os.kill(child, signal.SIGKILL)
+        os.waitpid(child, 0)
+
+
+def test_a_step_elsewhere_has_none_forked(workspace: Path, pool: int) -> None:
+    (workspace / "recipes").mkdir()
+    (workspace / "notebooks").mkdir()
+    notebook(workspace / "notebooks", "1")
+    (workspace / "recipes" / "one.toml").write_text('[steps.a]\nnotebook = "one.ipynb"\non = "gpu:nowhere"\n')
+    with pytest.raises(LabError):
+        recipe.run("one", force=True)
+    assert asking.order("show")["forked"] == 0
 
 
 def test_it_ends_with_who_asked_for_it(workspace: Path, place: Path, pool: int) -> None:
