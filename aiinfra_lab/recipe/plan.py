@@ -17,6 +17,7 @@ from ..errors import UsageProblem
 from ..store import canonical_digest
 from ..uris import Uri
 from . import made_things
+from .at_once import at_once
 from .base import NEVER, RecipeStep
 from .cache_key import Parts, changed_packages, changes
 from .expectations import unmet
@@ -120,6 +121,7 @@ class Planner:
         self._states[step.name] = ""
 
 
+@at_once()
 def build_plan(planner: Planner, steps: Iterable[RecipeStep]) -> dict[str, PlannedStep]:
     """What would become of each step if the recipe ran now."""
     planned: dict[str, PlannedStep] = {}

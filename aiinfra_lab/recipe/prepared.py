@@ -17,6 +17,7 @@ from ..secrets import redactor
 from ..store import canonical, canonical_digest
 from ..uris import Uri
 from . import made_things
+from .at_once import once
 from .base import Gathered, RecipeStep, Value, is_file
 from .cache_key import (
     NormalCode,
@@ -140,7 +141,7 @@ class Prepared:
             "engine": _engine(step.on),
         }
         # As the records have them, with which they are compared.
-        parts = redactor().clean_value(parts)
+        parts = once(redactor)().clean_value(parts)
         return cls(
             step.notebook, values, given, {**taken, **several}, parts, environment, files, mentioned, named, modules
         )
@@ -211,7 +212,7 @@ def _accelerator(on: str) -> str:
 
 def _engine(on: str) -> str:
     """Whichever session it is counts by its accelerator alone."""
-    return "session" if Uri.is_one(on, "gpu") else on or chosen("recipe.executor")
+    return "session" if Uri.is_one(on, "gpu") else on or once(chosen)("recipe.executor")
 
 
 def _as_given(step: RecipeStep, made: str) -> str:

@@ -9,6 +9,7 @@ from msgspec.structs import replace
 
 from ..secrets import redactor
 from ..store import Body
+from .at_once import once
 from .base import OutcomeState, Value
 
 EndState = OutcomeState | Literal["interrupted", "lost"]
@@ -109,7 +110,7 @@ class StepRecord(Body, frozen=True, kw_only=True):
     def without_secrets(self) -> StepRecord:
         """The same without the values of secrets, wherever it holds texts of users and programs."""
         texts = {"values": self.values, "error": self.error, "parts": self.parts, "because": self.because}
-        known = redactor()
+        known = once(redactor)()
         if not known.finds(msgspec.json.encode(texts).decode()):
             return self
         return replace(self, **known.clean_value(texts))

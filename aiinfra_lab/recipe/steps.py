@@ -16,6 +16,7 @@ from ..config import settings
 from ..errors import LabError
 from ..store import Event
 from . import archives, holding, started
+from .at_once import at_once
 from .attempts import Attempts, StepExecution, has_room, prepare
 from .base import FAILURES, Executor, Hold, NotebookTask, Outcome, Recipe, RecipeStep, is_file
 from .budget import RunBudget
@@ -113,11 +114,12 @@ class RunSteps:
             due = filter(self._is_due, self._recipe.steps)
             self._prepare_for([step for step in due if not self._failed_before(step)])
         # In the order of the recipe: what is skipped lets those behind it be looked at right now.
-        decided = [
-            step.name
-            for step in self._recipe.steps
-            if self._is_due(step) and self._tried(step, partial(self._decide, step, urgency))
-        ]
+        with at_once():
+            decided = [
+                step.name
+                for step in self._recipe.steps
+                if self._is_due(step) and self._tried(step, partial(self._decide, step, urgency))
+            ]
         # Before the process of a step begins: a run that is killed must have said that it may have begun.
         self._writer.write()
         if self._starting is not None:

@@ -19,6 +19,7 @@ from ... import __version__
 from ...config import settings
 from ...errors import LabError
 from ...files import write
+from ..at_once import once
 from ..notebook import Notebook
 
 _OWN = "python3"
@@ -97,6 +98,7 @@ def accelerators() -> str:
     return ", ".join(sorted(models | others)) or "cpu"
 
 
+@once
 def _spec(kernel: str) -> tuple[list[str], dict[str, str]]:
     """The command line of an installed kernel, as Jupyter finds it here, and its variables with digests of their
     values; of one that is not, its name."""

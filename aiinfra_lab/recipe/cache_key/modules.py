@@ -8,6 +8,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from ...config import settings
+from ..at_once import once
 from ..opened import PASSED_OVER
 from .code import Import, NormalCode, module_code, module_digest
 
@@ -24,7 +25,7 @@ def project_modules(code: NormalCode, folder: Path) -> dict[str, str]:
     A module that is imported by a name that is only known when the code runs is not found. What is installed counts
     with its environment.
     """
-    project = settings().project.resolve()
+    project = _project()
     roots = [folder.resolve(), *_import_roots(project)]
     found: dict[Path, None] = {}
     run = [Import(name, names=("__main__",)) for name in _RUN.findall(code.text)]
@@ -45,10 +46,16 @@ def program_modules(path: Path) -> dict[str, str]:
 
 def is_of_project(module: str, folder: Path) -> bool:
     """Whether a notebook in that folder that imports a module of that name gets one of the project."""
-    roots = [folder.resolve(), *_import_roots(settings().project.resolve())]
+    roots = [folder.resolve(), *_import_roots(_project())]
     return any(_is_there(root / module.partition(".")[0]) for root in roots)
 
 
+@once
+def _project() -> Path:
+    return settings().project.resolve()
+
+
+@once
 def _import_roots(project: Path) -> list[Path]:
     """The folders of the project that this interpreter imports from: where it is installed to be edited."""
     places = [Path(place).resolve() for place in sys.path if place]
