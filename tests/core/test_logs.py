@@ -141,11 +141,19 @@ def test_a_problem_that_repeats_is_written_once_and_counted(monkeypatch, caplog)
     assert caplog.messages[-1] == "a request failed (and 2 times since it was last written)"
 
 
-LOG = "import logging, aiinfra_lab{}\nlogging.getLogger('aiinfra_lab.x').warning('hear')"
+LOG = "import logging, {}\nlogging.getLogger('aiinfra_lab.x').warning('hear')"
+# Of those that log, the ones that do not import the settings themselves.
+LOGGING = ("deploy.server.further_front", "deploy.server.refusals", "deploy.triton.state", "recipe.engine.held")
 
 
-@pytest.mark.parametrize(("configured", "heard"), [("", False), (".logs; aiinfra_lab.logs.configure()", True)])
-def test_the_library_is_silent_until_logging_is_configured(configured, heard):
-    command = [sys.executable, "-c", LOG.format(configured)]
+@pytest.mark.parametrize(
+    ("imported", "heard"),
+    [
+        *((f"aiinfra_lab.{each}", False) for each in ("gpu", "recipe", "recipe.papermill", *LOGGING)),
+        ("aiinfra_lab.logs; aiinfra_lab.logs.configure()", True),
+    ],
+)
+def test_the_library_is_silent_until_logging_is_configured(imported, heard):
+    command = [sys.executable, "-c", LOG.format(imported)]
     done = subprocess.run(command, capture_output=True, text=True, check=True)
     assert ("WARNING aiinfra_lab.x: hear" in done.stderr, "hear" in done.stderr) == (heard, heard)
