@@ -18,6 +18,7 @@ from ..config import settings
 from ..errors import LabError
 from ..files import digest, is_locked, write
 from ..secrets import redactor
+from .at_once import once
 
 _log = logging.getLogger(__name__)
 
@@ -61,7 +62,7 @@ def clean(archive: Path) -> None:
 
 def path_of(recorded: str) -> Path:
     """Where the executed notebook lies that a record names: in this workspace, which may have been moved since then."""
-    own = settings().home.joinpath(*Path(recorded).parts[-3:])  # recipe/NAME@N/STEP.ipynb
+    own = once(settings)().home.joinpath(*Path(recorded).parts[-3:])  # recipe/NAME@N/STEP.ipynb
     return own if own.is_file() or journal_of(own).is_dir() else Path(recorded)
 
 

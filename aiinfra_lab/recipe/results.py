@@ -14,6 +14,7 @@ from ..show import Card, Cell, Dim, Part, Plots, Result, Table, graph, moment, s
 from ..units import counted, show_usd
 from ..uris import Uri
 from . import archives, budget
+from .at_once import at_once
 from .base import ENDED_EARLY, FAILURES, Recipe, RecipeStep, Value
 from .filling import filled_recipe
 from .findings import Finding, findings_table
@@ -219,6 +220,7 @@ class Made(Result):
         return Card(kind=self.kind, uri=self.thing, lead=lead, next=[f"Next: `%{uri.noun} show {uri.label}`"])
 
 
+@at_once()
 def recipe_run(run: ObservedRun, title: str, declared: Recipe | None = None) -> RecipeRun:
     """A run as a verb hands it over. declared: the recipe as it is now, which knows what each step comes after."""
     record, body = run.record, run.record.body

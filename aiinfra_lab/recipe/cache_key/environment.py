@@ -70,6 +70,7 @@ def is_our_kernel(notebook: Notebook) -> bool:
     return _is_ours(_spec(notebook.kernel or _OWN)[0][0])
 
 
+@once
 def own_packages() -> tuple[str, ...]:
     """What is installed where this process runs, the toolkit included, however that was installed."""
     return tuple(sorted({*_listed(sys.path), f"aiinfra_lab {__version__}"}))
