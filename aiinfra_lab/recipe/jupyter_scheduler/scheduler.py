@@ -32,7 +32,7 @@ _OPEN = (Status.CREATED, Status.QUEUED, Status.IN_PROGRESS, Status.STOPPING)
 _PLACE = "aiinfra_place"  # of a job's `runtime_environment_parameters`: where it runs
 _VANISHED = "its process vanished: it was killed, or its machine went away"
 _SPAWNED = "multiprocessing.spawn"  # on the command line of every process that multiprocessing spawns
-_MOST_WAIT_S = 10.0
+_MOST_WAIT_S, _LOOK_S = 10.0, 0.05
 _GRACE_S = 4.0  # twice of it is less than what `docker stop` leaves a server
 
 
@@ -205,7 +205,7 @@ class LabScheduler(Scheduler):  # type: ignore[misc]  # it ships no types
         """Complete its executed notebook, and then write down that it ended: who sees that takes a copy of the file."""
         try:
             job = super().get_job(job_id, False)
-            archives.close_lost(archive_of(self.get_staging_paths(job)))
+            _complete(archive_of(self.get_staging_paths(job)))
             ends = (Status.STOPPED, None) if status == Status.STOPPING else (Status.FAILED, _VANISHED)
             values = {"status": ends[0], "status_message": ends[1], "end_time": get_utc_timestamp()}
             with self.db_session() as session:
@@ -230,6 +230,13 @@ class LabScheduler(Scheduler):  # type: ignore[misc]  # it ships no types
 def _is_file_name(name: str) -> bool:
     """Whether it stays in its folder: jupyter-scheduler writes to where it leads."""
     return Path(name).name == name and name != ".."
+
+
+def _complete(archive: Path) -> None:
+    """Have it say how its job ended: as soon as the kernel has, which takes a moment longer than its owner."""
+    until_at = time.monotonic() + _MOST_WAIT_S
+    while not archives.close_lost(archive) and archive.exists() and time.monotonic() < until_at:
+        time.sleep(_LOOK_S)
 
 
 def _here() -> str:
@@ -264,5 +271,5 @@ def _left_after(most_s: float, pids: Sequence[int]) -> list[int]:
     """Which of them still go on then; sooner where none does."""
     until = time.monotonic() + most_s
     while (left := [pid for pid in pids if _is_at_work(pid)]) and time.monotonic() < until:
-        time.sleep(0.05)
+        time.sleep(_LOOK_S)
     return left
