@@ -29,10 +29,20 @@ from typing import Any, NoReturn, Protocol
 from . import files, processes, remains
 from .core import Core
 from .exchange import HostFiles
-from .spec import CORE_FAILED, HOLD, LOG, SIZE_BYTES, WAS_KILLED, HostSpec, HostState, read_state, write_state
+from .spec import (
+    CORE_FAILED,
+    HOLD,
+    LISTENING,
+    LOG,
+    SIZE_BYTES,
+    WAS_KILLED,
+    HostSpec,
+    HostState,
+    read_state,
+    write_state,
+)
 from .sync import serving
 
-_LISTENING = b"listening\n"
 _BY_FORCE_S = 4.0  # a little more than a kernel and an owner are given to end
 _WHY_LENGTH = 200  # of an exception, in the reason of an end
 _LONGEST = 90  # of a folder for unix sockets, whose paths may have 107 bytes
@@ -55,7 +65,7 @@ def keep() -> int:
     spec = _loaded(sys.stdin.buffer.read())
     folder = _made(spec)
     if _is_kept(folder):  # whoever asked for it did not hear the answer
-        os.write(1, _LISTENING)
+        os.write(1, LISTENING)
         return 0
     answer, report = os.pipe()
     # Whoever ran this command gets it back at once: a guard of its session would keep an ssh waiting, or be its zombie.
@@ -97,7 +107,7 @@ def _guard_ahead(seed: Callable[[], KernelStarter]) -> None:
         if spec is None:
             return
         if _is_kept(_made(spec)):
-            os.write(report, _LISTENING)
+            os.write(report, LISTENING)
             return
         unless_begun.pop_all()
     _write_to(Path(spec.folder) / LOG, is_new=True)
@@ -154,7 +164,7 @@ def _guard(spec: HostSpec, below: Below, report: int) -> None:
     except BrokenPipeError:
         below.discard()
         raise
-    os.write(report, _LISTENING)
+    os.write(report, LISTENING)
     os.close(report)
     _watch_over(below.pid, spec)
     _clear_up(spec, state, below.sockets)

@@ -28,14 +28,13 @@ from typing import IO, Literal, Protocol
 from ..errors import Failed, LabError, Unavailable
 from ..host import __file__ as _host
 from ..host import remains
-from ..host.spec import HostSpec, read_state
+from ..host.spec import LISTENING, HostSpec, read_state
 from ..jobs.process import end_child
 from ..pool import asking, wanted
 from . import waiting
 
 BEGIN_S = 30.0
 NO_CORE = 69
-_LISTENING = b"listening\n"
 _ONLY_FAILED = re.compile("srun: error: .*: Exited with exit code [0-9]+|command terminated with exit code [0-9]+")
 _FIRST = """import os
 s = b""
@@ -121,7 +120,7 @@ class LocalReach:
             env=spec.env,
             check=False,
         )
-        if done.stdout != _LISTENING:
+        if done.stdout != LISTENING:
             lines = done.stderr.decode("utf-8", "replace").strip().splitlines()
             raise Failed(f"its host core did not start: {lines[-1] if lines else done.returncode}", "try again")
 
@@ -185,7 +184,7 @@ class CommandReach:
             _send_files(process)
             process.stdin.write(spec.dump())
             process.stdin.close()
-            if process.stdout.readline() == _LISTENING:
+            if process.stdout.readline() == LISTENING:
                 process.stdout.close()
                 return
         except OSError:

@@ -15,13 +15,12 @@ import time
 from collections.abc import Mapping
 from pathlib import Path
 
-from ..host.spec import SIZE_BYTES, HostSpec
+from ..host.spec import LISTENING, SIZE_BYTES, HostSpec
 from ..modes import users_umask
 from ..pool import asking, match, wanted
 
 _log = logging.getLogger(__name__)
 
-_LISTENING = b"listening\n"
 _BEGIN_S = 30.0
 # What it has imported was compared with what is installed when it was forked: one that has waited for longer is not
 # taken, nor are limits and niceness of before.
@@ -62,7 +61,7 @@ class WaitingCore:
         self._give(spec.dump() if is_fit else b"")
         poller = select.poll()
         poller.register(self._answer, select.POLLIN)
-        listens = is_fit and bool(poller.poll(_BEGIN_S * 1000)) and os.read(self._answer, 64) == _LISTENING
+        listens = is_fit and bool(poller.poll(_BEGIN_S * 1000)) and os.read(self._answer, 64) == LISTENING
         self._leave()
         return listens
 

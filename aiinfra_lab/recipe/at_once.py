@@ -17,7 +17,8 @@ _found: ContextVar[dict[Hashable, Any] | None] = ContextVar("found", default=Non
 @contextlib.contextmanager
 def at_once() -> Iterator[None]:
     """While the block runs, functions with `once` look only once. It may be entered within itself."""
-    token = _found.set(_found.get() or {})
+    found = _found.get()
+    token = _found.set({} if found is None else found)
     try:
         yield
     finally:

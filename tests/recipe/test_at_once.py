@@ -19,5 +19,7 @@ def test_within_a_block_each_is_looked_for_once_and_behind_it_anew() -> None:
             assert look("a") == 1
         assert look("b") == 2
     with at_once():
+        with at_once():
+            assert look("a") == 4
         assert look("a") == 4
     assert (look("a"), look("a")) == (5, 6)

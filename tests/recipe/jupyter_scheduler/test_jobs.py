@@ -297,6 +297,7 @@ def test_whether_a_job_of_another_machine_goes_on_is_not_known(jobs):
             change = "update jobs set status = 'IN_PROGRESS', runtime_environment_parameters = ? where job_id = ?"
             database.execute(change, (kept, job))
         database.commit()
+    assert jobs.show(far)["status"] == "IN_PROGRESS"
     assert jobs.ended(before)["status"] == "FAILED"
     with pytest.raises(urllib.error.HTTPError) as raised:
         jobs.stop(far)
