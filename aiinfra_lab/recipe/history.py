@@ -50,8 +50,10 @@ class ObservedRun:
 
 
 def runs(name: str, most: int | None = None, *, is_patient: bool = False) -> Sequence[RecordedRun]:
-    """The runs of a recipe as they were written last, newest first; at most so many. is_patient: see `RecordedRun`"""
-    return [RecordedRun(one, is_patient=is_patient) for one in open_store().list(RunRecord, name=name, limit=most)]
+    """The runs of a recipe that can be read, as they were written last, newest first; at most so many. One that cannot
+    stands for no step. is_patient: see `RecordedRun`"""
+    found = open_store().list(RunRecord, name=name, limit=most, skip_unreadable=True)
+    return [RecordedRun(one, is_patient=is_patient) for one in found]
 
 
 def recent(name: str, *, but: str = "", is_patient: bool = False) -> Sequence[RecordedRun]:
@@ -62,8 +64,9 @@ def recent(name: str, *, but: str = "", is_patient: bool = False) -> Sequence[Re
 
 
 def all_runs(name: str) -> Sequence[RecordedRun]:
-    """All of a recipe, newest first, with their steps, of which some may not be readable: for what people look at."""
-    found = open_store().list(RunRecord, name=name)
+    """All of a recipe that can be read, newest first, with their steps, of which some may not be readable: for what
+    people look at."""
+    found = open_store().list(RunRecord, name=name, skip_unreadable=True)
     return _with_steps(found, name)
 
 

@@ -8,6 +8,7 @@ import pytest
 from msgspec.structs import replace
 
 from aiinfra_lab import jobs
+from aiinfra_lab import recipe as verbs
 from aiinfra_lab.config import settings
 from aiinfra_lab.errors import Conflict, Denied, StoreUnavailable, Unavailable, UsageProblem
 from aiinfra_lab.recipe import declaration, history, runner
@@ -55,6 +56,17 @@ def test_what_is_returned_is_what_was_written(chain):
     assert (there.record, there.steps) == (run.record, run.steps)
     assert {record.rev for record in there.by_step.values()} == {record.rev for record in run.by_step.values()}
     assert run.body.is_open is False
+
+
+@pytest.mark.parametrize("left_by_another", ["body = '{'", "schema_version = 99"])
+def test_a_run_whose_record_cannot_be_read_keeps_its_recipe_from_nothing(chain, left_by_another):
+    runs = [go(), go()]
+    with open_store()._transaction() as db:
+        db.execute(f"UPDATE records SET {left_by_another} WHERE name = ?", (runs[0].name,))
+    assert verbs.run("chain", dry=True).as_json()["steps"]["a"]["action"] == "skip"
+    assert verbs.check("chain").findings == ()
+    assert [run.uri for run in verbs.log("chain")] == ["recipe:chain@2"]
+    assert go().name == "chain@3"
 
 
 def test_a_run_is_shown_from_its_first_commit_to_its_last(chain):
