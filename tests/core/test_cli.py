@@ -26,6 +26,12 @@ def test_exit_codes(workspace, words, code, capsys):
     assert cli.main(words) == code
 
 
+def test_python_runs_the_package_as_the_command(workspace):
+    command = [sys.executable, "-m", "aiinfra_lab", "lab", "sho"]
+    done = subprocess.run(command, cwd=workspace, capture_output=True, text=True, check=False)
+    assert (done.returncode, "aiinfra lab has no verb 'sho'" in done.stderr) == (2, True)
+
+
 def test_no_workspace_is_the_users_error(tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     assert cli.main(["lab", "ls"]) == 1
