@@ -67,6 +67,11 @@ class StepExecution:
             self._begin()
         return None
 
+    @property
+    def can_be_awaited(self) -> bool:
+        """Whether `wait` returns at the end of the attempt that goes on."""
+        return isinstance(self._handle, MayBeAwaited)
+
     def wait(self, within_s: float) -> None:
         """Wait so long for something to become of it; less where its end can be awaited."""
         handle: object = self._handle
