@@ -198,10 +198,10 @@ def prepare(executor: Executor) -> None:
 
 
 @contextlib.contextmanager
-def preparing(executor: Executor) -> Iterator[None]:
-    """What it has prepared meanwhile is discarded at the end."""
+def preparing(executor: Executor) -> Iterator[Executor]:
+    """That executor; what it has prepared meanwhile is discarded at the end."""
     try:
-        yield
+        yield executor
     finally:
         if isinstance(executor, MayPrepare):
             with _only_slower():
