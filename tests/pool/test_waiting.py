@@ -71,6 +71,16 @@ def test_it_is_for_the_kernels_of_who_asked_alone(
     assert asking.order("show")["forked"] == before
 
 
+def test_a_run_has_one_forked_and_takes_it(workspace: Path, pool: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(waiting, "_FRESH_S", 600.0)
+    (workspace / "notebooks").mkdir()
+    (workspace / "recipes").mkdir()
+    notebook(workspace / "notebooks", IS_WARM)
+    (workspace / "recipes" / "one.toml").write_text('[steps.a]\nnotebook = "one.ipynb"\n')
+    recipe.run("one", force=True)
+    assert asking.order("show")["forked"] == 1
+
+
 def test_at_most_one_waits(workspace: Path, pool: int, cores: HostCores) -> None:
     one_that_waits(cores, pool)
     cores.prepare()
