@@ -31,7 +31,7 @@ from ..host import remains
 from ..host.spec import LISTENING, HostSpec, read_state
 from ..jobs.process import end_child
 from ..pool import asking, wanted
-from . import waiting
+from .waiting import HostCores
 
 BEGIN_S = 30.0
 NO_CORE = 69
@@ -101,16 +101,17 @@ class Reach(Protocol):
 
 
 class LocalReach:
-    """This machine: see `Reach`. folder: the spec's. warm: whether core and kernel may come out of the pool."""
+    """This machine: see `Reach`. folder: the spec's. cores: those of the pool, where core and kernel may come out of
+    that."""
 
     keepalive_s: float | None = None
     attempts = 1
 
-    def __init__(self, folder: Path, *, warm: bool = False) -> None:
-        self._folder, self._warm = folder, warm
+    def __init__(self, folder: Path, *, cores: HostCores | None = None) -> None:
+        self._folder, self._cores = folder, cores
 
     def begin(self, spec: HostSpec) -> None:
-        if self._warm and asking.is_this_python(spec.argv) and wanted.pool() and waiting.begin(spec):
+        if self._cores and asking.is_this_python(spec.argv) and wanted.pool() and self._cores.begin(spec):
             return
         done = subprocess.run(
             command_here("keep"),

@@ -12,6 +12,7 @@ import os
 import select
 import threading
 import time
+import weakref
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -141,14 +142,19 @@ class _Asked:
             core.discard()
 
 
-class _Ahead:
-    """At most one. Its methods may be called from any thread."""
+class HostCores:
+    """Host cores out of the pool for the kernels of who has this, of which one at most waits.
+
+    Its methods may be called from any thread.
+    """
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._asked: _Asked | None = None
+        _all.add(self)
 
-    def have(self) -> None:
+    def prepare(self) -> None:
+        """Have one forked in the background, unless one waits already; nothing where there is no pool."""
         with self._lock:
             old = self._asked
             if old is not None and old.is_fresh:
@@ -157,10 +163,18 @@ class _Ahead:
         if old is not None:
             old.discard()
 
-    def take(self) -> _Asked | None:
-        with self._lock:
-            asked, self._asked = self._asked, None
-            return asked
+    def discard(self) -> None:
+        """The one that waits, if any, is not needed."""
+        if (asked := self._take()) is not None:
+            asked.discard()
+
+    def begin(self, spec: HostSpec) -> bool:
+        """Whether a core keeps the kernel of that spec now, and listens: the one that waits, or another one."""
+        asked = self._take()
+        if asked is not None and (core := asked.taken()) is not None and core.begin(spec):
+            return True
+        another = WaitingCore.forked(spec.env)
+        return another is not None and another.begin(spec)
 
     def part(self) -> None:
         """In a fork of this process: it is the other one's, whose threads are not here."""
@@ -168,27 +182,18 @@ class _Ahead:
         if asked is not None:
             asked.forget()
 
-
-_ahead = _Ahead()
-os.register_at_fork(after_in_child=_ahead.part)
-
-
-def have_one() -> None:
-    """Have one forked in the background, unless one waits already; nothing where there is no pool."""
-    _ahead.have()
+    def _take(self) -> _Asked | None:
+        with self._lock:
+            asked, self._asked = self._asked, None
+            return asked
 
 
-def discard() -> None:
-    """The one that waits, if any, is not needed."""
-    if (asked := _ahead.take()) is not None:
-        asked.discard()
+_all: weakref.WeakSet[HostCores] = weakref.WeakSet()
 
 
-def begin(spec: HostSpec) -> bool:
-    """Whether a core out of the pool keeps the kernel of that spec now, and listens: the one that waits, or another
-    one."""
-    asked = _ahead.take()
-    if asked is not None and (core := asked.taken()) is not None and core.begin(spec):
-        return True
-    another = WaitingCore.forked(spec.env)
-    return another is not None and another.begin(spec)
+def _part_all() -> None:
+    for each in _all:
+        each.part()
+
+
+os.register_at_fork(after_in_child=_part_all)

@@ -62,7 +62,7 @@ class StepExecution:
         is_last = self._number > self._step.retries or self._is_given_up
         if self._outcome.state not in FAILURES or is_last or urgency:
             return Attempts(_counted(self._outcome, self._number), self._number, self._last_at)
-        if time.monotonic() >= self._again_at and has_room(self._executor, self._task):
+        if time.monotonic() >= self._again_at and self._may_begin():
             self._put_aside()
             self._begin()
         return None
@@ -114,6 +114,21 @@ class StepExecution:
         seconds = hold.seconds if self._number > self._step.retries else 0.0
         return replace(self._task, hold=replace(hold, seconds=seconds, goes_on=hold.goes_on and self._number == 1))
 
+    def _may_begin(self) -> bool:
+        """Whether there is room for one more attempt; also where that was not known for long: to begin it says why."""
+        try:
+            is_room = self._executor.has_room(self._task)
+        except Unavailable:
+            return self._unreached_s() >= _UNREACHED_S
+        self._unreached_at = 0.0
+        return is_room
+
+    def _unreached_s(self) -> float:
+        """For how long nothing was heard of where it runs, of which nothing was heard now."""
+        now = time.monotonic()
+        self._unreached_at = self._unreached_at or now
+        return now - self._unreached_at
+
     def _end(self, handle: TaskHandle, urgency: int) -> None:
         try:
             outcome = handle.collect()
@@ -154,14 +169,15 @@ class StepExecution:
                 self._began_at = time.monotonic()
             self._ask(handle, max(urgency, self._overdue()))
             self._unreached_at = 0.0
-        except Unavailable as problem:
-            now = time.monotonic()
-            self._unreached_at = self._unreached_at or now
-            self._is_given_up = now - self._unreached_at >= (GRACE_S if urgency > 1 else _UNREACHED_S)
+        except Exception as problem:  # noqa: BLE001  # a client of somebody else's service may raise anything
+            why, is_first = str(problem) if isinstance(problem, LabError) else repr(problem), not self._unreached_at
+            self._is_given_up = self._unreached_s() >= (GRACE_S if urgency > 1 else _UNREACHED_S)
             if self._is_given_up:
                 _cancel_unheard(handle)  # to collect it would wait for an end that nobody hears of
-                lost = f"where it ran is not reached any more, and it may go on there: {problem}"
+                lost = f"where it ran is not reached any more, and it may go on there: {why}"
                 self._take(Outcome("stopped" if urgency else "killed", lost))
+            elif is_first:
+                _log.warning("where step %s runs is not reached, and is asked again: %s", self._step.name, why)
         return self._is_given_up
 
     def _put_aside(self) -> None:
@@ -187,10 +203,10 @@ def prepare(executor: Executor) -> None:
 
 
 @contextlib.contextmanager
-def preparing(executor: Executor) -> Iterator[None]:
-    """What it has prepared meanwhile is discarded at the end."""
+def preparing(executor: Executor) -> Iterator[Executor]:
+    """That executor; what it has prepared meanwhile is discarded at the end."""
     try:
-        yield
+        yield executor
     finally:
         if isinstance(executor, MayPrepare):
             with _only_slower():

@@ -273,7 +273,7 @@ class TaskHandle(Protocol):
     """A task that an executor has begun. Its methods are called by the thread that submitted it, and by no other.
 
     `poll` and `cancel` may raise Unavailable while where it runs is not reached: they are called again, for ten
-    minutes.
+    minutes. Whatever else they raise is taken for that.
     """
 
     def poll(self) -> bool:

@@ -263,9 +263,10 @@ def _lost(run: RecordedRun) -> dict[str, Path]:
 def complete_held(recipe: str) -> None:
     """Have the executed notebooks completed whose kernels would have been held: their journals lie where these do."""
     if holding.has_any(recipe):
-        for run in runs(recipe):
-            if not run.body.is_open and any((settings().home / KIND / run.name).glob("*.journal")):
-                completed(run)
+        for label in sorted({journal.parent.name for journal in holding.journals(recipe)}):
+            record = open_store().get(RunRecord, label)
+            if record is not None and not record.body.is_open:
+                completed(RecordedRun(record))
 
 
 def note_archives(run: RecordedRun, digests: Mapping[str, str]) -> RecordedRun:

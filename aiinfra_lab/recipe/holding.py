@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import shutil
-from collections.abc import Container
+from collections.abc import Container, Iterator
 from pathlib import Path
 
 import msgspec
@@ -77,9 +77,7 @@ def write(folder: Path, held: HeldKernel) -> None:
 
 def held(recipe: str) -> dict[str, Path]:
     """The steps of a recipe whose kernels are held now, each with the folder for that."""
-    home = _home(recipe)
-    found = sorted(home.iterdir()) if home.is_dir() else []
-    return {folder.name.partition(_RUN)[0]: folder for folder in found if find(folder)}
+    return {folder.name.partition(_RUN)[0]: folder for folder in _below(_home(recipe)) if find(folder)}
 
 
 def until(recipe: str) -> dict[str, float]:
@@ -103,17 +101,21 @@ def end_kernel(folder: Path) -> None:
 
 def has_any(recipe: str) -> bool:
     """Whether a kernel of a recipe is held, or would have been."""
-    home = _home(recipe)
-    return home.is_dir() and any(home.iterdir())
+    return bool(_below(_home(recipe)))
+
+
+def journals(recipe: str) -> Iterator[Path]:
+    """What is left by which executed notebooks of a recipe are completed. It looks into the folder of each run."""
+    return _home(recipe).parent.glob(f"{recipe}@*/*.journal")
 
 
 def end_all(recipe: str, but: Container[Path] = ()) -> None:
     """Have the kernels end that are held of a recipe, but for those. What one has sent stays while an executed notebook
     is to be completed by it."""
     home = _home(recipe)
-    needed = {archives.kept_by(journal) for journal in home.parent.glob(f"{recipe}@*/*.journal")}
-    for folder in home.iterdir() if home.is_dir() else ():
-        if folder not in but:
+    if folders := [each for each in _below(home) if each not in but]:
+        needed = {archives.kept_by(journal) for journal in journals(recipe)}
+        for folder in folders:
             (end_kernel if folder in needed else end)(folder)
     with contextlib.suppress(OSError):  # it has some still, or there is none
         home.rmdir()
@@ -125,6 +127,10 @@ def _is_here(folder: Path) -> bool:
         return (folder / _PLACE).read_text() == str(folder)
     except OSError:
         return False
+
+
+def _below(home: Path) -> list[Path]:
+    return sorted(home.iterdir()) if home.is_dir() else []
 
 
 def _home(recipe: str) -> Path:

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 
 from ..config import Settings
 from ..files import lab_errors, make_folder
-from ..kernels import waiting
+from ..kernels.waiting import HostCores
 from .base import NotebookTask, Outcome
 from .room import Room, at_once
 from .threads import ThreadExecutor
@@ -16,20 +17,21 @@ class LocalExecutor(ThreadExecutor):
     """See `Executor` for the contract."""
 
     def __init__(self, where: Settings) -> None:
-        super().__init__(_execute, Room(at_once(where)))
+        self._cores = HostCores()
+        super().__init__(partial(_execute, self._cores), Room(at_once(where)))
 
     def prepare_for_task(self) -> None:
         """See `MayPrepare`."""
-        waiting.have_one()
+        self._cores.prepare()
 
     def discard_prepared(self) -> None:
         """See `MayPrepare`."""
-        waiting.discard()
+        self._cores.discard()
 
 
-def _execute(task: NotebookTask, stop_requested: Callable[[], int]) -> Outcome:
+def _execute(cores: HostCores, task: NotebookTask, stop_requested: Callable[[], int]) -> Outcome:
     from .engine import execute  # what executes notebooks takes a second to import
 
     with lab_errors(task.archive.parent):
         make_folder(task.archive.parent)
-    return execute(task, stop_requested)
+    return execute(task, stop_requested, cores=cores)

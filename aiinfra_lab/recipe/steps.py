@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import logging
 import time
@@ -14,10 +15,11 @@ from msgspec.structs import replace
 
 from ..config import settings
 from ..errors import LabError
+from ..providers import chosen
 from ..store import Event
 from . import archives, holding, started
 from .at_once import at_once
-from .attempts import Attempts, StepExecution, has_room, prepare
+from .attempts import Attempts, StepExecution, has_room, prepare, preparing
 from .base import FAILURES, Executor, Hold, NotebookTask, Outcome, Recipe, RecipeStep, is_file
 from .budget import RunBudget
 from .expectations import unmet
@@ -73,12 +75,13 @@ class RunSteps:
         self._starting: PlannedStep | None = None
         self._going: dict[str, _Going] = {}
         self._stop: StopRequests
+        self._over: contextlib.ExitStack  # closed once no step is left
 
     def go(self, stop: StopRequests) -> None:
         """Begin what may begin and take what has ended, until nothing is left; the writer has all of it."""
         self._stop = stop
         pause_s = _SHORTEST_S
-        with ProjectWatch() as watch:
+        with ProjectWatch() as watch, contextlib.ExitStack() as self._over:
             while not self._is_over():
                 if self._turn(stop(), watch):
                     pause_s = _SHORTEST_S
@@ -193,9 +196,10 @@ class RunSteps:
         return [name for name in step.depends_on if not self._writer.step(name).succeeded]
 
     def _prepare_for(self, steps: Sequence[RecipeStep]) -> None:
-        """Have the run's executor prepare itself where one of them may need it."""
-        if any(not step.on and step.name not in self._planner.held for step in steps):
-            prepare(self._executor)
+        """Have the executors prepare themselves that one of them may need."""
+        for step in {step.on: step for step in steps if step.name not in self._planner.held}.values():
+            with contextlib.suppress(LabError):  # for the step itself, when it begins
+                prepare(self._executor_of(step))
 
     def _stopped_by(self) -> str:
         """Why no further step begins since one has failed; empty when any may."""
@@ -237,12 +241,12 @@ class RunSteps:
         return bool(needed)
 
     def _executor_of(self, step: RecipeStep) -> Executor:
-        if not step.on:
+        if not step.on or step.on == chosen("recipe.executor"):
             return self._executor
         if step.on not in self._others:
             from .session import executor_on  # here, since few steps run elsewhere
 
-            self._others[step.on] = executor_on(step.on)
+            self._others[step.on] = self._over.enter_context(preparing(executor_on(step.on)))
         return self._others[step.on]
 
     def _task(self, step: RecipeStep, more: Mapping[str, str] | None = None) -> NotebookTask:

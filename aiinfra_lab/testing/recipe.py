@@ -9,10 +9,21 @@ from pathlib import Path
 from typing import Any
 
 import nbformat
+import pytest
 from nbformat.v4 import new_code_cell, new_notebook
 
 from ..errors import LabError
-from ..recipe.base import FAILURES, Executor, NotebookTask, Outcome, TaskHandle, Value
+from ..recipe.base import (
+    FAILURES,
+    Executor,
+    MayBeAwaited,
+    MayPrepare,
+    MayWait,
+    NotebookTask,
+    Outcome,
+    TaskHandle,
+    Value,
+)
 
 __all__ = ["ExecutorContract"]
 
@@ -172,6 +183,29 @@ class ExecutorContract:
             begun.append(executor.submit(task))
         assert [handle.collect() for handle in begun] == [Outcome("done")] * 3
         assert [printed(task.archive) for task in tasks] == ["0\n", "1\n", "2\n"]
+
+    def test_what_was_prepared_is_for_any_task_and_can_be_discarded(self, executor: Executor, tmp_path: Path) -> None:
+        if not isinstance(executor, MayPrepare):
+            pytest.skip("it prepares nothing")
+        notebook = write_notebook(tmp_path / "a.ipynb", "print(1)")
+        executor.discard_prepared()
+        for number in range(2):
+            executor.prepare_for_task()
+            executor.prepare_for_task()
+            assert run(executor, notebook, tmp_path / f"{number}.ipynb") == Outcome("done")
+            executor.prepare_for_task()
+            executor.discard_prepared()
+            executor.discard_prepared()
+
+    def test_its_end_can_be_awaited_and_it_has_begun_then(self, executor: Executor, tmp_path: Path) -> None:
+        notebook = write_notebook(tmp_path / "a.ipynb", "import time; time.sleep(0.5)")
+        handle = executor.submit(NotebookTask(notebook, tmp_path / "out.ipynb"))
+        if isinstance(handle, MayBeAwaited):
+            handle.wait_for_end(0.0)
+            handle.wait_for_end(300.0)
+            assert handle.poll()
+        assert handle.collect() == Outcome("done")
+        assert not isinstance(handle, MayWait) or handle.has_begun
 
     def test_what_has_ended_makes_room(self, executor: Executor, tmp_path: Path) -> None:
         task = NotebookTask(write_notebook(tmp_path / "a.ipynb", "print(1)"), tmp_path / "out.ipynb")

@@ -14,6 +14,7 @@ import pytest
 from aiinfra_lab import recipe
 from aiinfra_lab.errors import LabError
 from aiinfra_lab.kernels import waiting
+from aiinfra_lab.kernels.waiting import HostCores
 from aiinfra_lab.pool import asking
 
 from ..conftest import until
@@ -23,18 +24,20 @@ from .test_pool import IS_WARM, notebook, run
 CHAIN = 4  # two guards, the core, and the process that becomes the kernel
 
 
-@pytest.fixture(autouse=True)
-def _none_is_left(place: Path) -> Iterator[None]:
-    yield
-    waiting.discard()
+@pytest.fixture
+def cores(place: Path) -> Iterator[HostCores]:
+    made = HostCores()
+    yield made
+    made.discard()
 
 
-def one_that_waits(pool: int) -> list[psutil.Process]:
+def one_that_waits(cores: HostCores, pool: int) -> list[psutil.Process]:
     """The processes of one that has been asked for, the first guard first."""
-    waiting.have_one()
+    before = psutil.Process(pool).children(recursive=True)
+    cores.prepare()
 
     def found() -> list[psutil.Process]:
-        all_ = psutil.Process(pool).children(recursive=True)
+        all_ = [each for each in psutil.Process(pool).children(recursive=True) if each not in before]
         return all_ if len(all_) == CHAIN else []
 
     return list(until(found, "none waits"))
@@ -45,50 +48,77 @@ def sockets(place: Path) -> list[Path]:
     return sorted(place.parent.glob("aiinfra-????????"))
 
 
-def test_the_next_kernel_takes_it(workspace: Path, pool: int) -> None:
-    one_that_waits(pool)
+def test_the_next_kernel_takes_it(workspace: Path, pool: int, cores: HostCores) -> None:
+    one_that_waits(cores, pool)
     before = asking.order("show")["forked"]
-    assert run(workspace, IS_WARM) == ("done", "True\n")
+    assert run(workspace, IS_WARM, cores=cores) == ("done", "True\n")
     assert asking.order("show")["forked"] == before
     until(lambda: asking.order("show")["alive"] == 0, "something of it is left")
 
 
-def test_at_most_one_waits(workspace: Path, pool: int) -> None:
-    one_that_waits(pool)
-    waiting.have_one()
-    waiting.discard()
+def test_it_is_for_the_kernels_of_who_asked_alone(
+    workspace: Path, pool: int, cores: HostCores, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(waiting, "_FRESH_S", 600.0)
+    another = HostCores()
+    mine, theirs = one_that_waits(cores, pool), one_that_waits(another, pool)
+    assert run(workspace, IS_WARM) == ("done", "True\n")
+    another.discard()
+    until(lambda: not any(is_alive(each.pid) for each in theirs), "a process is left")
+    assert all(is_alive(each.pid) for each in mine)
+    before = asking.order("show")["forked"]
+    assert run(workspace, IS_WARM, cores=cores) == ("done", "True\n")
+    assert asking.order("show")["forked"] == before
+
+
+def test_a_run_has_one_forked_and_takes_it(workspace: Path, pool: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(waiting, "_FRESH_S", 600.0)
+    (workspace / "notebooks").mkdir()
+    (workspace / "recipes").mkdir()
+    notebook(workspace / "notebooks", IS_WARM)
+    (workspace / "recipes" / "one.toml").write_text('[steps.a]\nnotebook = "one.ipynb"\n')
+    recipe.run("one", force=True)
     assert asking.order("show")["forked"] == 1
 
 
-def test_one_that_is_not_needed_leaves_nothing(workspace: Path, place: Path, pool: int) -> None:
-    found = one_that_waits(pool)
+def test_at_most_one_waits(workspace: Path, pool: int, cores: HostCores) -> None:
+    one_that_waits(cores, pool)
+    cores.prepare()
+    cores.discard()
+    assert asking.order("show")["forked"] == 1
+
+
+def test_one_that_is_not_needed_leaves_nothing(workspace: Path, place: Path, pool: int, cores: HostCores) -> None:
+    found = one_that_waits(cores, pool)
     assert sockets(place)
-    waiting.discard()
+    cores.discard()
     until(lambda: not any(is_alive(each.pid) for each in found), "a process is left")
     assert sockets(place) == []
     until(lambda: asking.order("show")["alive"] == 0, "the pool counts it still")
 
 
-def test_one_that_has_waited_for_long_is_not_taken(workspace: Path, pool: int, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_one_that_has_waited_for_long_is_not_taken(
+    workspace: Path, pool: int, cores: HostCores, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(waiting, "_FRESH_S", 0.0)  # packages may have changed since
-    found = one_that_waits(pool)
-    assert run(workspace, IS_WARM) == ("done", "True\n")
+    found = one_that_waits(cores, pool)
+    assert run(workspace, IS_WARM, cores=cores) == ("done", "True\n")
     assert asking.order("show")["forked"] == 2
     until(lambda: not any(is_alive(each.pid) for each in found), "a process is left")
 
 
-def test_a_fork_of_who_asked_neither_has_it_nor_keeps_it(workspace: Path, pool: int) -> None:
-    one_that_waits(pool)
+def test_a_fork_of_who_asked_neither_has_it_nor_keeps_it(workspace: Path, pool: int, cores: HostCores) -> None:
+    one_that_waits(cores, pool)
     before = asking.order("show")["forked"]
     child = os.fork()
     if child == 0:
         time.sleep(60)
         os._exit(0)
     try:
-        assert run(workspace, IS_WARM) == ("done", "True\n")
+        assert run(workspace, IS_WARM, cores=cores) == ("done", "True\n")
         assert asking.order("show")["forked"] == before
-        one_that_waits(pool)
-        waiting.discard()
+        one_that_waits(cores, pool)
+        cores.discard()
         until(lambda: asking.order("show")["alive"] == 0, "it waits still")
     finally:
         os.kill(child, signal.SIGKILL)
@@ -106,7 +136,8 @@ def test_a_step_elsewhere_has_none_forked(workspace: Path, pool: int) -> None:
 
 
 def test_it_ends_with_who_asked_for_it(workspace: Path, place: Path, pool: int) -> None:
-    code = "import time; from aiinfra_lab.kernels import waiting; waiting.have_one(); time.sleep(600)"
+    begin = "import time; from aiinfra_lab.kernels.waiting import HostCores; "
+    code = f"{begin}cores = HostCores(); cores.prepare(); time.sleep(600)"
     asker = subprocess.Popen([sys.executable, "-c", code])
     try:
         until(lambda: sockets(place) and asking.order("show")["alive"], "none waits")
@@ -119,37 +150,41 @@ def test_it_ends_with_who_asked_for_it(workspace: Path, place: Path, pool: int) 
 
 @pytest.mark.parametrize("killed", range(CHAIN))
 def test_where_one_of_its_processes_was_killed_there_is_another(
-    workspace: Path, place: Path, pool: int, killed: int
+    workspace: Path, place: Path, pool: int, cores: HostCores, killed: int
 ) -> None:
-    found = one_that_waits(pool)
+    found = one_that_waits(cores, pool)
     found[killed].send_signal(signal.SIGKILL)
     until(lambda: not is_alive(found[killed].pid), "it was not killed")
-    state, _ = run(workspace, IS_WARM)
+    state, _ = run(workspace, IS_WARM, cores=cores)
     until(lambda: not any(is_alive(each.pid) for each in found), "a process is left")
     assert state == "done"
     until(lambda: sockets(place) == [], "its sockets are left")
 
 
-def test_it_has_the_environment_of_the_kernel(workspace: Path, pool: int, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_it_has_the_environment_of_the_kernel(
+    workspace: Path, pool: int, cores: HostCores, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setenv("OF_BEFORE", "1")
-    one_that_waits(pool)
+    one_that_waits(cores, pool)
     monkeypatch.delenv("OF_BEFORE")
     cell = "import os; print(os.environ.get('OF_BEFORE'), os.environ['NEW'], os.getcwd())"
-    assert run(workspace, cell, env={"NEW": "2"}) == ("done", f"None 2 {workspace}\n")
+    assert run(workspace, cell, env={"NEW": "2"}, cores=cores) == ("done", f"None 2 {workspace}\n")
 
 
-def test_what_no_fork_can_take_over_has_another_spawned(workspace: Path, place: Path, pool: int) -> None:
-    found = one_that_waits(pool)
-    assert run(workspace, IS_WARM, env={"PYTHONOPTIMIZE": "1"}) == ("done", "False\n")
+def test_what_no_fork_can_take_over_has_another_spawned(
+    workspace: Path, place: Path, pool: int, cores: HostCores
+) -> None:
+    found = one_that_waits(cores, pool)
+    assert run(workspace, IS_WARM, env={"PYTHONOPTIMIZE": "1"}, cores=cores) == ("done", "False\n")
     until(lambda: not any(is_alive(each.pid) for each in found), "a process is left")
 
 
 def test_what_its_process_writes_is_in_the_log_of_its_run(
-    workspace: Path, pool: int, capsys: pytest.CaptureFixture[str]
+    workspace: Path, pool: int, cores: HostCores, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    one_that_waits(pool)
+    one_that_waits(cores, pool)
     last_words = "import os; os.write(2, b'the last words\\n'); os.kill(os.getpid(), 9)"
-    assert run(workspace, last_words)[0] == "killed"
+    assert run(workspace, last_words, cores=cores)[0] == "killed"
     assert "the last words" in capsys.readouterr().err
 
 

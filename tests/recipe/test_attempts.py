@@ -183,6 +183,55 @@ def test_one_that_is_not_reached_any_more_is_given_up(tmp_path, monkeypatch, urg
     assert "not reached any more, and it may go on there: the service is away" in done.outcome.error
 
 
+class Raising(Away):
+    """Its client raises what its library has for that, as that of another package may."""
+
+    def _look(self) -> None:
+        try:
+            super()._look()
+        except Unavailable:
+            raise ConnectionRefusedError(111, "Connection refused") from None
+
+
+def test_whatever_a_handle_raises_while_it_goes_on_it_is_asked_again(tmp_path):
+    one = going(Raising(3), tmp_path)
+    assert [one.turn(urgency) for urgency in (0, 1, 2)] == [None] * 3
+    assert one.turn(0).outcome == Outcome("done")
+
+
+def test_one_whose_handle_raises_again_and_again_is_given_up(tmp_path, monkeypatch):
+    monkeypatch.setattr(attempts, "_UNREACHED_S", 0.0)
+    outcome = going(Raising(1_000), tmp_path).turn(0).outcome
+    assert outcome.state == "killed"
+    assert outcome.error.endswith("it may go on there: ConnectionRefusedError(111, 'Connection refused')")
+
+
+class Down(Away):
+    """It cannot even be asked to begin."""
+
+    def submit(self, _task):
+        self._look()
+        return self
+
+
+def to_its_end(one: StepExecution) -> attempts.Attempts:
+    while (done := one.turn(0)) is None:
+        time.sleep(0.001)
+    return done
+
+
+def test_what_is_to_begin_again_waits_until_the_executor_is_reached(tmp_path):
+    done = to_its_end(going(Down(20), tmp_path, retries=1))
+    assert (done.outcome, done.number) == (Outcome("done"), 2)
+
+
+def test_no_attempt_waits_for_ever_for_an_executor_that_is_not_reached_any_more(tmp_path, monkeypatch):
+    monkeypatch.setattr(attempts, "_UNREACHED_S", 0.0)
+    done = to_its_end(going(Down(1_000_000), tmp_path, retries=1))
+    assert (done.outcome.state, done.number) == ("failed", 2)
+    assert done.outcome.error.startswith("the service is away (2 attempts)")
+
+
 def test_it_is_abandoned_whatever_the_executor_makes_of_that(tmp_path):
     away = Away(1)
     going(away, tmp_path).abandon()

@@ -17,7 +17,7 @@ from aiinfra_lab import recipe as verbs
 from aiinfra_lab.config import settings
 from aiinfra_lab.cost.workload import pipeline_times
 from aiinfra_lab.errors import Conflict, Failed, NotFound, Unavailable, UsageProblem
-from aiinfra_lab.recipe import archives, declaration, holding
+from aiinfra_lab.recipe import archives, declaration, history, holding
 from aiinfra_lab.recipe.base import Hold, NotebookTask
 from aiinfra_lab.recipe.engine import execute, rebuilding, running
 from tests.conftest import PATIENCE_S, until
@@ -43,6 +43,13 @@ def held(notebook, recipe):
     assert run.state == "failed"
     yield run
     holding.end_all("r")
+
+
+def test_where_no_kernel_is_held_no_run_of_before_is_looked_at(workspace, monkeypatch):
+    with monkeypatch.context() as here:
+        here.setattr(Path, "glob", lambda *_: pytest.fail("there may be thousands of them"))
+        history.complete_held("r")
+        holding.end_all("r")
 
 
 def test_what_it_made_before_the_failure_it_has_made(notebook, recipe):

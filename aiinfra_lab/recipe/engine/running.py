@@ -16,6 +16,7 @@ from ... import jobs
 from ...errors import LabError
 from ...host.spec import LOG
 from ...kernels.hosted import HostedKernelManager
+from ...kernels.waiting import HostCores
 from ...leftovers import temporary
 from ...modes import users_umask
 from .. import holding
@@ -46,11 +47,16 @@ from .step_journal import StepJournal
 _REMOVE_HELD = f'test ! -e "$1/{holding.FACTS}" || rm -rf "$1"'
 
 
-def execute(task: NotebookTask, stop_requested: Callable[[], int], attach: Attach | None = None) -> Outcome:
+def execute(
+    task: NotebookTask,
+    stop_requested: Callable[[], int],
+    attach: Attach | None = None,
+    cores: HostCores | None = None,
+) -> Outcome:
     """Execute a task to its end; see `Executor`.
 
     stop_requested: 0, or how urgently its end is asked for: 1 by an interrupt, 2 at once. attach: has the session in
-    whose kernel it is executed, instead of one of its own
+    whose kernel it is executed, instead of one of its own. cores: of which one may wait for its own
     """
     notebook, archive = task.notebook, task.archive
     read_notebook(notebook)  # for its errors
@@ -73,6 +79,7 @@ def execute(task: NotebookTask, stop_requested: Callable[[], int], attach: Attac
                 hold=hold,
                 attached=attached,
                 journal=journal,
+                cores=cores,
             )
         outcome = Outcome("done")
     except CellRaised as failed:
@@ -125,6 +132,7 @@ def run_into(
     hold: KernelHold | None = None,
     attached: AttachedKernel | None = None,
     journal: StepJournal | None = None,
+    cores: HostCores | None = None,
     **options: Any,
 ) -> None:
     """Execute the archive's notebook in a kernel of its own, in that folder.
@@ -132,7 +140,7 @@ def run_into(
     The exceptions of `ArchiveClient.run`; OutOfMemory for a kernel that died for that. memory_bytes: what the
     notebook's processes may take together. hold: how its kernel is held when a cell fails. attached: the kernel of a
     session, in which it is executed instead. journal: has what it takes to complete the archive where this process is
-    killed. options: the client's own, and nbclient's
+    killed. cores: of which one may wait for its kernel. options: the client's own, and nbclient's
     """
     # Sockets in a folder of our own: no port can clash with another run's, and nobody else can connect.
     # What outlives the run is no part of the job that it may be, which would end it.
@@ -150,7 +158,7 @@ def run_into(
             hold=hold,
             attached=attached,
             **({"on_attached": partial(journal.attach, attached.kernel.folder)} if journal and attached else {}),
-            kernel_manager_class=manager_of(attached) if attached else _in(kept, hold),
+            kernel_manager_class=manager_of(attached) if attached else _in(kept, hold, cores),
             resources={"metadata": {"path": str(folder)}},
             config=Config(HostedKernelManager=own),
             **{"kernel_name": kernel or USUAL_KERNEL, "startup_timeout": 60, **options},
@@ -185,11 +193,11 @@ def error_text(name: str, value: str) -> str:
     return f"{name}: {value}" if value else name
 
 
-def _in(place: Path, hold: KernelHold | None) -> type[HostedKernelManager]:
+def _in(place: Path, hold: KernelHold | None, waiting: HostCores | None) -> type[HostedKernelManager]:
     """The kernel manager whose kernel is kept in that folder, and may be held there."""
 
     class Manager(HostedKernelManager):
-        folder = place
+        folder, cores = place, waiting
         held_key, held_received = (hold.key, hold.received) if hold else (b"", 0)
         # Of one that is held nothing stays; of a run that was killed what it has sent is for its archive.
         at_end = ("sh", "-c", _REMOVE_HELD, "sh", str(place)) if hold else ()
