@@ -12,7 +12,7 @@ from .filling import filled_recipe, given_now, parameter_fix, place_in, takers
 from .makers import mistakes_in_made
 from .matrix import combinations, meanings_in
 from .mentions import assigned, mentioned
-from .notebook import HANDED_BY, Notebook, Part, read_notebook
+from .notebook import HANDED_BY, Notebook, Part, nearest_notebook, read_notebook
 from .parameters import Misfit, ParameterSchema, is_name, takes_many, takes_path
 from .references import RUN_WORDS, filled, filled_values, is_output, meanings_of, parameter_of, words
 from .schedule.declared import meanings_at
@@ -28,8 +28,9 @@ def mistakes(recipe: Recipe) -> Iterator[tuple[str, str]]:
         if name not in recipe.parameters:
             yield f"[small] sets {name}, a parameter that the recipe lacks", parameter_fix(recipe, name)
     unknown = [*_mistakes_in_values(recipe), *(each for step in recipe.steps for each in _unknown(recipe, step))]
-    yield from unknown
-    if unknown:
+    lacking = list(_lacking_notebooks(recipe))
+    yield from [*unknown, *lacking]
+    if unknown or lacking:
         return  # what the others look at is what these stand for
     yield from _mistakes_in_schedule(recipe)
     filled = filled_recipe(recipe, {})
@@ -43,6 +44,17 @@ def mistakes(recipe: Recipe) -> Iterator[tuple[str, str]]:
         for name in step.parameters:
             if name in known:
                 yield from _mistakes_in_value(recipe, step, known, name)
+
+
+def _lacking_notebooks(recipe: Recipe) -> Iterator[tuple[str, str]]:
+    for step in recipe.steps:
+        path = step.notebook
+        if not path.exists():
+            project = recipe.path.parent.parent.resolve()
+            shown = path.relative_to(project) if path.is_relative_to(project) else path
+            place = place_in(recipe, f"steps.{step.name}", "notebook")
+            fix = nearest_notebook(path) or "correct `notebook = …` in the recipe"
+            yield f"{step.name}: there is no notebook {shown} ({place})", fix
 
 
 def _mistakes_in_values(recipe: Recipe) -> Iterator[tuple[str, str]]:

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from ..errors import Failed, NotFound
+from ..errors import Failed, NotFound, nearest
 from .parameters import ParameterSchema, read_schema
 
 PARAMETERS = "parameters"
@@ -68,7 +68,15 @@ def read_notebook(path: Path) -> Notebook:
         stat = path.stat()
         return _read(path, stat.st_ino, stat.st_mtime_ns, stat.st_ctime_ns, stat.st_size)
     except (FileNotFoundError, NotADirectoryError):
-        raise NotFound(f"there is no notebook {path}", "correct `notebook = …` in the recipe") from None
+        fix = nearest_notebook(path) or f"name one that is there; a path counts from the folder {Path.cwd()}"
+        raise NotFound(f"there is no notebook {path}", fix) from None
+
+
+def nearest_notebook(path: Path) -> str:
+    """The sentence that suggests a notebook beside one that is not there; empty where none has a name like it."""
+    there = {each.stem: each.name for each in path.parent.glob("*.ipynb")}
+    near = nearest(path.stem, there)
+    return f"did you mean {there[near]}?" if near else ""
 
 
 @functools.lru_cache(maxsize=512)

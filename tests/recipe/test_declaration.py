@@ -84,6 +84,8 @@ def test_an_unknown_recipe_suggests_the_nearest(two):
         (('"${params.n}"', '"${params.nn}"'), "did you mean n"),
         (("[steps.first]", "[steps.first]\nafter = ['second']"), "take one of these steps out of `in` or `after`"),
         (('"a.ipynb"', '"c.ipynb"'), "correct `notebook = …`"),
+        (('"a.ipynb"', '"a"'), "did you mean a.ipynb?"),
+        (('"a.ipynb"', '"a.ipnb"'), "did you mean a.ipynb?"),
         (('"first.made"', "3"), "write in = { path ="),
         (("[steps.first]", "[steps.first]\nafter = 'second'"), "write after = "),
         (('{ n = "${params.n}" }', '{ n = "abc" }'), "a value of type int"),
@@ -107,6 +109,14 @@ def test_every_mistake_is_found_before_anything_runs(two, workspace: Path, chang
     with pytest.raises(LabError) as problem:
         declaration.read("two")
     assert fix in problem.value.fix
+
+
+def test_a_notebook_that_is_not_there_is_named_with_its_step_and_line(two, recipe):
+    recipe("two", TWO.replace('"a.ipynb"', '"one.ipynb"').replace('"b.ipynb"', '"two.ipynb"'))
+    with pytest.raises(Failed) as problem:
+        declaration.read("two")
+    assert "first: there is no notebook notebooks/one.ipynb (two.toml line 9)" in problem.value.what
+    assert "second: there is no notebook notebooks/two.ipynb (two.toml line 6)" in problem.value.what
 
 
 def test_a_step_depends_on_its_inputs_and_on_what_it_comes_after():
