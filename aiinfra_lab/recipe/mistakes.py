@@ -91,6 +91,8 @@ def _reference_fix(recipe: Recipe, name: str, word: str, known: Sequence[str]) -
         return f'write {name} = "${{{word}}}", with nothing else in that text, in `parameters` or in `in`'
     if word.startswith("params."):
         return parameter_fix(recipe, word.removeprefix("params."))
+    if f"params.{word}" in known:
+        return f"did you mean params.{word}?"
     made = [f"steps.{step.name}.out.{name}" for step in recipe.steps for name in step.makes]
     return did_you_mean(word, [*known, *(made or ["steps.STEP.out.NAME"])])
 

@@ -193,6 +193,15 @@ def test_a_file_with_a_byte_order_mark_is_read(two, recipe):
     assert declaration.parameters("two") == {"n": 3}
 
 
+def test_a_file_that_is_not_utf_8_is_to_be_stored_as_that(two, workspace):
+    path = workspace / "recipes" / "two.toml"
+    path.write_text(TWO, "utf-16")
+    with pytest.raises(UsageProblem, match=r"two.toml is not UTF-8: .+\n  fix: store it with the encoding UTF-8"):
+        declaration.read("two")
+    path.write_text(path.read_text("utf-16"), "utf-8")
+    assert declaration.read("two")
+
+
 def test_an_expectation_without_an_output_says_what_is_to_be_written(two, recipe):
     recipe("two", TWO + '[steps.third]\nnotebook = "a.ipynb"\nexpect = { run = "auc > 0.7" }\n')
     with pytest.raises(UsageProblem) as problem:

@@ -55,6 +55,24 @@ FILES = [
     (f'{STEP}in = {{ x = ".aiinfra/x" }}', "by its name, as data:NAME", f'{STEP}in = {{ x = "data:rows" }}'),
     (f'{STEP}in = {{ x = "models:rows" }}', "did you mean data:rows?", f'{STEP}in = {{ x = "data:rows" }}'),
     (f'{STEP}in = {{ x = "data:row" }}', "did you mean data:rows?", f'{STEP}in = {{ x = "data:rows" }}'),
+    (f'{STEP}on_failure = "hold"', 'write on_failure = "hold 15m"', f'{STEP}on_failure = "hold 15m"'),
+    (f'{STEP}on_failure = "hold on"', 'write on_failure = "hold 15m"', f'{STEP}on_failure = "hold 15m"'),
+    (f'{STEP}title = "x"', "write title above the tables", f'title = "x"\n{STEP}'),
+    (f'timeout = "1h"\n{STEP}', "write timeout below [steps.NAME]", f'{STEP}timeout = "1h"'),
+    (
+        f'{STEP}[schedule]\ncron = "@daily"\nparameters = {{ day = "1" }}',
+        "write `day = …` below [parameters] in one.toml",
+        f'{STEP}[parameters]\nday = "0"\n[schedule]\ncron = "@daily"\nparameters = {{ day = "1" }}',
+    ),
+    (f'{STEP}[trigger]\non = "data:x"', 'write on = ["data:x"]', f'{STEP}[trigger]\non = ["data:x"]'),
+    (f'{STEP}[alert]\non = "failed"', 'write on = ["failed"]', f'{STEP}[alert]\non = ["failed"]'),
+    (f'{STEP}cron = "@daily"', "write cron below [schedule]", f'{STEP}[schedule]\ncron = "@daily"'),
+    (f'cron = "@daily"\n{STEP}', "write cron below [schedule]", f'{STEP}[schedule]\ncron = "@daily"'),
+    (
+        f'[parameters]\nn = 1\n{STEP}parameters = {{ x = "${{n}}" }}',
+        "did you mean params.n?",
+        f'[parameters]\nn = 1\n{STEP}parameters = {{ x = "${{params.n}}" }}',
+    ),
     (f'{STEP}in = {{ x = "many" }}', "`%data add NAME FOLDER`, and data:NAME", f'{STEP}in = {{ x = "data:many" }}'),
 ]
 
