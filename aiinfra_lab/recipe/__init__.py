@@ -371,7 +371,7 @@ def export(
 
     name: the recipe
     to: the scheduler
-    cron: when it is to run, e.g. "0 3 * * *"
+    cron: when it is to run, e.g. "0 3 * * *"; the recipe's own [schedule] where it is left out
     tz: the time zone of --cron
     image: of a container with the project, for schedulers that run one; `--to container` writes what it is built from
     param: a parameter of the recipe, for each run
