@@ -130,6 +130,7 @@ def check(
     """
     from .lint import DerivedParameter, fix_notebook, lint, lint_notebook  # here, since no other verb needs the rules
 
+    declaration.refuse_other(name, "check")
     recipe = Uri.parse(name, KIND).name
     fixed = sum(fix_notebook(path, lint_notebook(path)) for path in declaration.notebooks(recipe)) if fix else 0
     given: dict[str, Value] = {}
@@ -187,6 +188,7 @@ def run(
     Example:
         %recipe run flight-delays -p epochs=2
     """
+    declaration.refuse_other(name, "run")
     uri = Uri.parse(name, KIND)
     recipe = declaration.read(uri.name)
     if resume and only:

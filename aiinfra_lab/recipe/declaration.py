@@ -6,7 +6,7 @@ import re
 import tomllib
 from collections.abc import Callable, Mapping
 from dataclasses import replace
-from pathlib import Path
+from pathlib import Path, PurePath
 from typing import Any, TypeVar
 
 from ..config import settings
@@ -58,6 +58,35 @@ def first(name: str) -> str:
 def names() -> list[str]:
     """The recipes there are."""
     return sorted(file.stem for file in folder().glob("*.toml"))
+
+
+def refuse_other(name: object, verb: str) -> None:
+    """UsageProblem where a step, a notebook or a file is named in place of a recipe, with the command for it."""
+    if not isinstance(name, str) or name in names():
+        return
+    path, (label, _, step) = PurePath(name), name.partition("/")
+    bare = label.partition("@")[0]
+    if path.suffix == ".ipynb":
+        uses = ((recipe, step) for recipe in map(find, names()) if recipe for step in recipe.steps)
+        found = next(((recipe.name, step.name) for recipe, step in uses if step.notebook.name == path.name), None)
+        if not found:
+            raise UsageProblem(f"{name!r} is a notebook, and no recipe has it as a step", _first_step(path, verb))
+        raise UsageProblem(f"{name!r} is a notebook, a step of the recipe {found[0]}", _meant(verb, *found))
+    if path.suffix == ".toml" and path.stem in names():
+        raise UsageProblem(f"{name!r} is the file of a recipe, which is named without", _meant(verb, path.stem))
+    if step and bare in names():
+        raise UsageProblem(f"{name!r} is a step of a recipe", _meant(verb, bare, step))
+
+
+def _meant(verb: str, recipe: str, step: str = "") -> str:
+    return f"`%recipe run {recipe} --only {step}`" if step and verb == "run" else f"`%recipe {verb} {recipe}`"
+
+
+def _first_step(path: PurePath, verb: str) -> str:
+    """How a notebook becomes the step of a recipe."""
+    called = re.sub(r"[^a-z0-9]+", "-", path.stem.lower()).strip("-") or "mine"
+    file = path.as_posix().removeprefix("./").removeprefix("notebooks/")
+    return f'write [steps.{called}] and notebook = "{file}" into recipes/{called}.toml, then `%recipe {verb} {called}`'
 
 
 def path_of(name: str) -> Path:

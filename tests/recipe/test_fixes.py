@@ -139,6 +139,26 @@ def test_a_recipe_that_is_not_there_is_one_that_is_meant_or_one_to_be_written(wo
         run("recipe check on")
 
 
+@pytest.mark.parametrize("verb", ["run", "check"])
+@pytest.mark.parametrize("name", ["one/a", "one@1/a", "a.ipynb", "notebooks/a.ipynb", "one.toml", "recipes/one.toml"])
+def test_a_step_a_notebook_or_a_file_in_place_of_a_recipe_is_mended_by_the_fix(notebook, recipe, verb, name):
+    notebook("a", 'x: str = ""')
+    recipe("one", STEP)
+    with pytest.raises(UsageProblem, match=f"'{name}' is ") as problem:
+        run(f"recipe {verb} {name}")
+    assert "`%recipe run one --only a`" in problem.value.fix or f"`%recipe {verb} one`" in problem.value.fix
+    follow(problem.value.fix)
+
+
+def test_a_notebook_of_no_recipe_becomes_one_by_the_fix(notebook, recipe):
+    notebook("lonely", 'x: str = ""')
+    with pytest.raises(UsageProblem, match=r"'lonely\.ipynb' is a notebook, and no recipe has it as a step") as problem:
+        run("recipe run lonely.ipynb")
+    assert 'write [steps.lonely] and notebook = "lonely.ipynb" into recipes/lonely.toml' in problem.value.fix
+    recipe("lonely", '[steps.lonely]\nnotebook = "lonely.ipynb"')
+    follow(problem.value.fix)
+
+
 @pytest.mark.parametrize(
     ("given", "fix", "right"),
     [
