@@ -431,6 +431,8 @@ def _failure(done: RecipeRun, again: str, at_the_cell: str = "") -> Failed:
     # One without a key is refused for what it has made before.
     refused = step["archive"] and not step["key"]
     way = "correct `expect`, or the notebook, which did not run" if refused else "correct the notebook"
+    if limit := re.search(r"as (`\w+`) of the step says", error):
+        way = f"{way}, or raise {limit[1]} of the step"
     do = fix or (f"see {archive}; {way}" if archive else "")
     if at_the_cell:
         return Failed(what, f"{do}, then {at_the_cell}")

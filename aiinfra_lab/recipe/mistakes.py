@@ -81,19 +81,20 @@ def _unknown(recipe: Recipe, step: RecipeStep) -> Iterator[tuple[str, str]]:
                     what = f"the recipe has no parameter {wanted}" if is_named else f"`{key}` has no ${{{word}}}"
                     if word.startswith("matrix.") and key != "matrix":
                         what = f"its matrix has no {word.removeprefix('matrix.')}"
-                    yield f"{step.name}: {what} ({place})", _reference_fix(recipe, name, word, known)
+                    yield f"{step.name}: {what} ({place})", _reference_fix(recipe, step, name, word, known)
 
 
-def _reference_fix(recipe: Recipe, name: str, word: str, known: Sequence[str]) -> str:
-    if word in RUN_WORDS:
-        return f'write day = "${{{word}}}" below [parameters], and ${{params.day}} here'
+def _reference_fix(recipe: Recipe, step: RecipeStep, name: str, word: str, known: Sequence[str]) -> str:
+    if of_run := nearest(word, RUN_WORDS):
+        own = name if is_name(name) else "day"
+        return f'write {own} = "${{{of_run}}}" below [parameters], and ${{params.{own}}} here'
     if is_output(word):
         return f'write {name} = "${{{word}}}", with nothing else in that text, in `parameters` or in `in`'
     if word.startswith("params."):
         return parameter_fix(recipe, word.removeprefix("params."))
     if f"params.{word}" in known:
         return f"did you mean params.{word}?"
-    made = [f"steps.{step.name}.out.{name}" for step in recipe.steps for name in step.makes]
+    made = [f"steps.{each.name}.out.{name}" for each in recipe.steps if each is not step for name in each.makes]
     return did_you_mean(word, [*known, *(made or ["steps.STEP.out.NAME"])])
 
 

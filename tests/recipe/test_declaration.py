@@ -85,6 +85,11 @@ def test_an_unknown_recipe_suggests_the_nearest(two):
         (("[steps.first]", "[steps.first]\nafter = ['second']"), "take one of these steps out of `in` or `after`"),
         (('"a.ipynb"', '"c.ipynb"'), "correct `notebook = …`"),
         (('"a.ipynb"', '"a"'), "did you mean a.ipynb?"),
+        (
+            ('{ n = "${params.n}" }', '{ n = "${run.dat}" }'),
+            'write n = "${run.date}" below [parameters], and ${params.n}',
+        ),
+        (('{ n = "${params.n}" }', '{ n = "${zzz}" }'), "known: params.n, steps.STEP.out.NAME"),
         (('"a.ipynb"', '"a.ipnb"'), "did you mean a.ipynb?"),
         (('"first.made"', "3"), "write in = { path ="),
         (("[steps.first]", "[steps.first]\nafter = 'second'"), "write after = "),

@@ -150,6 +150,16 @@ def test_a_step_a_notebook_or_a_file_in_place_of_a_recipe_is_mended_by_the_fix(n
     follow(problem.value.fix)
 
 
+def test_a_step_that_takes_too_long_is_given_more_time_by_the_fix(notebook, recipe):
+    notebook("a", "", "import time", "time.sleep(2.5)")
+    recipe("one", f'{STEP}timeout = "1s"')
+    with pytest.raises(Failed, match="as `timeout` of the step says") as problem:
+        run("recipe run one")
+    assert "correct the notebook, or raise `timeout` of the step, then `%recipe run one`" in problem.value.fix
+    recipe("one", f'{STEP}timeout = "1m"')
+    follow(problem.value.fix)
+
+
 def test_a_notebook_of_no_recipe_becomes_one_by_the_fix(notebook, recipe):
     notebook("lonely", 'x: str = ""')
     with pytest.raises(UsageProblem, match=r"'lonely\.ipynb' is a notebook, and no recipe has it as a step") as problem:
