@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from aiinfra_lab import files, jobs
+from aiinfra_lab import recipe as verbs
 from aiinfra_lab.config import settings
 from aiinfra_lab.errors import Conflict, Failed, LabError, NotFound, UsageProblem
 from aiinfra_lab.recipe import taken
@@ -158,6 +159,26 @@ def test_a_step_that_takes_too_long_is_given_more_time_by_the_fix(notebook, reci
     assert "correct the notebook, or raise `timeout` of the step, then `%recipe run one`" in problem.value.fix
     recipe("one", f'{STEP}timeout = "1m"')
     follow(problem.value.fix)
+
+
+def test_a_session_that_on_names_without_its_noun_is_mended_by_the_fix(notebook, recipe):
+    notebook("a", "")
+    recipe("one", f'{STEP}on = "trainer"')
+    with pytest.raises(NotFound, match="a: there is no executor 'trainer'") as problem:
+        run("recipe run one")
+    assert problem.value.fix == 'write on = "gpu:trainer" for a session, or the name of an executor: known: local'
+    recipe("one", f'{STEP}on = "gpu:trainer"')
+    with pytest.raises(LabError, match="there is no living session gpu:trainer"):
+        run("recipe run one")
+
+
+def test_a_parameter_that_is_given_in_python_as_an_argument_is_mended_by_the_fix(notebook, recipe):
+    notebook("a", "x: int = 1")
+    recipe("one", f'[parameters]\nn = 1\n{STEP}parameters = {{ x = "${{params.n}}" }}')
+    with pytest.raises(UsageProblem, match="takes no 'n'") as problem:
+        verbs.run("one", n=3)
+    assert problem.value.fix == 'did you mean param={"n": 3}?'
+    assert verbs.run("one", param={"n": 3}, dry=True)
 
 
 def test_a_notebook_of_no_recipe_becomes_one_by_the_fix(notebook, recipe):
