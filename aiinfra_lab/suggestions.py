@@ -8,6 +8,7 @@ from __future__ import annotations
 import contextlib
 import itertools
 import re
+import reprlib
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -82,6 +83,18 @@ def unknown_verb(noun: str, name: str, verbs: Iterable[str], others: Callable[[s
     theirs = list(others(name))
     has = f"`%{noun} --help` lists what {noun} has: {', '.join(sorted(known))}"
     return f"{has}; {name} is a verb of {', '.join(theirs)}" if theirs else has
+
+
+def unknown_argument(verb: Verb, name: str, values: Mapping[str, object]) -> str:
+    """The fix for an argument in Python that a verb does not have. values: all that were given"""
+    known = [item.name for item in verb.parameters]
+    if meant := nearest_flag(name, known):
+        return f"did you mean {meant}?"
+    line = [str(values[item.name]) for item in verb.parameters if item.positional and item.name in values]
+    params = next((item.name for item in verb.parameters if item.kind == "params"), "")
+    if params and _may_be_given(verb, name, line):
+        return f'did you mean {params}={{"{name}": {reprlib.repr(values[name])}}}?'
+    return did_you_mean(name, known)
 
 
 def unknown_flag(verb: Verb, line: Sequence[Word], at: int, known: Iterable[str], fits: Callable[..., bool]) -> str:

@@ -28,7 +28,7 @@ from .leftovers import sweep
 from .nouns import TABLE
 from .show import Listing, Quote, Result, Sentence
 from .store.base import left_out
-from .suggestions import command, completed, nearest_flag, unknown_verb
+from .suggestions import command, completed, unknown_argument, unknown_verb
 from .units import Unit
 
 VERBS = {
@@ -300,8 +300,7 @@ class Verb:
         known = {item.name: item for item in self.parameters}
         for name in values:
             if name not in known:
-                meant = nearest_flag(name, known)
-                fix = f"did you mean {meant}?" if meant else did_you_mean(name, known)
+                fix = unknown_argument(self, name, values)
                 raise UsageProblem(f"{self.noun}.{self.name} takes no {name!r}", fix)
         # A wrong word before a missing one: whoever adds what is missing would only then hear of it.
         read = {name: known[name].read(value) for name, value in values.items() if not known[name].lacks(value)}

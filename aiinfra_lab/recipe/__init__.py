@@ -130,6 +130,7 @@ def check(
     """
     from .lint import DerivedParameter, fix_notebook, lint, lint_notebook  # here, since no other verb needs the rules
 
+    declaration.refuse_other(name, "check")
     recipe = Uri.parse(name, KIND).name
     fixed = sum(fix_notebook(path, lint_notebook(path)) for path in declaration.notebooks(recipe)) if fix else 0
     given: dict[str, Value] = {}
@@ -187,6 +188,7 @@ def run(
     Example:
         %recipe run flight-delays -p epochs=2
     """
+    declaration.refuse_other(name, "run")
     uri = Uri.parse(name, KIND)
     recipe = declaration.read(uri.name)
     if resume and only:
@@ -371,7 +373,7 @@ def export(
 
     name: the recipe
     to: the scheduler
-    cron: when it is to run, e.g. "0 3 * * *"
+    cron: when it is to run, e.g. "0 3 * * *"; the recipe's own [schedule] where it is left out
     tz: the time zone of --cron
     image: of a container with the project, for schedulers that run one; `--to container` writes what it is built from
     param: a parameter of the recipe, for each run
@@ -429,6 +431,8 @@ def _failure(done: RecipeRun, again: str, at_the_cell: str = "") -> Failed:
     # One without a key is refused for what it has made before.
     refused = step["archive"] and not step["key"]
     way = "correct `expect`, or the notebook, which did not run" if refused else "correct the notebook"
+    if limit := re.search(r"as (`\w+`) of the step says", error):
+        way = f"{way}, or raise {limit[1]} of the step"
     do = fix or (f"see {archive}; {way}" if archive else "")
     if at_the_cell:
         return Failed(what, f"{do}, then {at_the_cell}")

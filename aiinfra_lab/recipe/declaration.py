@@ -6,11 +6,11 @@ import re
 import tomllib
 from collections.abc import Callable, Mapping
 from dataclasses import replace
-from pathlib import Path
+from pathlib import Path, PurePath
 from typing import Any, TypeVar
 
 from ..config import settings
-from ..errors import Denied, Failed, LabError, NotFound, UsageProblem, did_you_mean
+from ..errors import Denied, Failed, LabError, NotFound, UsageProblem, did_you_mean, nearest
 from ..units import read_bytes, read_duration
 from ..uris import Uri
 from .base import ALERTS, HOLD, NEVER, ON_FAILURE, Recipe, RecipeAlert, RecipeStep, Value, is_file
@@ -33,6 +33,14 @@ from .taken import is_path
 
 T = TypeVar("T")
 
+# What TOML takes for a key of the table above it, or of none, belongs there.
+_TABLES: Mapping[str, Mapping[str, str]] = {
+    "above the tables": RECIPE_KEYS,
+    "below [alert]": ALERT_KEYS,
+    "below [schedule]": SCHEDULE_KEYS,
+    "below [steps.NAME]": STEP_KEYS,
+    "below [trigger]": TRIGGER_KEYS,
+}
 _STEP_NAME = re.compile(STEP_NAME)
 
 
@@ -50,6 +58,35 @@ def first(name: str) -> str:
 def names() -> list[str]:
     """The recipes there are."""
     return sorted(file.stem for file in folder().glob("*.toml"))
+
+
+def refuse_other(name: object, verb: str) -> None:
+    """UsageProblem where a step, a notebook or a file is named in place of a recipe, with the command for it."""
+    if not isinstance(name, str) or name in names():
+        return
+    path, (label, _, step) = PurePath(name), name.partition("/")
+    bare = label.partition("@")[0]
+    if path.suffix == ".ipynb":
+        uses = ((recipe, step) for recipe in map(find, names()) if recipe for step in recipe.steps)
+        found = next(((recipe.name, step.name) for recipe, step in uses if step.notebook.name == path.name), None)
+        if not found:
+            raise UsageProblem(f"{name!r} is a notebook, and no recipe has it as a step", _first_step(path, verb))
+        raise UsageProblem(f"{name!r} is a notebook, a step of the recipe {found[0]}", _meant(verb, *found))
+    if path.suffix == ".toml" and path.stem in names():
+        raise UsageProblem(f"{name!r} is the file of a recipe, which is named without", _meant(verb, path.stem))
+    if step and bare in names():
+        raise UsageProblem(f"{name!r} is a step of a recipe", _meant(verb, bare, step))
+
+
+def _meant(verb: str, recipe: str, step: str = "") -> str:
+    return f"`%recipe run {recipe} --only {step}`" if step and verb == "run" else f"`%recipe {verb} {recipe}`"
+
+
+def _first_step(path: PurePath, verb: str) -> str:
+    """How a notebook becomes the step of a recipe."""
+    called = re.sub(r"[^a-z0-9]+", "-", path.stem.lower()).strip("-") or "mine"
+    file = path.as_posix().removeprefix("./").removeprefix("notebooks/")
+    return f'write [steps.{called}] and notebook = "{file}" into recipes/{called}.toml, then `%recipe {verb} {called}`'
 
 
 def path_of(name: str) -> Path:
@@ -99,7 +136,9 @@ def read(name: str) -> Recipe:
         raise NotFound(f"there is no recipe {name!r} in {path.parent}", did_you_mean(name, names(), first(name)))
     try:
         table = tomllib.loads(text_of(path))
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as problem:
+    except UnicodeDecodeError as problem:
+        raise UsageProblem(f"{path.name} is not UTF-8: {problem}", "store it with the encoding UTF-8") from None
+    except tomllib.TOMLDecodeError as problem:
         raise UsageProblem(f"{path.name} is not valid TOML: {problem}", _toml_fix(str(problem))) from None
     except OSError as problem:
         raise Denied(f"{path} cannot be read: {problem.strerror}", "make it readable, or take it away") from None
@@ -244,7 +283,8 @@ def _alert(where: str, value: Any) -> RecipeAlert | None:
     on, to = table.get("on", list(ALERTS)), table.get("to")
     for name, texts in (("on", on), ("to", to or [])):
         if not isinstance(texts, list) or not all(isinstance(text, str) for text in texts):
-            raise UsageProblem(f"{where} [alert]: {name} must be a list of texts", f'write {name} = ["…"]')
+            one = texts if isinstance(texts, str) and texts else "…"
+            raise UsageProblem(f"{where} [alert]: {name} must be a list of texts", f'write {name} = ["{one}"]')
     for text in on:
         if text not in ALERTS:
             raise UsageProblem(f"{where} [alert]: nobody can hear of {text!r}", did_you_mean(text, ALERTS))
@@ -254,12 +294,13 @@ def _alert(where: str, value: Any) -> RecipeAlert | None:
 def _schedule(where: str, value: Any, parameters: Mapping[str, Value]) -> RecipeSchedule | None:
     if value is None:
         return None
-    table, where = _table(where, value, "schedule"), f"{where} [schedule]"
+    table, file_name, where = _table(where, value, "schedule"), where, f"{where} [schedule]"
     _known(where, table, SCHEDULE_KEYS)
     schedule = read_schedule(where, table)
     for name in schedule.parameters:
         if name not in parameters:
-            raise UsageProblem(f"{where}: the recipe has no parameter {name!r}", did_you_mean(name, parameters))
+            first = f"write `{name} = …` below [parameters] in {file_name}"
+            raise UsageProblem(f"{where}: the recipe has no parameter {name!r}", did_you_mean(name, parameters, first))
     return schedule
 
 
@@ -286,9 +327,12 @@ def _on_failure(where: str, value: Any) -> dict[str, Any]:
     if value in ON_FAILURE:
         return {"on_failure": value}
     word, _, duration = str(value).partition(" ")
-    if word == HOLD:
-        return {"hold_s": _read(where, {"on_failure": duration.strip()}, "on_failure", read_duration)}
     fix = did_you_mean(str(value), (*ON_FAILURE, f"{HOLD} 15m"))
+    if word == HOLD:
+        try:
+            return {"hold_s": read_duration(duration.strip())}
+        except UsageProblem:
+            fix = f'write on_failure = "{HOLD} 15m"'
     raise UsageProblem(f"{where}: on_failure cannot be {value!r}", fix)
 
 
@@ -317,7 +361,10 @@ def _retries(where: str, value: Any) -> int:
 def _known(where: str, table: Mapping[str, Any], keys: Mapping[str, str]) -> None:
     for key in table:
         if key not in keys:
-            raise UsageProblem(f"{where} has an unknown key {key!r}", did_you_mean(key, keys))
+            near = nearest(key, keys)
+            homes = [header for header, own in _TABLES.items() if key in own and not near]
+            fix = f"write {key} {homes[0]}" if len(homes) == 1 else did_you_mean(key, keys)
+            raise UsageProblem(f"{where} has an unknown key {key!r}", fix)
 
 
 def _table(where: str, value: Any, key: str, header: str = "") -> dict[str, Any]:

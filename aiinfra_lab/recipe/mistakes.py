@@ -12,7 +12,7 @@ from .filling import filled_recipe, given_now, parameter_fix, place_in, takers
 from .makers import mistakes_in_made
 from .matrix import combinations, meanings_in
 from .mentions import assigned, mentioned
-from .notebook import HANDED_BY, Notebook, Part, read_notebook
+from .notebook import HANDED_BY, Notebook, Part, nearest_notebook, read_notebook
 from .parameters import Misfit, ParameterSchema, is_name, takes_many, takes_path
 from .references import RUN_WORDS, filled, filled_values, is_output, meanings_of, parameter_of, words
 from .schedule.declared import meanings_at
@@ -28,8 +28,9 @@ def mistakes(recipe: Recipe) -> Iterator[tuple[str, str]]:
         if name not in recipe.parameters:
             yield f"[small] sets {name}, a parameter that the recipe lacks", parameter_fix(recipe, name)
     unknown = [*_mistakes_in_values(recipe), *(each for step in recipe.steps for each in _unknown(recipe, step))]
-    yield from unknown
-    if unknown:
+    lacking = list(_lacking_notebooks(recipe))
+    yield from [*unknown, *lacking]
+    if unknown or lacking:
         return  # what the others look at is what these stand for
     yield from _mistakes_in_schedule(recipe)
     filled = filled_recipe(recipe, {})
@@ -43,6 +44,17 @@ def mistakes(recipe: Recipe) -> Iterator[tuple[str, str]]:
         for name in step.parameters:
             if name in known:
                 yield from _mistakes_in_value(recipe, step, known, name)
+
+
+def _lacking_notebooks(recipe: Recipe) -> Iterator[tuple[str, str]]:
+    for step in recipe.steps:
+        path = step.notebook
+        if not path.exists():
+            project = recipe.path.parent.parent.resolve()
+            shown = path.relative_to(project) if path.is_relative_to(project) else path
+            place = place_in(recipe, f"steps.{step.name}", "notebook")
+            fix = nearest_notebook(path) or "correct `notebook = …` in the recipe"
+            yield f"{step.name}: there is no notebook {shown} ({place})", fix
 
 
 def _mistakes_in_values(recipe: Recipe) -> Iterator[tuple[str, str]]:
@@ -69,17 +81,20 @@ def _unknown(recipe: Recipe, step: RecipeStep) -> Iterator[tuple[str, str]]:
                     what = f"the recipe has no parameter {wanted}" if is_named else f"`{key}` has no ${{{word}}}"
                     if word.startswith("matrix.") and key != "matrix":
                         what = f"its matrix has no {word.removeprefix('matrix.')}"
-                    yield f"{step.name}: {what} ({place})", _reference_fix(recipe, name, word, known)
+                    yield f"{step.name}: {what} ({place})", _reference_fix(recipe, step, name, word, known)
 
 
-def _reference_fix(recipe: Recipe, name: str, word: str, known: Sequence[str]) -> str:
-    if word in RUN_WORDS:
-        return f'write day = "${{{word}}}" below [parameters], and ${{params.day}} here'
+def _reference_fix(recipe: Recipe, step: RecipeStep, name: str, word: str, known: Sequence[str]) -> str:
+    if of_run := nearest(word, RUN_WORDS):
+        own = name if is_name(name) else "day"
+        return f'write {own} = "${{{of_run}}}" below [parameters], and ${{params.{own}}} here'
     if is_output(word):
         return f'write {name} = "${{{word}}}", with nothing else in that text, in `parameters` or in `in`'
     if word.startswith("params."):
         return parameter_fix(recipe, word.removeprefix("params."))
-    made = [f"steps.{step.name}.out.{name}" for step in recipe.steps for name in step.makes]
+    if f"params.{word}" in known:
+        return f"did you mean params.{word}?"
+    made = [f"steps.{each.name}.out.{name}" for each in recipe.steps if each is not step for name in each.makes]
     return did_you_mean(word, [*known, *(made or ["steps.STEP.out.NAME"])])
 
 

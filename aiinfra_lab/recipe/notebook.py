@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from ..errors import Failed, NotFound
+from ..errors import Failed, NotFound, nearest
 from .parameters import ParameterSchema, read_schema
 
 PARAMETERS = "parameters"
@@ -21,6 +21,7 @@ HANDED_BY: Mapping[Part, str] = {"in": "inputs", "out": "outputs"}
 """By which attribute of `recipe` a notebook has what `in` and `out` of its step name."""
 
 _OLDEST = 4
+_METADATA = "metadata"
 _UNREADABLE = (json.JSONDecodeError, UnicodeDecodeError, KeyError, TypeError, AttributeError)
 
 
@@ -68,7 +69,15 @@ def read_notebook(path: Path) -> Notebook:
         stat = path.stat()
         return _read(path, stat.st_ino, stat.st_mtime_ns, stat.st_ctime_ns, stat.st_size)
     except (FileNotFoundError, NotADirectoryError):
-        raise NotFound(f"there is no notebook {path}", "correct `notebook = …` in the recipe") from None
+        fix = nearest_notebook(path) or f"name one that is there; a path counts from the folder {Path.cwd()}"
+        raise NotFound(f"there is no notebook {path}", fix) from None
+
+
+def nearest_notebook(path: Path) -> str:
+    """The sentence that suggests a notebook beside one that is not there; empty where none has a name like it."""
+    there = {each.stem: each.name for each in path.parent.glob("*.ipynb")}
+    near = nearest(path.stem, there)
+    return f"did you mean {there[near]}?" if near else ""
 
 
 @functools.lru_cache(maxsize=512)
@@ -77,6 +86,8 @@ def _read(path: Path, *_stamp: int) -> Notebook:
         return notebook_of(path, json.loads(path.read_text("utf-8")))
     except _UNREADABLE as problem:
         fix = "write another `notebook = …` in the recipe, or make it anew in JupyterLab (New, Notebook)"
+        if _lacks_metadata(problem):
+            fix = f'write "metadata": {{}} there; or {fix}'
         raise Failed(f"{path.name} cannot be read as a notebook: {_why(path, problem)}", fix) from None
 
 
@@ -85,7 +96,13 @@ def _why(path: Path, problem: Exception) -> str:
         return "it is empty"
     if isinstance(problem, json.JSONDecodeError | UnicodeDecodeError):
         return f"it is no JSON: {problem}"
+    if _lacks_metadata(problem):
+        return "it lacks `metadata`, of its own or of a cell"
     return "it has not what a notebook has: nbformat, and cells with their type and source"
+
+
+def _lacks_metadata(problem: Exception) -> bool:
+    return isinstance(problem, KeyError) and problem.args == (_METADATA,)
 
 
 def notebook_of(path: Path, content: Mapping[str, Any]) -> Notebook:
@@ -93,7 +110,7 @@ def notebook_of(path: Path, content: Mapping[str, Any]) -> Notebook:
     if content["nbformat"] < _OLDEST:
         fix = f"`jupyter nbconvert --to notebook --inplace {shlex.quote(str(path))}` writes it in format 4"
         raise Failed(f"{path.name} is a notebook of format {content['nbformat']}, which is not executed", fix)
-    metadata = content.get("metadata", {})
+    metadata = content[_METADATA]
     spec = metadata.get("kernelspec", {})
     language = spec.get("language") or metadata.get("language_info", {}).get("name") or "python"
     return Notebook(path, tuple(_code_cells(content["cells"])), spec.get("name", ""), language)
@@ -101,6 +118,7 @@ def notebook_of(path: Path, content: Mapping[str, Any]) -> Notebook:
 
 def _code_cells(cells: Sequence[Mapping[str, Any]]) -> Iterator[CodeCell]:
     for cell in cells:
-        if cell["cell_type"] == "code":
-            tags = frozenset(cell.get("metadata", {}).get("tags", []))
+        is_code, metadata = cell["cell_type"] == "code", cell[_METADATA]  # nbformat reads no cell without
+        if is_code:
+            tags = frozenset(metadata.get("tags", []))
             yield CodeCell("".join(cell["source"]), tags, cell.get("execution_count"))

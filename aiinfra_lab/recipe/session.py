@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 
 from .. import modes
 from ..config import settings
-from ..errors import Failed, Interrupted, LabError, Unavailable, UsageProblem
+from ..errors import Failed, Interrupted, LabError, NotFound, Unavailable, UsageProblem
 from ..files import lab_errors, make_folder, take_lock, until
 from ..gpu import pools, running, sessions
 from ..gpu.keeping import KeepingMachines
@@ -89,7 +89,12 @@ def check_places(recipe: Recipe) -> None:
         if Uri.is_one(step.on, "gpu"):
             _check(step, Uri.parse(step.on, "gpu").name)
         elif step.on:
-            executor_on(step.on)
+            try:
+                executor_on(step.on)
+            except NotFound as problem:
+                what = f"{step.declared_name}: there is no executor {step.on!r}"
+                fix = f'write on = "gpu:{step.on}" for a session, or the name of an executor: {problem.fix}'
+                raise NotFound(what, fix) from None
 
 
 def accelerator_on(on: str) -> str:

@@ -122,7 +122,7 @@ def test_a_sink_that_does_not_answer_keeps_no_run_going(notebook, recipe, silent
     ("text", "fix"),
     [
         ('[alert]\non = ["faild"]', "did you mean failed"),
-        ('[alert]\non = "failed"', 'write on = ["…"]'),
+        ('[alert]\non = "failed"', 'write on = ["failed"]'),
         ("[alert]\nto = 3", 'write to = ["…"]'),
         ("[alert]\nwhen = []", "known: on, to"),
         ("alert = true", "write [alert]"),

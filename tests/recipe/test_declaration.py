@@ -84,6 +84,13 @@ def test_an_unknown_recipe_suggests_the_nearest(two):
         (('"${params.n}"', '"${params.nn}"'), "did you mean n"),
         (("[steps.first]", "[steps.first]\nafter = ['second']"), "take one of these steps out of `in` or `after`"),
         (('"a.ipynb"', '"c.ipynb"'), "correct `notebook = …`"),
+        (('"a.ipynb"', '"a"'), "did you mean a.ipynb?"),
+        (
+            ('{ n = "${params.n}" }', '{ n = "${run.dat}" }'),
+            'write n = "${run.date}" below [parameters], and ${params.n}',
+        ),
+        (('{ n = "${params.n}" }', '{ n = "${zzz}" }'), "known: params.n, steps.STEP.out.NAME"),
+        (('"a.ipynb"', '"a.ipnb"'), "did you mean a.ipynb?"),
         (('"first.made"', "3"), "write in = { path ="),
         (("[steps.first]", "[steps.first]\nafter = 'second'"), "write after = "),
         (('{ n = "${params.n}" }', '{ n = "abc" }'), "a value of type int"),
@@ -107,6 +114,14 @@ def test_every_mistake_is_found_before_anything_runs(two, workspace: Path, chang
     with pytest.raises(LabError) as problem:
         declaration.read("two")
     assert fix in problem.value.fix
+
+
+def test_a_notebook_that_is_not_there_is_named_with_its_step_and_line(two, recipe):
+    recipe("two", TWO.replace('"a.ipynb"', '"one.ipynb"').replace('"b.ipynb"', '"two.ipynb"'))
+    with pytest.raises(Failed) as problem:
+        declaration.read("two")
+    assert "first: there is no notebook notebooks/one.ipynb (two.toml line 9)" in problem.value.what
+    assert "second: there is no notebook notebooks/two.ipynb (two.toml line 6)" in problem.value.what
 
 
 def test_a_step_depends_on_its_inputs_and_on_what_it_comes_after():
@@ -181,6 +196,15 @@ def test_a_file_with_a_byte_order_mark_is_read(two, recipe):
     recipe("two", f"\ufeff{TWO}")
     assert declaration.read("two").title == "Two steps"
     assert declaration.parameters("two") == {"n": 3}
+
+
+def test_a_file_that_is_not_utf_8_is_to_be_stored_as_that(two, workspace):
+    path = workspace / "recipes" / "two.toml"
+    path.write_text(TWO, "utf-16")
+    with pytest.raises(UsageProblem, match=r"two.toml is not UTF-8: .+\n  fix: store it with the encoding UTF-8"):
+        declaration.read("two")
+    path.write_text(path.read_text("utf-16"), "utf-8")
+    assert declaration.read("two")
 
 
 def test_an_expectation_without_an_output_says_what_is_to_be_written(two, recipe):

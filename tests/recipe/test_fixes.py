@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from aiinfra_lab import files, jobs
+from aiinfra_lab import recipe as verbs
 from aiinfra_lab.config import settings
 from aiinfra_lab.errors import Conflict, Failed, LabError, NotFound, UsageProblem
 from aiinfra_lab.recipe import taken
@@ -55,6 +56,24 @@ FILES = [
     (f'{STEP}in = {{ x = ".aiinfra/x" }}', "by its name, as data:NAME", f'{STEP}in = {{ x = "data:rows" }}'),
     (f'{STEP}in = {{ x = "models:rows" }}', "did you mean data:rows?", f'{STEP}in = {{ x = "data:rows" }}'),
     (f'{STEP}in = {{ x = "data:row" }}', "did you mean data:rows?", f'{STEP}in = {{ x = "data:rows" }}'),
+    (f'{STEP}on_failure = "hold"', 'write on_failure = "hold 15m"', f'{STEP}on_failure = "hold 15m"'),
+    (f'{STEP}on_failure = "hold on"', 'write on_failure = "hold 15m"', f'{STEP}on_failure = "hold 15m"'),
+    (f'{STEP}title = "x"', "write title above the tables", f'title = "x"\n{STEP}'),
+    (f'timeout = "1h"\n{STEP}', "write timeout below [steps.NAME]", f'{STEP}timeout = "1h"'),
+    (
+        f'{STEP}[schedule]\ncron = "@daily"\nparameters = {{ day = "1" }}',
+        "write `day = …` below [parameters] in one.toml",
+        f'{STEP}[parameters]\nday = "0"\n[schedule]\ncron = "@daily"\nparameters = {{ day = "1" }}',
+    ),
+    (f'{STEP}[trigger]\non = "data:x"', 'write on = ["data:x"]', f'{STEP}[trigger]\non = ["data:x"]'),
+    (f'{STEP}[alert]\non = "failed"', 'write on = ["failed"]', f'{STEP}[alert]\non = ["failed"]'),
+    (f'{STEP}cron = "@daily"', "write cron below [schedule]", f'{STEP}[schedule]\ncron = "@daily"'),
+    (f'cron = "@daily"\n{STEP}', "write cron below [schedule]", f'{STEP}[schedule]\ncron = "@daily"'),
+    (
+        f'[parameters]\nn = 1\n{STEP}parameters = {{ x = "${{n}}" }}',
+        "did you mean params.n?",
+        f'[parameters]\nn = 1\n{STEP}parameters = {{ x = "${{params.n}}" }}',
+    ),
     (f'{STEP}in = {{ x = "many" }}', "`%data add NAME FOLDER`, and data:NAME", f'{STEP}in = {{ x = "data:many" }}'),
 ]
 
@@ -119,6 +138,56 @@ def test_a_recipe_that_is_not_there_is_one_that_is_meant_or_one_to_be_written(wo
     recipe("one", STEP)
     with pytest.raises(NotFound, match=r"did you mean one\?"):
         run("recipe check on")
+
+
+@pytest.mark.parametrize("verb", ["run", "check"])
+@pytest.mark.parametrize("name", ["one/a", "one@1/a", "a.ipynb", "notebooks/a.ipynb", "one.toml", "recipes/one.toml"])
+def test_a_step_a_notebook_or_a_file_in_place_of_a_recipe_is_mended_by_the_fix(notebook, recipe, verb, name):
+    notebook("a", 'x: str = ""')
+    recipe("one", STEP)
+    with pytest.raises(UsageProblem, match=f"'{name}' is ") as problem:
+        run(f"recipe {verb} {name}")
+    assert "`%recipe run one --only a`" in problem.value.fix or f"`%recipe {verb} one`" in problem.value.fix
+    follow(problem.value.fix)
+
+
+def test_a_step_that_takes_too_long_is_given_more_time_by_the_fix(notebook, recipe):
+    notebook("a", "", "import time", "time.sleep(2.5)")
+    recipe("one", f'{STEP}timeout = "1s"')
+    with pytest.raises(Failed, match="as `timeout` of the step says") as problem:
+        run("recipe run one")
+    assert "correct the notebook, or raise `timeout` of the step, then `%recipe run one`" in problem.value.fix
+    recipe("one", f'{STEP}timeout = "1m"')
+    follow(problem.value.fix)
+
+
+def test_a_session_that_on_names_without_its_noun_is_mended_by_the_fix(notebook, recipe):
+    notebook("a", "")
+    recipe("one", f'{STEP}on = "trainer"')
+    with pytest.raises(NotFound, match="a: there is no executor 'trainer'") as problem:
+        run("recipe run one")
+    assert problem.value.fix == 'write on = "gpu:trainer" for a session, or the name of an executor: known: local'
+    recipe("one", f'{STEP}on = "gpu:trainer"')
+    with pytest.raises(LabError, match="there is no living session gpu:trainer"):
+        run("recipe run one")
+
+
+def test_a_parameter_that_is_given_in_python_as_an_argument_is_mended_by_the_fix(notebook, recipe):
+    notebook("a", "x: int = 1")
+    recipe("one", f'[parameters]\nn = 1\n{STEP}parameters = {{ x = "${{params.n}}" }}')
+    with pytest.raises(UsageProblem, match="takes no 'n'") as problem:
+        verbs.run("one", n=3)
+    assert problem.value.fix == 'did you mean param={"n": 3}?'
+    assert verbs.run("one", param={"n": 3}, dry=True)
+
+
+def test_a_notebook_of_no_recipe_becomes_one_by_the_fix(notebook, recipe):
+    notebook("lonely", 'x: str = ""')
+    with pytest.raises(UsageProblem, match=r"'lonely\.ipynb' is a notebook, and no recipe has it as a step") as problem:
+        run("recipe run lonely.ipynb")
+    assert 'write [steps.lonely] and notebook = "lonely.ipynb" into recipes/lonely.toml' in problem.value.fix
+    recipe("lonely", '[steps.lonely]\nnotebook = "lonely.ipynb"')
+    follow(problem.value.fix)
 
 
 @pytest.mark.parametrize(

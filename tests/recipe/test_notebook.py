@@ -2,6 +2,7 @@
 
 import json
 
+import nbformat
 import pytest
 
 from aiinfra_lab.errors import Failed, NotFound
@@ -36,6 +37,25 @@ def test_a_file_that_is_no_notebook_is_said_so(tmp_path, content):
     path.write_bytes(content.encode("utf-8", "surrogateescape"))
     with pytest.raises(Failed, match=r"x.ipynb cannot be read as a notebook: it .+\n.*make it anew in JupyterLab"):
         read_notebook(path)
+
+
+@pytest.mark.parametrize(
+    ("cells", "more"),
+    [
+        ([{"cell_type": "code", "source": "1"}], {"metadata": {}}),
+        ([{"cell_type": "markdown", "source": "1"}], {"metadata": {}}),
+        ([], {}),
+    ],
+)
+def test_a_notebook_without_metadata_is_readable_once_the_fix_was_done(tmp_path, cells, more):
+    path = tmp_path / "x.ipynb"
+    path.write_text(json.dumps({"cells": cells, "nbformat": 4, "nbformat_minor": 4, **more}))
+    with pytest.raises(Failed, match=r"it lacks `metadata`, of its own or of a cell\n.*write \"metadata\": {} there"):
+        read_notebook(path)
+    mended = [{**cell, "metadata": {}} for cell in cells]
+    path.write_text(json.dumps({"cells": mended, "nbformat": 4, "nbformat_minor": 4, "metadata": {}}))
+    assert len(read_notebook(path).cells) == sum(cell["cell_type"] == "code" for cell in cells)
+    nbformat.read(path, as_version=4)
 
 
 def test_a_notebook_that_is_not_there_is_said_so(tmp_path):

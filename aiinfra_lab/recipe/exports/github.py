@@ -99,8 +99,8 @@ def _triggers(recipe: Recipe, facts: ExportFacts, main: str) -> dict[str, Any]:
         on["pull_request"] = {"paths": paths}
     if facts.schedule:
         if facts.schedule.tz != "UTC":
-            what = f"GitHub's schedules are in UTC, and {facts.schedule.tz} was given"
-            raise UsageProblem(what, "give --cron in UTC, without --tz")
+            what = f"GitHub's schedules are in UTC, and {facts.schedule.text!r} is in {facts.schedule.tz}"
+            raise UsageProblem(what, 'add --cron with those times in UTC, e.g. `--cron "0 3 * * *"`, without --tz')
         on["schedule"] = [{"cron": facts.schedule.text}]
     return {**on, "workflow_dispatch": None}
 

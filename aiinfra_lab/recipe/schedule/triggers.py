@@ -27,8 +27,12 @@ DRIFT = "drift"
 def read_trigger(where: str, table: Mapping[str, Any]) -> RecipeTrigger:
     """A table that has no other keys than `KEYS`. UsageProblem for what is wrong in it."""
     on = table.get("on")
+    if isinstance(on, str) and on:
+        what = f"{where}: on must be a list of texts, and {on!r} was given"
+        raise UsageProblem(what, f'write on = ["{on}"]')
     if not isinstance(on, list) or not on or not all(isinstance(each, str) for each in on):
-        raise UsageProblem(f"{where}: it says not on what", 'write on = ["data:flights", "drift:delay"]')
+        what = f"{where}: it has no list `on`, or an empty one"
+        raise UsageProblem(what, 'write on = ["data:flights", "drift:delay"]')
     for source in on:
         if not is_path(source):
             try:

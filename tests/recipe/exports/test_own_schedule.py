@@ -13,6 +13,7 @@ import pytest
 import yaml
 
 from aiinfra_lab import recipe as recipes
+from aiinfra_lab.errors import UsageProblem
 
 OWN = '[steps.a]\nnotebook = "a.ipynb"\n[schedule]\ncron = "@daily"\ntz = "Europe/Berlin"\n'
 
@@ -121,6 +122,16 @@ def test_a_shell_knows_what_began_the_run(daily, recipe, to, known_by):
         due = ["-p", "day=of 2026-03-02", "-p", "n=7"] if env is known_by else []
         at = ["-p", "at=2026-03-02T00:30:00+01:00"]
         assert done.splitlines() == ["recipe", "run", "own", "--only", "a", *at, *due]
+
+
+def test_where_times_are_in_utc_those_of_the_recipes_own_zone_are_to_be_given_so(notebook, recipe):
+    notebook("a", "")
+    recipe("own", OWN)
+    with pytest.raises(UsageProblem) as problem:
+        recipes.export("own", to="github")
+    assert problem.value.what == "GitHub's schedules are in UTC, and '0 0 * * *' is in Europe/Berlin"
+    assert 'add --cron with those times in UTC, e.g. `--cron "0 3 * * *"`, without --tz' in problem.value.fix
+    assert "cron: 0 3 * * *" in recipes.export("own", to="github", cron="0 3 * * *").text
 
 
 def test_airflow_knows_for_when_a_run_is(daily, recipe):

@@ -161,8 +161,8 @@ def test_paused_nothing_is_looked_at_and_what_came_meanwhile_is_no_news(on, no_d
 @pytest.mark.parametrize(
     ("line", "what"),
     [
-        ("on = []", "it says not on what"),
-        ('on = "data:flights"', "it says not on what"),
+        ("on = []", "it has no list `on`, or an empty one"),
+        ('on = "data:flights"', "on must be a list of texts, and 'data:flights' was given"),
         ('on = ["data:flights@3"]', "has no new versions"),
         ('on = ["nope.csv"]', "'nope.csv' in `on` is no file that is there, and no thing"),
         ('on = ["deploy:late"]', "has no new versions"),
