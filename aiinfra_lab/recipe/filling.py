@@ -8,7 +8,7 @@ from dataclasses import replace
 
 from ..errors import did_you_mean
 from .base import Recipe, RecipeStep, Value
-from .lines import line_of, text_of
+from .lines import place_in
 from .matrix import combinations, expanded, meanings_in, mentions
 from .notebook import read_notebook
 from .parameters import DeclaredParameter, Misfit, ParameterProblem, kind_like, refuse, stored
@@ -118,10 +118,6 @@ def takers(recipe: Recipe, name: str) -> Iterator[tuple[DeclaredParameter, str]]
     if not are_typed:
         default = recipe.parameters[name]
         yield DeclaredParameter(name, kind_like(default), default), place_in(recipe, "parameters", name)
-
-
-def place_in(recipe: Recipe, header: str, key: str) -> str:
-    return f"{recipe.path.name} line {line_of(text_of(recipe.path), header, key)}"
 
 
 def parameter_fix(recipe: Recipe, name: str) -> str:

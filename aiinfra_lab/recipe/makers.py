@@ -14,7 +14,8 @@ from ..errors import LabError, NotFound, Unavailable, UsageProblem
 from ..resolve import resolve_any
 from ..uris import Uri
 from .base import Recipe, RecipeStep, Value, is_file
-from .filling import filled_recipe, place_in
+from .filling import filled_recipe
+from .lines import of_step, place_in
 from .made_things import can_live
 from .matrix import mentions
 from .parameters import is_name
@@ -57,12 +58,13 @@ def absent(recipe: Recipe, filled: Recipe) -> Iterator[str]:
         for name, source in {**step.files, **step.data}.items():
             try:
                 files_of(source) if name in step.files else resolve_any(source)
-            except NotFound as problem:
+            except LabError as problem:
                 own = declared[step.declared_name]
                 text = {**own.files, **own.data}[name]
                 wanted = sorted({*parameters_in([text, *(own.matrix[each] for each in mentions(text))])})
-                if not wanted:
-                    raise
+                if not (wanted and isinstance(problem, NotFound)):
+                    with of_step(recipe, step, name):
+                        raise
                 given = " ".join(f"-p {each}=…" for each in wanted)
                 other = f"`%recipe check {recipe.name} {given}` looks with another {' and '.join(wanted)}"
                 yield f"{step.name} could not run now: {problem.what}; {other}."

@@ -8,7 +8,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from ..errors import did_you_mean, nearest
 from ..uris import Uri
 from .base import Recipe, RecipeStep
-from .filling import filled_recipe, given_now, parameter_fix, place_in, takers
+from .filling import filled_recipe, given_now, parameter_fix, takers
+from .lines import place_in
 from .makers import mistakes_in_made
 from .matrix import combinations, meanings_in
 from .mentions import assigned, mentioned

@@ -20,6 +20,7 @@ from ..errors import Denied, NotFound, UsageProblem, did_you_mean
 from ..resolve import resolve_any
 from ..store import canonical_digest
 from .base import Recipe, Value
+from .lines import of_step
 from .parameters import ValueKind, takes_many
 
 MOST_FILES = 10_000
@@ -149,11 +150,15 @@ def pinned(recipe: Recipe) -> dict[str, str]:
         from .session import check_places  # here, since few steps run elsewhere
 
         check_places(recipe)
+    found: dict[str, str] = {}
     for step in recipe.steps:
-        for source in step.files.values():
-            files_of(source)
-    sources = {source for step in recipe.steps for source in step.data.values()}
-    return {source: resolve_any(source).uri for source in sorted(sources)}
+        for name, source in {**step.files, **step.data}.items():
+            with of_step(recipe, step, name):
+                if name in step.files:
+                    files_of(source)
+                elif source not in found:
+                    found[source] = resolve_any(source).uri
+    return found
 
 
 def values_of(

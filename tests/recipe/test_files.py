@@ -117,6 +117,22 @@ def test_what_is_not_there_is_found_before_there_is_a_run(one, source, kind, fix
     assert open_store().list(RunRecord) == []
 
 
+@pytest.fixture
+def recipe_file(workspace: Path) -> Path:
+    return workspace / "recipes" / "one.toml"
+
+
+@pytest.mark.parametrize("source", ["raw/gone.csv", "gone/*.csv", "data:gone", "../outside.csv"])
+@pytest.mark.parametrize("table", [False, True])
+def test_what_is_wrong_with_it_names_the_step_and_the_line(one, recipe_file, source, table):
+    one(source)
+    if table:
+        recipe_file.write_text(f'[steps.a]\nnotebook = "a.ipynb"\n[steps.a.in]\n\nrows = "{source}"\n')
+    for verb in (recipe.run, recipe.check):
+        with pytest.raises(LabError, match=rf"^a: .+ \(one\.toml line {5 if table else 3}\)\n"):
+            verb("one")
+
+
 def test_an_empty_folder_means_no_file(one, workspace):
     (workspace / "empty").mkdir()
     one("empty")
