@@ -15,6 +15,9 @@ from ..files import make_private_folder, write_json
 from ..modes import OWNER_ONLY, tighten
 from .kept import KeptKernel
 
+USUAL = "python3"
+"""The kernel of this Python, which a notebook has that names none."""
+
 
 def kernel_argv(python: str) -> tuple[str, ...]:
     """The command of a kernel that is kept. Its history is in memory, and ends with it: as a file it would be shared by
@@ -84,6 +87,20 @@ def sweep_launcher(workspace: Path) -> None:
     for kernel in filter(None, map(_kernel_of, _folder("x").parent.glob("aiinfra-*"))):
         if kernel.workspace == workspace:
             sweep(kernel)
+
+
+def fix_of_missing(name: str) -> str:
+    """What helps where no kernel of that name is installed here; empty where one is, and for that of this Python."""
+    if name in ("", USUAL):
+        return ""
+    from jupyter_client.kernelspec import KernelSpecManager, NoSuchKernel  # here, since few notebooks name another
+
+    specs = KernelSpecManager()
+    try:
+        specs.get_kernel_spec(name)
+    except NoSuchKernel:
+        return f"installed: {', '.join(sorted(specs.find_kernel_specs()))}; choose one in JupyterLab, or install it"
+    return ""
 
 
 def _folder(name: str) -> Path:

@@ -16,8 +16,7 @@ if TYPE_CHECKING:
 
     from .engine.archive import Save
 
-# What a notebook means that names none.
-USUAL_KERNEL, _USUAL_LANGUAGE = "python3", "python"
+_USUAL_LANGUAGE = "python"
 
 
 class LabEngine:
@@ -71,7 +70,9 @@ class LabEngine:
     @classmethod
     def nb_kernel_name(cls, nb: NotebookNode, name: str | None = None) -> str:
         """The kernel for a notebook; name: the one that was asked for."""
-        return name or nb.metadata.get("kernelspec", {}).get("name") or USUAL_KERNEL
+        from ..kernels.specs import USUAL
+
+        return name or nb.metadata.get("kernelspec", {}).get("name") or USUAL
 
     @classmethod
     def nb_language(cls, nb: NotebookNode, language: str | None = None) -> str:

@@ -13,9 +13,10 @@ import nbformat
 from traitlets.config import Config
 
 from ... import jobs
-from ...errors import LabError
+from ...errors import LabError, NotFound
 from ...host.spec import LOG
 from ...kernels.hosted import HostedKernelManager
+from ...kernels.specs import USUAL, fix_of_missing
 from ...kernels.waiting import HostCores
 from ...leftovers import temporary
 from ...modes import users_umask
@@ -23,7 +24,6 @@ from .. import holding
 from ..archives import journal_of
 from ..base import Failure, NotebookTask, Outcome, OutcomeState
 from ..notebook import read_notebook
-from ..papermill import USUAL_KERNEL
 from ..watching import REPORT
 from .archive import Archive, cell_number, saved_at
 from .attached import Attach, AttachedKernel, manager_of
@@ -61,6 +61,9 @@ def execute(
     notebook, archive = task.notebook, task.archive
     read_notebook(notebook)  # for its errors
     content = nbformat.read(notebook, as_version=4)  # type: ignore[no-untyped-call]
+    kernel = _kernel_of(content)
+    if attach is None and (fix := fix_of_missing(kernel)):
+        raise NotFound(f"there is no kernel {kernel}, which {notebook.name} names", fix)
     inject(content, task.parameters, notebook)
     facts = {"input_path": str(notebook), "output_path": str(archive), "parameters": dict(task.parameters)}
     made = Archive(content, saved_at(archive), facts)
@@ -112,6 +115,10 @@ def execute(
     return replace(outcome, held_until=hold.until, went_on=bool(hold.key)) if hold else outcome
 
 
+def _kernel_of(notebook: Any) -> str:
+    return str(notebook.metadata.get("kernelspec", {}).get("name") or USUAL)
+
+
 def _begun(made: Archive, archive: Path, hold: KernelHold | None) -> StepJournal:
     """The journal of an execution that begins, and so does its archive."""
     if hold is None:
@@ -148,7 +155,6 @@ def run_into(
     in_memory = journal.secrets if journal else None
     with temporary() as sockets, secrets_of(environment, sockets, in_memory) as (variables, secrets):
         kept = journal.kept if journal else sockets / "kept"
-        kernel = archive.notebook.metadata.get("kernelspec", {}).get("name")
         own = {"transport": "ipc", "connection_file": f"{sockets}/kernel.json"}
         client = ArchiveClient(
             archive,
@@ -161,7 +167,7 @@ def run_into(
             kernel_manager_class=manager_of(attached) if attached else _in(kept, hold, cores),
             resources={"metadata": {"path": str(folder)}},
             config=Config(HostedKernelManager=own),
-            **{"kernel_name": kernel or USUAL_KERNEL, "startup_timeout": 60, **options},
+            **{"kernel_name": _kernel_of(archive.notebook), "startup_timeout": 60, **options},
         )
         output = kept / "host" / LOG
         memory = MemoryWatch(client, memory_bytes)

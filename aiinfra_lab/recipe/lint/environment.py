@@ -10,6 +10,7 @@ from collections.abc import Iterable, Iterator
 
 from ...config import settings
 from ...errors import did_you_mean, nearest
+from ...kernels.specs import fix_of_missing
 from ...nouns import TABLE
 from ..cache_key import is_of_project, is_our_kernel
 from . import magics
@@ -154,15 +155,7 @@ class UnknownKernel:
     def check(self, subject: LintSubject) -> Iterator[Diagnostic]:
         """See `LintRule`."""
         name = subject.notebook.kernel
-        if name in ("", "python3"):
-            return
-        from jupyter_client.kernelspec import KernelSpecManager, NoSuchKernel  # here, since few notebooks name another
-
-        specs = KernelSpecManager()
-        try:
-            specs.get_kernel_spec(name)
-        except NoSuchKernel:
-            fix = f"installed: {', '.join(sorted(specs.find_kernel_specs()))}; choose one in JupyterLab, or install it"
+        if fix := fix_of_missing(name):
             what = f"there is no kernel {name}"
             yield Diagnostic(self.code, self.severity, subject.notebook.path, 0, 1, what, fix)
 
