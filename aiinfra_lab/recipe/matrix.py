@@ -19,6 +19,7 @@ from .parameters import as_text, is_name, stored
 from .references import filled, parameter_of, words
 
 _SHOWN = re.compile(r"[A-Za-z0-9_.-]+")
+_LETTERS = 8
 _EXAMPLE = "matrix = { lr = [0.1, 0.01] }"
 
 
@@ -97,7 +98,7 @@ def _values(step: RecipeStep, name: str, value: Value) -> list[Value]:
     for at, each in enumerate(value):
         if isinstance(each, list | dict) or each is None:
             raise UsageProblem(f"{step.name}: matrix.{name} holds {each!r}, which is no single value", fix)
-        if each in value[:at]:
+        if any(_is_same(each, before) for before in value[:at]):
             raise UsageProblem(f"{step.name}: matrix.{name} has {as_text(each)} twice", "leave one of them out")
     return value
 
@@ -116,9 +117,16 @@ def _name(step: str, combination: Mapping[str, Value], used: set[str]) -> str:
     texts = [as_text(value) for value in combination.values()]
     name = "-".join([step, *(text.replace(".", "_") for text in texts)])
     if name in used or len(name) > LONGEST_STEP_NAME or not all(map(_SHOWN.fullmatch, texts)):
-        digest = canonical_digest(dict(combination))[:8]
-        return f"{step[: LONGEST_STEP_NAME - len(digest) - 1]}-{digest}"
+        short = step[: LONGEST_STEP_NAME - _LETTERS - 1]
+        # Two steps may begin with the same letters.
+        of = dict(combination) if short == step else [step, dict(combination)]
+        return f"{short}-{canonical_digest(of)[:_LETTERS]}"
     return name
+
+
+def _is_same(one: Value, other: Value) -> bool:
+    """Whether they are one value of a matrix: true is not 1."""
+    return one == other and isinstance(one, bool) == isinstance(other, bool)
 
 
 def _joined(step: RecipeStep, found: Mapping[str, Sequence[RecipeStep]]) -> RecipeStep:
@@ -138,7 +146,7 @@ def _joined(step: RecipeStep, found: Mapping[str, Sequence[RecipeStep]]) -> Reci
 def _agreeing(step: RecipeStep, several: Sequence[RecipeStep]) -> list[RecipeStep]:
     shared = [name for name in several[0].combination if name in step.combination]
     agreeing = [each for each in several
-                if all(each.combination[name] == step.combination[name] for name in shared)]  # fmt: skip
+                if all(_is_same(each.combination[name], step.combination[name]) for name in shared)]  # fmt: skip
     if not agreeing:
         values = ", ".join(f"{name} = {as_text(step.combination[name])}" for name in shared)
         fix = f"give {', '.join(shared)} the same values in the matrix of both"

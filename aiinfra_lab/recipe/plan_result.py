@@ -67,8 +67,9 @@ class RecipePlan(Result):
         count = Counter(step["action"] for step in self.steps.values())
         if count["fail"]:
             fails = f"**{counted(count['fail'], 'step')} would fail**: what is there is not what is expected now."
-            others = count["run"] + count["wait"]
-            return f"{fails} {counted(others, 'other') if others else 'Nothing'} would run."
+            others = counted(count["run"], "other") if count["run"] else "Nothing"
+            may = f", and {count['wait']} may" if count["wait"] else ""
+            return f"{fails} {others} would run{may}."
         if count["skip"] == len(self.steps):
             return f"**Nothing changed**: {counted(len(self.steps), 'step')} would be skipped."
         would = f"**{count['run']} of {counted(len(self.steps), 'step')} would run.**"

@@ -233,7 +233,10 @@ def recipe_run(run: ObservedRun, title: str, declared: Recipe | None = None) -> 
     due = f"its schedule, due {_at(body.due_at, declared)}" if body.due_at is not None else ""
     from ..cost.prices import machine_usd_per_hour  # here, since it loads a table of prices that a run does not need
 
-    context = RunContext(needs, usual, body.parameters, body.cause or due, machine_usd_per_hour())
+    spent = None if body.is_open or body.budget_usd is None else budget.spent_usd(body)
+    # Where it is known what the run has cost, its steps have cost a part of that, whatever the price is now.
+    usd_per_hour = spent / took * 3600 if spent is not None and took else machine_usd_per_hour()
+    context = RunContext(needs, usual, body.parameters, body.cause or due, usd_per_hour)
     return RecipeRun(
         uri=record.uri,
         state=run.state,
@@ -244,7 +247,7 @@ def recipe_run(run: ObservedRun, title: str, declared: Recipe | None = None) -> 
         archive=str(folder) if executed else "",
         error=body.error,
         budget_usd=body.budget_usd,
-        spent_usd=None if body.is_open or body.budget_usd is None else budget.spent_usd(body),
+        spent_usd=spent,
         context=context,
     )
 

@@ -22,6 +22,7 @@ from ..store import canonical_digest
 from .base import Recipe, Value
 from .lines import of_step
 from .parameters import ValueKind, takes_many
+from .watching import reading
 
 MOST_FILES = 10_000
 _MAGIC = frozenset("*?[")
@@ -93,11 +94,12 @@ def _files_of(source: str) -> list[Path]:
     if stat.S_ISREG(mode):
         return [path]
     is_folder = stat.S_ISDIR(mode)
-    pattern = [*path.relative_to(root).parts, *(("**", "*") if is_folder else ())]
+    # A folder that is there may be called as a glob is written.
+    begin, pattern = (path, ("**", "*")) if is_folder else (root, path.relative_to(root).parts)
     if not is_folder and not is_glob(source):
         raise NotFound(f"there is no file or folder {source} in {root}", f"put it there; {_beside(path)}")
     found: set[Path] = set()
-    for each in _matches(root, pattern):
+    for each in _matches(begin, pattern):
         if not _is_text(each):
             raise UsageProblem(f"the name of {in_project(each)} is no UTF-8", "call the file otherwise")
         found.add(each)
@@ -178,7 +180,7 @@ def values_of(
 
 def file_digest(path: Path) -> str:
     """The SHA-256 of the file as it is."""
-    with path.open("rb", buffering=0) as stream:
+    with reading(path), path.open("rb", buffering=0) as stream:
         return hashlib.file_digest(stream, "sha256").hexdigest()
 
 

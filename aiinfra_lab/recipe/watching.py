@@ -32,6 +32,8 @@ _MOST_NAMES = 200_000
 _READ, _CREATE, _MOVED_TO, _WRITTEN, _IS_FOLDER = 0x10, 0x100, 0x80, 0x08, 0x40000000
 _EVENT = struct.Struct("iIII")
 _LOOK_S = 0.2
+_watching: list[_Folders] = []
+"""Of the runs that go on in this process."""
 
 
 @dataclass
@@ -62,9 +64,11 @@ class ProjectWatch:
         self._windows: list[StepWindow] = []
 
     def __enter__(self) -> ProjectWatch:
+        _watching.append(self._folders)
         return self
 
     def __exit__(self, *_: object) -> None:
+        _watching.remove(self._folders)
         self._folders.end()
         for window in self._windows:
             window.report.unlink(missing_ok=True)  # of a step whose end nobody took
@@ -149,6 +153,15 @@ class StepWindow:
         return self._reported
 
 
+@contextlib.contextmanager
+def reading(path: Path) -> Iterator[None]:
+    """While the block runs, the file is read by this process, which decides about steps: no step has opened it."""
+    with contextlib.ExitStack() as stack:
+        for folders in _watching:
+            stack.enter_context(folders.passing_over(path))
+        yield
+
+
 def is_changed(path: Path, since_at: float) -> bool:
     """Whether the file was written, renamed or removed since then, in epoch seconds."""
     try:
@@ -184,6 +197,7 @@ class _Folders:
         self._open: list[_Seen] = []
         self._handle = -1
         self._watched: dict[int, Path] = {}
+        self._passed_over: set[Path] = set()
         self._lock, self._over = threading.Lock(), threading.Event()
         self._thread = threading.Thread(target=self._look, name="opened-files", daemon=True)
         self._libc = ctypes.CDLL(None)
@@ -227,6 +241,21 @@ class _Folders:
         seen.opened |= unchanged
         return seen
 
+    @contextlib.contextmanager
+    def passing_over(self, path: Path) -> Iterator[None]:
+        """While the block runs, that this file is read counts for nobody."""
+        if self._handle < 0:
+            yield
+            return
+        self._drain()  # what others have read until now
+        real = Path(os.path.realpath(path))
+        self._passed_over.add(real)
+        try:
+            yield
+        finally:
+            self._drain()
+            self._passed_over.discard(real)
+
     def _look(self) -> None:
         while not self._over.is_set():
             if select.select([self._handle], [], [], _LOOK_S)[0]:
@@ -256,7 +285,7 @@ class _Folders:
             for seen in self._open:
                 if mask & (_CREATE | _MOVED_TO | _WRITTEN):
                     seen.written.add(path)
-                else:
+                elif path not in self._passed_over:
                     (seen.reread if path in seen.written else seen.opened).add(path)
 
 

@@ -335,3 +335,16 @@ def test_of_a_step_that_was_lost_its_time_is_not_none_where_nobody_knows_it(note
     records.recorded_run("r@1", RunRecord(state="lost", started_at=100.0, ended_at=103.0), step)
     (table,) = (part for part in verbs.show("r@1").card().parts if isinstance(part, Table))
     assert sum(isinstance(cell, Dim) for cell in table.rows[0]) == 3  # of the time, the cost and what it made
+
+
+@pytest.mark.parametrize(("spent", "shown"), [(7.0, ["7.00 USD", "14.00 USD"]), (0.0, [])])
+def test_what_the_steps_of_a_run_have_cost_adds_up_to_what_it_had_spent_whatever_the_price_is_now(price, spent, shown):
+    price(36_000)
+    steps = [StepRecord(name=name, state="done", began_at=at, seconds=7.0) for name, at in (("a", 100.0), ("b", 107.0))]
+    ended = RunRecord(state="done", started_at=100.0, ended_at=114.0, budget_usd=20.0, spent_usd=2 * spent)
+    records.recorded_run("r@1", ended, *steps)
+    card = verbs.show("r@1").card()
+    assert dict(card.facts)["budget"] == f"{2 * spent:.2f} USD of 20.00 USD spent"
+    (table,) = (part for part in card.parts if isinstance(part, Table))
+    cells = [cell for row in (*table.rows, table.total) for cell in row if isinstance(cell, str)]
+    assert [*dict.fromkeys(cell for cell in cells if cell.endswith("USD"))] == shown

@@ -224,6 +224,19 @@ def test_names_are_short_plain_and_each_once():
     assert all(len(name) <= 63 and name.isascii() and " " not in name for name in names)
 
 
+def test_two_steps_with_long_names_have_combinations_with_names_of_their_own():
+    steps = [RecipeStep(f"{'s' * 60}{letter}", Path("s.ipynb"), matrix={"x": ["a b", 1000]}) for letter in "ab"]
+    names = [each.name for each in expanded(steps, {})]
+    assert len({*names}) == len(names) == 4
+
+
+def test_true_and_1_are_two_values():
+    fit = RecipeStep("fit", Path("s.ipynb"), matrix={"x": [1, True]})
+    score = RecipeStep("score", Path("s.ipynb"), matrix={"x": [True, 1]}, inputs={"fit": "fit.run"})
+    found = {each.name: each.inputs for each in expanded([fit, score], {})}
+    assert (found["score-true"], found["score-1"]) == ({"fit": "fit-true.run"}, {"fit": "fit-1.run"})
+
+
 def test_the_last_name_is_the_fastest():
     step = RecipeStep("s", Path("s.ipynb"), matrix=read_matrix("r.toml", {"x": [1, 2], "y": "${params.y}"}))
     assert [tuple(each.values()) for each in combinations(step, {"params.y": ["a", "b"]})] == [

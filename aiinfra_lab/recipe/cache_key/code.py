@@ -14,6 +14,7 @@ from typing import NamedTuple
 from ...nouns import TABLE
 from ..notebook import Notebook
 from ..parameters import parameter_name
+from ..watching import reading
 
 # What changes how a cell is executed, of all the tags that a cell may have.
 _EXECUTION_TAGS = frozenset({"raises-exception", "skip-execution"})
@@ -131,7 +132,8 @@ def notebook_digest(notebook: Notebook) -> str:
 
 @functools.lru_cache(maxsize=4096)
 def _module_code(path: Path, *_stamp: int) -> NormalCode:
-    content = path.read_bytes()
+    with reading(path):
+        content = path.read_bytes()
     tree = _parsed(content)
     return NormalCode(content.decode("utf-8", "surrogateescape")) if tree is None else _of_tree(tree)
 

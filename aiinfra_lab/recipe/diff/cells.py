@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import itertools
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -11,7 +12,7 @@ from .normal import normal_outputs
 from .times import ExecutionTimes
 
 CellChange = Literal["added", "removed", "code", "outputs"]
-_MOST_LINES, _LONGEST = 30, 160
+_MOST_LINES, _LONGEST, _BEFORE = 30, 160, 40
 
 
 @dataclass(frozen=True)
@@ -74,6 +75,26 @@ def _lines(cell: Mapping[str, Any], own: Mapping[str, str], times: ExecutionTime
 
 
 def _difference(old: Sequence[str], new: Sequence[str]) -> tuple[str, ...]:
-    found = [line[:_LONGEST] for line in difflib.unified_diff(old, new, n=1, lineterm="")][2:]
+    found = list(difflib.unified_diff(old, new, n=1, lineterm=""))[2:]
+    for gone, come in _pairs(found):
+        found[gone], found[come] = _where_they_differ(found[gone], found[come])
+    found = [line[:_LONGEST] for line in found]
     more = [f"… {len(found) - _MOST_LINES} lines more"] if len(found) > _MOST_LINES else []
     return tuple(found[:_MOST_LINES] + more)
+
+
+def _pairs(lines: Sequence[str]) -> Iterator[tuple[int, int]]:
+    """Where each line that is gone stands, and the one that is new in its place."""
+    blocks = [(kind, list(each)) for kind, each in itertools.groupby(range(len(lines)), lambda at: lines[at][0])]
+    for (kind, gone), (other, new) in itertools.pairwise(blocks):
+        if (kind, other) == ("-", "+"):
+            yield from zip(gone, new, strict=False)
+
+
+def _where_they_differ(one: str, two: str) -> tuple[str, str]:
+    """Both as they are or, where what is shown would be the same of both, from shortly before they differ."""
+    if one[1:_LONGEST] != two[1:_LONGEST]:
+        return one, two
+    shorter = min(len(one), len(two))
+    begin = next((at for at in range(_LONGEST, shorter) if one[at] != two[at]), shorter) - _BEFORE
+    return f"-…{one[begin:]}", f"+…{two[begin:]}"

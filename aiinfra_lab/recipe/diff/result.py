@@ -123,12 +123,12 @@ def _inputs(before: StepRecord, after: StepRecord) -> dict[str, str]:
             for name in both}  # fmt: skip
 
 
-def _metrics(before: str | None, after: str) -> list[str]:
-    if before is None or before == after:
+def _metrics(made_before: str | None, made_after: str) -> list[str]:
+    if made_before is None or made_before == made_after:
         return []
-    old, new = made_things.metrics(before), made_things.metrics(after)
-    return [f"{name} {plain(old[name]) if name in old else '–'} → {plain(value)}"
-            for name, value in new.items() if old.get(name) != value]  # fmt: skip
+    old, new = made_things.metrics(made_before), made_things.metrics(made_after)
+    both = {name: [plain(each[name]) if name in each else "–" for each in (old, new)] for name in {**new, **old}}
+    return [f"{name} {before} → {after}" for name, (before, after) in both.items() if before != after]
 
 
 def _cells(

@@ -101,6 +101,16 @@ class _HalfHours(CronSim):
             while _offset_s(self.dt) == _offset_s(begin):
                 super().tick(60 - self.dt.second)
 
+    def advance_hour(self) -> bool:
+        """Not from the full hour before, as CronSim goes: on the Chatham Islands that lies before the change of the
+        clocks, and it would come by here for ever."""
+        if self.dt.tzinfo is None or self.dt.hour in self.hours:
+            return super().advance_hour()
+        while True:
+            self.tick(_HOUR_S)
+            if self.dt.hour == 0 or self.dt.hour in self.hours:
+                return True
+
     def advance_month(self) -> None:
         super().advance_month()
         self._show()

@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 
 from aiinfra_lab import recipe
+from aiinfra_lab import recipe as verbs
 from aiinfra_lab.errors import NotFound
 from aiinfra_lab.recipe.diff.cells import differing_cells
 
@@ -111,3 +112,25 @@ def test_much_that_differs_is_cut():
     old, new = (notebook(("a", "\n".join(f"{name}{at}" for at in range(500)))) for name in "xy")
     (cell,) = differing_cells(old, new)
     assert (len(cell.lines), cell.lines[-1].endswith("lines more")) == (31, True)
+
+
+def test_of_a_long_line_the_place_is_shown_at_which_it_differs():
+    old, new = (notebook(("a", f"{'x' * 500}{end}\n{'z' * 200}{end}{'y' * 500}\nsame")) for end in ("1", "2"))
+    (cell,) = differing_cells(old, new)
+    first, second = f"…{'x' * 40}", f"…{'z' * 40}"
+    assert cell.lines[1:3] == (f"-{first}1", f"-{second}1{'y' * 117}")
+    assert cell.lines[3:] == (f"+{first}2", f"+{second}2{'y' * 117}", " same")
+
+
+def test_of_what_was_made_the_metrics_of_both_are_compared(notebook, recipe, workspace):
+    (workspace / "raw").write_text("no table")
+    (workspace / "t.csv").write_text("a\n1\n")
+    notebook("a", "path: str = ''", "from aiinfra_lab import data\ndata.add('t', path)")
+    made = ONE.replace("{ x =", "{ path =") + 'out = { t = "data:t" }\n'
+    recipe("one", made)
+    for name in ("t.csv", "raw"):
+        verbs.run("one", param={"x": str(workspace / name)})
+    (step,) = verbs.diff("one@1", "one@2").steps
+    assert "rows 1 → –" in step.metrics
+    (step,) = verbs.diff("one@2", "one@1").steps
+    assert "rows – → 1" in step.metrics

@@ -1,5 +1,6 @@
 """The times that a line of cron means."""
 
+import itertools
 from datetime import datetime
 from zoneinfo import ZoneInfo
 
@@ -127,3 +128,11 @@ def test_a_midnight_that_the_clocks_leave_out_is_no_time_of_a_line_with_a_star(l
     due = [calendar.local(each) for each in calendar.between(begin, begin + 1.5 * 86400)]
     assert len([each for each in due if each.date().isoformat() == day]) == of_that_day
     assert all(each.hour in (0, 1) for each in due if "0" in line.split()[1])
+
+
+def test_a_change_of_the_clocks_within_an_hour_that_is_none_of_the_line_has_an_end():
+    # At 3:45 they are put back to 2:45 on the Chatham Islands, and 2 is no hour of the line.
+    calendar = Calendar("56 */3 * * *", "Pacific/Chatham")
+    begin = datetime(2026, 4, 5, 1, tzinfo=ZoneInfo("Pacific/Chatham")).timestamp()
+    found = itertools.islice(calendar.after(begin), 2)
+    assert [f"{calendar.local(at):%H:%M}" for at in found] == ["03:56", "06:56"]
