@@ -59,11 +59,7 @@ def execute(
     whose kernel it is executed, instead of one of its own. cores: of which one may wait for its own
     """
     notebook, archive = task.notebook, task.archive
-    read_notebook(notebook)  # for its errors
-    content = nbformat.read(notebook, as_version=4)  # type: ignore[no-untyped-call]
-    kernel = _kernel_of(content)
-    if attach is None and (fix := fix_of_missing(kernel)):
-        raise NotFound(f"there is no kernel {kernel}, which {notebook.name} names", fix)
+    content = _content_of(notebook, is_own=attach is None)
     inject(content, task.parameters, notebook)
     facts = {"input_path": str(notebook), "output_path": str(archive), "parameters": dict(task.parameters)}
     made = Archive(content, saved_at(archive), facts)
@@ -113,6 +109,16 @@ def execute(
                 journal.close()
     outcome = replace(outcome, is_clean=True)
     return replace(outcome, held_until=hold.until, went_on=bool(hold.key)) if hold else outcome
+
+
+def _content_of(notebook: Path, *, is_own: bool) -> Any:
+    """What is executed. NotFound where that is to be in a kernel of its own, and the one that it names is not here."""
+    read_notebook(notebook)  # for its errors
+    content = nbformat.read(notebook, as_version=4)  # type: ignore[no-untyped-call]
+    kernel = _kernel_of(content)
+    if is_own and (fix := fix_of_missing(kernel)):
+        raise NotFound(f"there is no kernel {kernel}, which {notebook.name} names", fix)
+    return content
 
 
 def _kernel_of(notebook: Any) -> str:
