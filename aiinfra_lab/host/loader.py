@@ -60,6 +60,9 @@ def place(root: Path, digest: str) -> Path:
 
 
 cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
-sys.path.append(str(place(cache / "aiinfra-lab", sys.argv.pop(1))))
+# First in the path, and no longer than is needed: the user may have a module of that name.
+sys.path.insert(0, str(place(cache / "aiinfra-lab", sys.argv.pop(1))))
+__import__("host")
+del sys.path[0]
 run = __import__("host.__main__", fromlist=["main"]).main
 sys.exit(run(sys.argv[1:]))

@@ -238,8 +238,10 @@ class CommandReach:
 
 def command_here(*arguments: str) -> list[str]:
     """The command that runs the host's programs on this machine. They are no part of the package here either: they are
-    found by their folder alone."""
-    code = "import sys; sys.path.append(sys.argv.pop(1)); from host.__main__ import main; sys.exit(main(sys.argv[1:]))"
+    found by their folder alone, which is first in the path as long as that takes: the user may have a module `host`,
+    and our packages have names of others."""
+    found = "import sys; sys.path.insert(0, sys.argv.pop(1)); import host; del sys.path[0]"
+    code = f"{found}; from host.__main__ import main; sys.exit(main(sys.argv[1:]))"
     return [sys.executable, "-c", code, str(Path(_host).parents[1]), *arguments]
 
 

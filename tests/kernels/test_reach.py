@@ -55,6 +55,17 @@ def test_code_runs_and_its_end_is_heard(far, tmp_path):
     assert far.link.received.first > 1 or far.link.received.last > 0
 
 
+def test_a_module_of_the_user_is_called_as_the_hosts_programs_are(reach, tmp_path, monkeypatch):
+    (tmp_path / "own").mkdir()
+    (tmp_path / "own" / "host.py").write_text("own = 42\n")
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path / "own"))
+    far = Far(reach, tmp_path / "host", tmp_path / "here", alone_s=20.0)
+    far.execute("import host; print(host.own)")
+    far.until(lambda: far.replies)
+    assert far.printed == "42\n"
+    far.end()
+
+
 def test_an_owner_that_comes_again_gets_what_it_missed_and_nothing_twice(far):
     far.execute(COUNT.format(60, 0.05))
     far.until(lambda: len(far.lines()) > 5)
