@@ -38,11 +38,12 @@ from .run_card import again, held_until, resume_command
 from .runner import RecipeRunner
 from .schedule import keeping
 from .schedule.record import ScheduleRecord
-from .step_output import StepOutput, step_output, written
+from .step_output import RunOutput, StepOutput, run_output, step_output, written
 
 __all__ = [
-    "ExportedRecipe", "Made", "Range", "RecipeInfo", "RecipePlan", "RecipeRun", "RunDifference", "Secret", "StepOutput",
-    "check", "controls", "diff", "export", "get", "inputs", "log", "ls", "outputs", "run", "show", "start", "stop",
+    "ExportedRecipe", "Made", "Range", "RecipeInfo", "RecipePlan", "RecipeRun", "RunDifference", "RunOutput", "Secret",
+    "StepOutput", "check", "controls", "diff", "export", "get", "inputs", "log", "ls", "outputs", "run", "show",
+    "start", "stop",
 ]  # fmt: skip
 
 inputs, outputs = HandedOver("in"), HandedOver("out")
@@ -333,10 +334,10 @@ def diff(run: RunName, other: RunName) -> RunDifference:
 
 
 @verb("recipe")
-def log(name: RecipeName) -> Listing | StepOutput:
-    """List a recipe's runs, newest first; or show what a step of one has put out: NAME@N/STEP.
+def log(name: RecipeName) -> Listing | RunOutput | StepOutput:
+    """List a recipe's runs, newest first; or show what a run has put out: NAME@N, or NAME@N/STEP for one step.
 
-    name: the recipe; with /STEP the output of that step, of the newest run or of NAME@N
+    name: the recipe; NAME@N for the output of that run, with /STEP of that step, of the newest run or of NAME@N
 
     Example:
         %recipe log flight-delays
@@ -344,7 +345,10 @@ def log(name: RecipeName) -> Listing | StepOutput:
     if isinstance(name, str) and "/" in name:
         label, _, step = name.partition("/")
         return step_output(label, step)
-    uri = Uri.parse(name, KIND).bare
+    asked = Uri.parse(name, KIND)
+    if asked.version is not None:
+        return run_output(asked)
+    uri = asked.bare
     runs = history.observe(history.all_runs(uri.name))
     if not runs and uri.name not in declaration.names():
         resolve(uri, RunRecord)  # says that there is none, and which there are

@@ -1,4 +1,4 @@
-"""What a step of a run has put out, read from its executed notebook."""
+"""What a run, or a step of one, has put out, read from executed notebooks."""
 
 from __future__ import annotations
 
@@ -9,10 +9,11 @@ from pathlib import Path
 from typing import Any
 
 from .. import files
-from ..errors import Conflict, NotFound, did_you_mean
+from ..errors import Conflict, LabError, NotFound, did_you_mean
 from ..resolve import resolve
 from ..secrets import redactor
-from ..show import Card, Part, Quote, Result
+from ..show import Card, Part, Quote, Result, mark_of
+from ..units import counted
 from ..uris import Uri
 from . import archives, history
 from .history import KIND
@@ -41,9 +42,7 @@ class StepOutput(Result):
 
     def card(self) -> Card:
         """The end of it, and where all of it is."""
-        lines = self.text.splitlines()
-        cut = f"…\n{chr(10).join(lines[-_MOST_LINES:])}" if len(lines) > _MOST_LINES else self.text
-        shown: list[Part] = [Quote(cut, label=self.step)] if self.text else []
+        shown: list[Part] = [self.shown(_MOST_LINES)] if self.text else []
         return Card(
             kind=self.kind,
             uri=self.uri,
@@ -55,6 +54,53 @@ class StepOutput(Result):
             else [],
             next=[f"Next: `%recipe show {Uri.parse(self.uri).label}`"],
         )
+
+    def shown(self, most_lines: int) -> Quote:
+        """At most so many lines of it, the last ones."""
+        lines = self.text.splitlines()
+        cut = f"…\n{chr(10).join(lines[-most_lines:])}" if len(lines) > most_lines else self.text
+        return Quote(cut, label=self.step)
+
+
+@dataclass(frozen=True)
+class RunOutput(Result):
+    """The output of all steps of a run, in its order. lacking: of which steps there is none to be read, and why."""
+
+    kind = "Run output"
+
+    uri: str
+    state: str
+    steps: tuple[StepOutput, ...]
+    lacking: tuple[str, ...] = ()
+
+    def card(self) -> Card:
+        """The end of each."""
+        with_text = [step for step in self.steps if step.text]
+        edited = [step.step for step in self.steps if step.is_edited]
+        notes = [f"**Edited after the run**: the executed notebooks of {', '.join(edited)}."] if edited else []
+        return Card(
+            kind=self.kind,
+            uri=self.uri,
+            state=mark_of(self.state),
+            lead=f"**{len(with_text)} of {counted(len(self.steps), 'step')}** put something out."
+            if with_text
+            else "**Nothing was put out.**",
+            parts=[step.shown(_MOST_LINES // len(with_text) + 1) for step in with_text],
+            notes=[*notes, *self.lacking],
+            next=[f"Next: `%recipe show {Uri.parse(self.uri).label}`"],
+        )
+
+
+def run_output(uri: Uri) -> RunOutput:
+    """Of a run, NAME@N. NotFound when there is no such run."""
+    (run,) = history.observe([RecordedRun(resolve(uri, RunRecord), skip_unreadable=True)])
+    found, lacking = list[StepOutput](), list[str]()
+    for step in run.record.steps:
+        try:
+            found.append(step_output(run.record.name, step.name))
+        except LabError as problem:
+            lacking.append(f"**{step.name}**: {problem.what}; {problem.fix}")
+    return RunOutput(run.record.uri, run.state, tuple(found), tuple(lacking))
 
 
 def step_output(label: str, step: str) -> StepOutput:

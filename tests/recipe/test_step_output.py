@@ -48,6 +48,20 @@ def test_of_a_step_that_was_skipped_it_is_that_of_the_run_before(two, notebook):
     assert (recipe.log("two@2/a").text, recipe.log("two@2/a").state) == ("[1]\nfirst\n", "skipped")
 
 
+def test_of_a_run_it_is_that_of_each_step(two, workspace):
+    run = recipe.run("two", report=True)
+    done = recipe.log("two@1")
+    assert (done.uri, done.state, done.steps) == (run.uri, "failed", (recipe.log("two/a"), recipe.log("two/b")))
+    assert [part.label for part in done.card().parts] == ["a"]
+    assert done.card().lead == "**1 of 2 steps** put something out."
+    Path(run.steps["a"]["archive"]).unlink()
+    gone = recipe.log("two@1")
+    assert ([step.step for step in gone.steps], len(gone.lacking)) == (["b"], 1)
+    assert "is gone" in str(gone.card())
+    with pytest.raises(NotFound):
+        recipe.log("two@2")
+
+
 @pytest.mark.parametrize(("label", "fix"), [("two/aa", "did you mean a?"), ("two@7/a", ""), ("three/a", "")])
 def test_what_is_not_there_is_said(two, label, fix):
     recipe.run("two", report=True)
