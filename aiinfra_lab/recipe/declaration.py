@@ -12,7 +12,7 @@ from typing import Any, TypeVar
 from ..config import settings
 from ..errors import Denied, Failed, LabError, NotFound, UsageProblem, did_you_mean, nearest
 from ..units import read_bytes, read_duration
-from ..uris import Uri
+from ..uris import Uri, split_label
 from .base import ALERTS, HOLD, NEVER, ON_FAILURE, Recipe, RecipeAlert, RecipeStep, Value, is_file
 from .budget import read_budget
 from .expectations import read_expectations
@@ -65,7 +65,7 @@ def refuse_other(name: object, verb: str) -> None:
     if not isinstance(name, str) or name in names():
         return
     path, (label, _, step) = PurePath(name), name.partition("/")
-    bare = label.partition("@")[0]
+    bare = split_label(label)[0]
     if path.suffix == ".ipynb":
         uses = ((recipe, step) for recipe in map(find, names()) if recipe for step in recipe.steps)
         found = next(((recipe.name, step.name) for recipe, step in uses if step.notebook.name == path.name), None)

@@ -27,7 +27,7 @@ ORDER = (
     ("recipe",),
     ("lab",),
     ("jupyter",),
-    ("cli",),
+    ("cli", "__main__"),
     ("testing",),
 )
 RANK = {name: rank for rank, names in enumerate(ORDER) for name in names}
@@ -38,7 +38,7 @@ SDKS = {"boto3", "botocore", "dvc", "evidently", "feast", "mlflow", "papermill"}
 def allowed(importer: str, imported: str) -> bool:
     if importer == imported or RANK[imported] == 0:
         return True
-    return RANK[imported] < RANK[importer] and imported not in ("jupyter", "cli")
+    return RANK[imported] < RANK[importer] and imported not in ("jupyter", "cli", "__main__")
 
 
 def test_every_module_has_its_place_in_the_order() -> None:
