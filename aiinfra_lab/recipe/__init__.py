@@ -334,7 +334,7 @@ def diff(run: RunName, other: RunName) -> RunDifference:
 
 
 @verb("recipe")
-def log(name: RecipeName) -> Listing | RunOutput | StepOutput:
+def log(name: RunName) -> Listing | RunOutput | StepOutput:
     """List a recipe's runs, newest first; or show what a run has put out: NAME@N, or NAME@N/STEP for one step.
 
     name: the recipe; NAME@N for the output of that run, with /STEP of that step, of the newest run or of NAME@N
