@@ -91,7 +91,7 @@ def sweep_launcher(workspace: Path) -> None:
 
 def fix_of_missing(name: str) -> str:
     """What helps where no kernel of that name is installed here; empty where one is, and for that of this Python."""
-    if name in ("", USUAL):
+    if name in ("", USUAL, "python"):  # jupyter_client takes the last one for that of its Python
         return ""
     from jupyter_client.kernelspec import KernelSpecManager, NoSuchKernel  # here, since few notebooks name another
 

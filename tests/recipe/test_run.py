@@ -370,6 +370,12 @@ def test_one_run_of_a_recipe_at_a_time(two):
         recipe.run("two")
 
 
+def test_a_notebook_whose_kernel_is_named_python_runs_in_that_of_this_python(two, workspace):
+    path = workspace / "notebooks" / "make.ipynb"
+    path.write_text(path.read_text().replace('"name": "python3"', '"name": "python"'))
+    assert recipe.run("two").state == "done"
+
+
 def test_a_kernel_that_is_not_there_is_a_failure_that_names_those_that_are(two, workspace):
     path = workspace / "notebooks" / "make.ipynb"
     path.write_text(path.read_text().replace('"name": "python3"', '"name": "no-such-kernel"'))
