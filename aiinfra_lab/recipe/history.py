@@ -264,9 +264,10 @@ def complete_held(recipe: str) -> None:
     """Have the executed notebooks completed whose kernels would have been held: their journals lie where these do."""
     if holding.has_any(recipe):
         for label in sorted({journal.parent.name for journal in holding.journals(recipe)}):
-            record = open_store().get(RunRecord, label)
-            if record is not None and not record.body.is_open:
-                completed(RecordedRun(record))
+            with contextlib.suppress(LabError):  # a run that cannot be read keeps no other from beginning
+                record = open_store().get(RunRecord, label)
+                if record is not None and not record.body.is_open:
+                    completed(RecordedRun(record))
 
 
 def note_archives(run: RecordedRun, digests: Mapping[str, str]) -> RecordedRun:

@@ -93,11 +93,11 @@ class RunOutput(Result):
 
 def run_output(uri: Uri) -> RunOutput:
     """Of a run, NAME@N. NotFound when there is no such run."""
-    (run,) = history.observe([RecordedRun(resolve(uri, RunRecord), skip_unreadable=True)])
+    run = _looked_at(uri)
     found, lacking = list[StepOutput](), list[str]()
     for step in run.record.steps:
         try:
-            found.append(step_output(run.record.name, step.name))
+            found.append(_output(run.record, step.name))
         except LabError as problem:
             lacking.append(f"**{step.name}**: {problem.what}; {problem.fix}")
     return RunOutput(run.record.uri, run.state, tuple(found), tuple(lacking))
@@ -105,21 +105,27 @@ def run_output(uri: Uri) -> RunOutput:
 
 def step_output(label: str, step: str) -> StepOutput:
     """Of a recipe's newest run, or of NAME@N. NotFound when there is no such run or step, or its notebook is gone."""
-    uri = Uri.parse(label, KIND)
+    return _output(_looked_at(Uri.parse(label, KIND)).record, step)
+
+
+def _looked_at(uri: Uri) -> history.ObservedRun:
     # Not as it was looked at before: another process may have completed its executed notebooks since.
     (run,) = history.observe([RecordedRun(resolve(uri, RunRecord), skip_unreadable=True)])
-    found = run.record.step(step)
+    return run
+
+
+def _output(run: RecordedRun, step: str) -> StepOutput:
+    found = run.step(step)
     if found is not None and found.state == "cannot be read":
-        found = history.recorded_run(uri).step(step)  # says why
+        found = history.recorded_run(run.name).step(step)  # says why
     if found is None:
-        known = [one.name for one in run.record.steps]
-        raise NotFound(f"{run.record.uri} has no step {step!r}", did_you_mean(step, known))
+        raise NotFound(f"{run.uri} has no step {step!r}", did_you_mean(step, [one.name for one in run.steps]))
     archive = archives.path_of(found.archive)
     if found.archive and found.state != "running" and archives.journal_of(archive).is_dir():
-        found = history.note_archives(run.record, {step: archives.close_lost(archive)}).step(step) or found
-    text = redactor().clean(_text(run.record.uri, found))
+        found = history.note_archives(run, {step: archives.close_lost(archive)}).step(step) or found
+    text = redactor().clean(_text(run.uri, found))
     edited = found.archive_sha256 not in ("", archives.digest_of(archive))
-    return StepOutput(run.record.uri, step, found.state, text, str(archive) if found.archive else "", edited)
+    return StepOutput(run.uri, step, found.state, text, str(archive) if found.archive else "", edited)
 
 
 def executed(label: str, step: str) -> tuple[StepOutput, str]:

@@ -90,7 +90,7 @@ class RunSteps:
                     pause_s = min(1.1 * pause_s, _LONGEST_S)  # what it loses is a tenth of what it waits
 
     def _wait(self, within_s: float) -> None:
-        """Wait so long; less where the first of the steps that go on ends meanwhile."""
+        """Wait so long; until the end of the only step that goes on, or a look is due, where that can be awaited."""
         if going := next(iter(self._going.values()), None):
             # Each look takes the interpreter from the thread that executes the step.
             is_only = len(self._going) == 1 and going.execution.can_be_awaited

@@ -20,6 +20,9 @@ from aiinfra_lab.errors import Conflict, Failed, NotFound, Unavailable, UsagePro
 from aiinfra_lab.recipe import archives, declaration, history, holding
 from aiinfra_lab.recipe.base import Hold, NotebookTask
 from aiinfra_lab.recipe.engine import execute, rebuilding, running
+from aiinfra_lab.recipe.record import RunRecord
+from aiinfra_lab.store import open_store
+from tests import records
 from tests.conftest import PATIENCE_S, until
 
 HELD = """
@@ -43,6 +46,17 @@ def held(notebook, recipe):
     assert run.state == "failed"
     yield run
     holding.end_all("r")
+
+
+def test_a_run_that_cannot_be_read_is_not_completed_and_keeps_no_other_from_beginning(workspace):
+    run = records.recorded_run("r@1", RunRecord(state="done", started_at=1.0, ended_at=2.0))
+    home = workspace / ".aiinfra" / "recipe"
+    (home / "r.held" / "a").mkdir(parents=True)
+    (home / "r@1" / "a.journal").mkdir(parents=True)
+    with open_store()._transaction() as db:
+        db.execute("UPDATE records SET body = '{' WHERE name = ?", (run.name,))
+    history.complete_held("r")
+    assert (home / "r@1" / "a.journal").is_dir()
 
 
 def test_where_no_kernel_is_held_no_run_of_before_is_looked_at(workspace, monkeypatch):
