@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import contextlib
 import importlib.util
+import json
 import os
 import shutil
 import signal
@@ -34,7 +35,6 @@ from .spec import (
     HOLD,
     LISTENING,
     LOG,
-    SIZE_BYTES,
     WAS_KILLED,
     HostSpec,
     HostState,
@@ -55,6 +55,16 @@ class KernelStarter(Protocol):
 
     def discard(self) -> None:
         """It is not needed."""
+
+
+class Ahead(Protocol):
+    """What a core needs whose processes are there before anybody asks for them."""
+
+    def seed(self) -> KernelStarter:
+        """What will start the kernel's process; called in the core's process, before it has anything else."""
+
+    def take_place(self, place: Any) -> None:
+        """Have this process be where who asks for it is; OSError or ValueError where it cannot. place: of JSON."""
 
 
 def keep() -> int:
@@ -80,38 +90,43 @@ def keep() -> int:
     return 1
 
 
-def keep_ahead(seed: Callable[[], KernelStarter]) -> NoReturn:
-    """The same in a process that leads a session already, and is the guard itself until its end. It makes the processes
-    below it before it reads the spec, and its size before that: whoever asks for it need not have one yet. It has that
-    environment then, and no other; a size of 0 says that it is not needed.
+class KeptAhead:
+    """A core whose processes are there before anybody asks for it: this process is the first guard, and leads a session
+    already.
 
-    seed: called in the core's process, before it has anything else; gives what starts the kernel's process
+    own: descriptors of this process that those below do not keep
     """
-    _be(lambda: _guard_ahead(seed))
+
+    def __init__(self, ahead: Ahead, own: Sequence[int]) -> None:
+        self._ahead = ahead
+        self._below = Below(ahead, own)
+
+    def discard(self) -> None:
+        """It is not needed; returns when what is below has ended."""
+        self._below.discard()
+
+    def keep(self, spec: bytes, place: Any, report: int) -> NoReturn:
+        """Be the guard until its end. `listening` is written to report once an owner may connect. place: see `Ahead`;
+        this process is there already."""
+        _be(lambda: self._guard(spec, place, report))
+
+    def _guard(self, text: bytes, place: Any, report: int) -> None:
+        with contextlib.ExitStack() as unless_begun:
+            unless_begun.callback(self._below.discard)
+            spec = _loaded(text)
+            _take_environment(spec)
+            if _is_kept(_made(spec)):
+                os.write(report, LISTENING)
+                return
+            unless_begun.pop_all()
+        _write_to(Path(spec.folder) / LOG, is_new=True)
+        _guard(spec, self._below, report, place)
 
 
 def _guard_apart(spec: HostSpec, report: int) -> None:
     os.setsid()
     _write_to(Path(spec.folder) / LOG, is_new=True)
     _guard(spec, Below(None, (report,)), report)
-
-
-def _guard_ahead(seed: Callable[[], KernelStarter]) -> None:
-    given, report = os.dup(0), os.dup(1)
-    _write_to(Path(os.devnull))
-    below = Below(seed, (given, report))
-    with contextlib.ExitStack() as unless_begun:
-        unless_begun.callback(below.discard)
-        with os.fdopen(given, "rb") as reader:
-            spec = _taken(reader.read(int.from_bytes(reader.read(SIZE_BYTES), "big")), is_all=True)
-        if spec is None:
-            return
-        if _is_kept(_made(spec)):
-            os.write(report, LISTENING)
-            return
-        unless_begun.pop_all()
-    _write_to(Path(spec.folder) / LOG, is_new=True)
-    _guard(spec, below, report)
 
 
 def _be(work: Callable[[], object]) -> NoReturn:
@@ -124,16 +139,10 @@ def _be(work: Callable[[], object]) -> NoReturn:
         os._exit(0)
 
 
-def _taken(text: bytes, *, is_all: bool) -> HostSpec | None:
-    """The spec that has come; None where none has. is_all: whether this process is to have that environment and no
-    other: it was made before"""
-    if not text:
-        return None
-    spec = _loaded(text)
-    if is_all:
-        os.environ.clear()
-        os.environ.update(spec.env)
-    return spec
+def _take_environment(spec: HostSpec) -> None:
+    """Have that of the spec and no other, in a process that was made before it."""
+    os.environ.clear()
+    os.environ.update(spec.env)
 
 
 def _loaded(text: bytes) -> HostSpec:
@@ -155,12 +164,13 @@ def _is_kept(folder: Path) -> bool:
     return state is not None and bool(state.socket) and files.is_held(Path(state.socket).parent / HOLD)
 
 
-def _guard(spec: HostSpec, below: Below, report: int) -> None:
-    """Have the core begin, and return when nothing of it is left."""
+def _guard(spec: HostSpec, below: Below, report: int, place: Any = None) -> None:
+    """Have the core begin, and return when nothing of it is left. place: where those below are to be, too; see
+    `Ahead`"""
     state = below.state(spec)
     write_state(Path(spec.folder), state)
     try:
-        below.begin(spec)
+        below.begin(spec, place)
     except BrokenPipeError:
         below.discard()
         raise
@@ -173,12 +183,12 @@ def _guard(spec: HostSpec, below: Below, report: int) -> None:
 class Below:
     """The processes below this one, which is the first guard: the second one, and the core, which wait for the spec.
 
-    seed: see `keep_ahead`. own: descriptors of this process that those below do not keep. pid: of the second guard.
-    sockets: the folder of the core's sockets, held by all of them
+    ahead: where they are made before anybody asks for them. own: descriptors of this process that those below do not
+    keep. pid: of the second guard. sockets: the folder of the core's sockets, held by all of them
     """
 
-    def __init__(self, seed: Callable[[], KernelStarter] | None, own: Sequence[int]) -> None:
-        self._seed = seed
+    def __init__(self, ahead: Ahead | None, own: Sequence[int]) -> None:
+        self._ahead = ahead
         self.sockets = Path(tempfile.mkdtemp(prefix="aiinfra-", dir=_short_folder()))
         self._held = files.hold(self.sockets / HOLD)
         self._listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
@@ -205,11 +215,11 @@ class Below:
         place = str(self.sockets / "core")
         return HostState(incarnation=spec.incarnation_after, pid=self._guard, socket=place, at=time.time())
 
-    def begin(self, spec: HostSpec) -> None:
-        """Give them the spec. BrokenPipeError where one of them was killed."""
+    def begin(self, spec: HostSpec, place: Any = None) -> None:
+        """Give them the spec. place: see `Ahead`. BrokenPipeError where one of them was killed."""
         for each in self._writers:
             with each:
-                each.write(spec.dump())
+                each.write(json.dumps(place).encode() + b"\n" + spec.dump())
 
     def discard(self) -> None:
         """Have them end, which are not needed; returns when they have."""
@@ -220,8 +230,16 @@ class Below:
         shutil.rmtree(self.sockets, ignore_errors=True)
 
     def _spec_by(self, given: int) -> HostSpec | None:
+        """The spec that has come, where this process is then at its place; None where none has."""
         with os.fdopen(given, "rb") as reader:
-            return _taken(reader.read(), is_all=self._seed is not None)
+            place, _, text = reader.read().partition(b"\n")
+        if not text:
+            return None
+        spec = _loaded(text)
+        if self._ahead is not None:
+            self._ahead.take_place(json.loads(place))
+            _take_environment(spec)
+        return spec
 
     def _be_second(self) -> None:
         processes.adopt_orphans()
@@ -244,7 +262,7 @@ class Below:
             _clear_up(spec, self.state(spec), self.sockets)
 
     def _be_core(self, second: int) -> None:
-        start = None if self._seed is None else self._seed()
+        start = None if self._ahead is None else self._ahead.seed()
         spec = self._spec_by(self._for_core)
         if spec is None:
             if start is not None:

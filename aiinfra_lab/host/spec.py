@@ -14,7 +14,6 @@ from .journal import LIMIT_BYTES
 STATE_FILE = "host.json"
 LOG = "host.log"  # what the core complains about, and what the kernel's process writes past its messages
 LISTENING = b"listening\n"  # what a core answers once an owner may connect
-SIZE_BYTES = 8  # of a spec that comes by a pipe, before it
 HOLD = "owner"  # in the folder of the sockets: locked as long as the core, or what clears up after it, lives
 
 

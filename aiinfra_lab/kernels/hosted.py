@@ -33,7 +33,6 @@ from .kept import CHANNELS
 from .link import Link
 from .reach import LocalReach
 from .shim import Shim
-from .waiting import HostCores
 
 _ALONE_S = 0.5
 _TURN_S = 10.0
@@ -49,15 +48,13 @@ class HostedKernelManager(AsyncKernelManager):
 
     folder: where the core and this process write down what passes between them; made, for this user only. held_key:
     that of the kernel that `hold` has left there, which is gone on with instead of starting one; held_received: the
-    last of its messages that has come here. at_end: the command that is run when nothing of the kernel is left. cores:
-    of which one may wait for it
+    last of its messages that has come here. at_end: the command that is run when nothing of the kernel is left
     """
 
     folder: Path
     held_key: bytes = b""
     held_received: int = 0
     at_end: tuple[str, ...] = ()
-    cores: HostCores | None = None
 
     async def _async_start_kernel(self, **kwargs: Any) -> None:
         """See jupyter_client, which sleeps behind it so that its own tests see what is pending."""
@@ -230,7 +227,7 @@ class HostedProvisioner(KernelProvisionerBase):
         self._sockets = Path(self.parent.connection_file).parent / "clients"
         self._sockets.mkdir(mode=0o700)
         key = self.parent.session.key.decode()
-        reach = LocalReach(folder / "host", cores=self.parent.cores or HostCores())
+        reach = LocalReach(folder / "host", warm=True)
         spec = HostSpec(
             folder=str(folder / "host"),
             argv=cmd,

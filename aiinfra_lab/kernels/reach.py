@@ -30,8 +30,7 @@ from ..host import __file__ as _host
 from ..host import remains
 from ..host.spec import LISTENING, HostSpec, read_state
 from ..jobs.process import end_child
-from ..pool import asking, wanted
-from .waiting import HostCores
+from ..pool import asking, core, wanted
 
 BEGIN_S = 30.0
 NO_CORE = 69
@@ -101,17 +100,16 @@ class Reach(Protocol):
 
 
 class LocalReach:
-    """This machine: see `Reach`. folder: the spec's. cores: those of the pool, where core and kernel may come out of
-    that."""
+    """This machine: see `Reach`. folder: the spec's. warm: whether core and kernel may come out of the pool."""
 
     keepalive_s: float | None = None
     attempts = 1
 
-    def __init__(self, folder: Path, *, cores: HostCores | None = None) -> None:
-        self._folder, self._cores = folder, cores
+    def __init__(self, folder: Path, *, warm: bool = False) -> None:
+        self._folder, self._warm = folder, warm
 
     def begin(self, spec: HostSpec) -> None:
-        if self._cores and asking.is_this_python(spec.argv) and wanted.pool() and self._cores.begin(spec):
+        if self._warm and asking.is_this_python(spec.argv) and wanted.pool() and core.keep(spec):
             return
         done = subprocess.run(
             command_here("keep"),

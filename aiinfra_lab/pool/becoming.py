@@ -22,28 +22,37 @@ from typing import Any, NoReturn
 from ..host import processes
 from . import match
 
+Work = Callable[[], object]
+
+OF_TERMINAL = (signal.SIGINT, signal.SIGHUP)
 _CORES = len(os.sched_getaffinity(0))  # when libraries were imported, and so the number of their threads
+
+
+def leave_template() -> None:
+    """Be a process of its own, which nobody has asked for yet: it leads a session, and heeds no child of the pool."""
+    os.setsid()
+    processes.take_name(Path(sys.executable).name)
+    signal.set_wakeup_fd(-1)
+    signal.signal(signal.SIGCHLD, signal.SIG_DFL)
 
 
 def become(request: Mapping[str, Any], descriptors: Sequence[int]) -> None:
     """Take over environment, folder, umask, limits and standard streams. OSError or ValueError where one cannot be."""
-    stand_apart(request, descriptors)
+    take_place(request)
+    take_streams(descriptors)
     sys.argv = list(request["argv"])
-    part()
     take(request["env"])
 
 
-def stand_apart(request: Mapping[str, Any], descriptors: Sequence[int]) -> None:
-    """What the system has of a process, and little else: of one that forks at once, since each page that it has
-    written to makes a fork of it longer. See `become`."""
-    os.setsid()
-    os.environ["TMPDIR"], tempfile.tempdir = request["env"].get("TMPDIR", ""), None
-    processes.take_name(Path(sys.executable).name)
-    signal.set_wakeup_fd(-1)
-    signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+def take_place(request: Mapping[str, Any]) -> None:
+    """Have limits, niceness, cores, folder and umask of who asks. OSError or ValueError where one cannot be."""
     match.adjust(request["adjustable"])
     os.chdir(request["cwd"])
     os.umask(request["umask"])
+
+
+def take_streams(descriptors: Sequence[int]) -> None:
+    """Have these as standard input, output and error."""
     for number, descriptor in enumerate(descriptors):
         os.dup2(descriptor, number)
         os.close(descriptor)
@@ -104,13 +113,18 @@ def _reopen() -> None:
         setattr(sys, f"__{name}__", stream)
 
 
-def run(work: Callable[[], object], report: int = -1) -> NoReturn:
+def run(work: Work, report: int = -1) -> NoReturn:
     """Do the work, and end as Python ends: non-daemon threads, exit handlers, what is still to be written. Modules are
     not taken apart one by one, which with torch and mlflow takes a second.
 
     report: a descriptor that takes the exit code, for whoever waits for it
     """
     code, own = 0, os.getpid()
+    import resource
+    r0 = resource.getrusage(resource.RUSAGE_SELF)
+    def ru():
+        r = resource.getrusage(resource.RUSAGE_SELF)
+        open("/tmp/wt/b21/ru","a").write(f"{sys.argv[:3]} before {r0.ru_minflt} {r0.ru_utime+r0.ru_stime:.3f} own {r.ru_minflt-r0.ru_minflt} u {r.ru_utime-r0.ru_utime:.3f} s {r.ru_stime-r0.ru_stime:.3f}\n")
     try:
         found = work()
         code = found if isinstance(found, int) else 0
@@ -129,6 +143,7 @@ def run(work: Callable[[], object], report: int = -1) -> NoReturn:
                 stream.flush()
     except BaseException:  # noqa: BLE001
         code = code or 120  # as Python has it where its output cannot be written
+    ru()
     with contextlib.suppress(OSError):  # nobody listens any more
         if os.getpid() == own:  # no fork of it that has come here
             os.write(report, json.dumps({"code": code & 0xFF}).encode() + b"\n")

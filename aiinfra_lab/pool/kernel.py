@@ -5,14 +5,15 @@ from __future__ import annotations
 import contextlib
 import json
 import os
-import signal
 import socket
 import subprocess
 import sys
+import tempfile
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
-from . import asking, becoming
+from . import asking, becoming, match, pages
 
 # ipykernel explains to the terminal of whoever starts one without a parent how to connect to it; process 1 it does not
 # watch.
@@ -21,14 +22,17 @@ _A_PARENT = 1
 
 class Seed:
     """A process that was forked before the core has threads and sockets, and becomes the kernel that it then asks for.
-    Who asks a second time gets a process that is spawned."""
+    Who asks a second time gets a process that is spawned.
 
-    def __init__(self) -> None:
+    written: the memory that a kernel writes to until it is ready, which it has of its own while it waits
+    """
+
+    def __init__(self, written: Sequence[pages.Range] = ()) -> None:
         self._order, taken = socket.socketpair()
         self.pid = os.fork()
         if self.pid == 0:
             self._order.close()
-            _wait(taken)
+            _wait(taken, written)
         taken.close()
 
     def __call__(self, argv: Sequence[str], **options: Any) -> SeedProcess | subprocess.Popen[bytes]:
@@ -36,7 +40,8 @@ class Seed:
         if self._order.fileno() < 0 or not asking.is_this_python(argv):
             self.discard()
             return subprocess.Popen(argv, **options)
-        wanted = {"argv": argv, "env": options["env"], "cwd": options["cwd"], "umask": options["umask"]}
+        wanted = {name: options[name] for name in ("env", "cwd", "umask")}
+        wanted |= {"argv": argv, "adjustable": match.adjustable()}
         try:
             with self._order:
                 # Where this process writes to is where it does: that was not known when it was forked.
@@ -75,10 +80,11 @@ class SeedProcess:
         return self._code
 
 
-def _wait(taken: socket.socket) -> None:
+def _wait(taken: socket.socket, written: Sequence[pages.Range]) -> None:
     """Wait for the order, and be that kernel; it does not return."""
     _close_all_but(taken.fileno())  # while it has what the core reads from, nobody sees that the core is gone
     becoming.part()  # there is time until then
+    pages.own(written, until=taken)
     with contextlib.suppress(OSError):
         _, streams, _, _ = socket.recv_fds(taken, 1, 2)
         with taken.makefile("rb") as orders:
@@ -98,7 +104,7 @@ def _close_all_but(kept: int) -> None:
 
 def _begin(wanted: Mapping[str, Any]) -> None:
     os.setsid()
-    signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    match.adjust(wanted["adjustable"])
     os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
     _close_all_but(2)
     if wanted["cwd"]:
@@ -113,22 +119,16 @@ def run(arguments: Sequence[str], *, debugger: bool) -> None:
     """Be a kernel until it ends. debugger: whether it can be debugged, which takes longer to begin."""
     import zmq
     from ipykernel import debugger as found
-    from ipykernel import ipkernel
     from ipykernel.kernelapp import IPKernelApp
 
-    sys.argv = ["ipykernel_launcher", *arguments]
-    _show_figures()
     if debugger:
+        sys.argv = ["ipykernel_launcher", *arguments]
+        _show_figures()
         if not found._is_debugpy_available:  # the pool has left it out
             del sys.modules["ipykernel.debugger"]
         IPKernelApp.launch_instance(sys.argv[1:], parent_handle=_A_PARENT)
         return
-    found._is_debugpy_available = False
-    # For the debugger it lists the files of all modules: two pages of memory for each of thousands, of every kernel.
-    vars(ipkernel)["sys"] = _NoModules()
-    app: Any = IPKernelApp.instance(parent_handle=_A_PARENT)
-    app.initialize(sys.argv[1:])
-    vars(ipkernel)["sys"] = sys
+    app = _initialized(arguments)
     # As the core has other kernels do by a request, see `host.kernel`.
     app.iopub_thread.schedule(lambda: app.iopub_thread.socket.setsockopt(zmq.SNDHWM, 0))
     app.start()
@@ -136,6 +136,33 @@ def run(arguments: Sequence[str], *, debugger: bool) -> None:
     if app.control_thread is not None and app.control_thread.is_alive():
         app.control_thread.stop()
         app.control_thread.join(1.0)
+
+
+def _initialized(arguments: Sequence[str]) -> Any:
+    """The application of a kernel without a debugger, which has only to be started."""
+    from ipykernel import debugger, ipkernel
+    from ipykernel.kernelapp import IPKernelApp
+
+    sys.argv = ["ipykernel_launcher", *arguments]
+    _show_figures()
+    debugger._is_debugpy_available = False
+    # For the debugger it lists the files of all modules: two pages of memory for each of thousands, of every kernel.
+    vars(ipkernel)["sys"] = _NoModules()
+    app: Any = IPKernelApp.instance(parent_handle=_A_PARENT)
+    app.initialize(sys.argv[1:])
+    vars(ipkernel)["sys"] = sys
+    return app
+
+
+def try_to_begin() -> None:
+    """Do what a kernel does until it is ready, for nobody: with no profile of anybody, whose code it would run."""
+    with tempfile.TemporaryDirectory() as folder:
+        names = ("shell", "iopub", "stdin", "hb", "control")
+        facts: dict[str, Any] = {f"{name}_port": number for number, name in enumerate(names, 1)}
+        facts |= {"transport": "ipc", "ip": f"{folder}/k", "key": "", "signature_scheme": "hmac-sha256"}
+        Path(folder, "kernel.json").write_text(json.dumps(facts))
+        os.environ["IPYTHONDIR"] = folder
+        _initialized(["-f", f"{folder}/kernel.json"])
 
 
 def _show_figures() -> None:

@@ -1,36 +1,127 @@
-"""Memory in huge pages (Linux): a fork copies the tables of all pages, and its end goes through them. Of small ones
-that takes three times as long."""
+"""The memory of the pool's processes, Linux.
+
+Of the pool itself in huge pages: a fork copies the tables of all pages, and its end goes through them. Of small ones
+that takes three times as long. What a fork writes to it copies in small pages all the same, one page fault for each: of
+a kernel until it is ready these are half its time. A fork that waits has them of its own before, see `own`.
+"""
 
 from __future__ import annotations
 
 import contextlib
 import ctypes
+import functools
+import json
+import os
+import select
+import struct
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 
+from ..host import processes
+
+Range = tuple[int, int]  # addresses, the second one behind its last byte
+
 _COLLAPSE = 25  # MADV_COLLAPSE of madvise(2), Linux 6.1
+_POPULATE_WRITE = 23  # MADV_POPULATE_WRITE of madvise(2), Linux 5.14
 _HUGE = 1 << 21
+_PAGE = os.sysconf("SC_PAGE_SIZE")
+_OWN = 1 << 63 | 1 << 56  # of an entry of /proc/self/pagemap: present, and in no other process
+_LOOK_EVERY = 64  # ranges
+_TRIAL_S = 10.0
 
 
 def collapse() -> int:
     """Put what this process has in memory into huge pages, as far as it fills such; how many there are now. A system
-    that cannot do that has none. What a fork writes to it copies in small pages all the same."""
+    that cannot do that has none."""
     found = 0
-    with contextlib.suppress(AttributeError, OSError, ValueError):
-        advise = ctypes.CDLL(None).madvise
-        advise.argtypes = (ctypes.c_void_p, ctypes.c_size_t, ctypes.c_int)
+    with contextlib.suppress(OSError, ValueError):
         for begin, end in _private():
             first = -(-begin // _HUGE) * _HUGE
-            for at in range(first, end - _HUGE + 1, _HUGE):
-                found += advise(at, _HUGE, _COLLAPSE) == 0
+            found += sum(_advise(at, _HUGE, _COLLAPSE) for at in range(first, end - _HUGE + 1, _HUGE))
     return found
 
 
-def _private() -> list[tuple[int, int]]:
+def written_by(work: Callable[[], object]) -> list[Range]:
+    """The memory that a fork of this process writes to when it does that, seen by one that does it; empty where the
+    system does not show that, or it cannot be done."""
+    read, write = os.pipe()
+    child = os.fork()
+    if child == 0:
+        os.close(read)
+        with contextlib.suppress(BaseException):
+            before = set(_own_pages())
+            work()
+            found = json.dumps(_ranges(sorted(set(_own_pages()) - before))).encode()
+            with os.fdopen(write, "wb") as report:
+                report.write(found)
+        os._exit(0)
+    os.close(write)
+    with os.fdopen(read, "rb") as report:
+        text = report.read() if select.select([report], [], [], _TRIAL_S)[0] else b""
+    processes.signal_process(child, 9)
+    os.waitpid(child, 0)
+    return [(begin, end) for begin, end in json.loads(text or b"[]")]
+
+
+def own(written: Sequence[Range], until: object) -> None:
+    """Have that memory of one's own now, as a write to each of its pages would; at most until something can be read
+    there, since who waits for that would do it no later."""
+    poller = select.poll()
+    poller.register(until, select.POLLIN)  # type: ignore[arg-type]
+    for at, (begin, end) in enumerate(written):
+        if at % _LOOK_EVERY == 0 and poller.poll(0):
+            return
+        _advise(begin, end - begin, _POPULATE_WRITE)
+
+
+def _advise(at: int, size: int, what: int) -> bool:
+    """Whether the system has done that with that memory."""
+    advise = _madvise()
+    return advise is not None and advise(at, size, what) == 0
+
+
+@functools.cache
+def _madvise() -> Callable[[int, int, int], int] | None:
+    try:
+        found = ctypes.CDLL(None).madvise
+    except (OSError, AttributeError):
+        return None
+    found.argtypes = (ctypes.c_void_p, ctypes.c_size_t, ctypes.c_int)
+    return found
+
+
+def _own_pages() -> Iterator[int]:
+    """The addresses of the pages that are in this process alone."""
+    with Path("/proc/self/pagemap").open("rb", buffering=0) as file:
+        for begin, end, _ in _writable():
+            entries = os.pread(file.fileno(), (end - begin) // _PAGE * 8, begin // _PAGE * 8)
+            for number, (entry,) in enumerate(struct.iter_unpack("<Q", entries)):
+                if entry & _OWN == _OWN:
+                    yield begin + number * _PAGE
+
+
+def _ranges(pages: Iterable[int]) -> list[Range]:
+    """Ascending addresses of pages, put together."""
+    found: list[Range] = []
+    for at in pages:
+        if found and found[-1][1] == at:
+            found[-1] = (found[-1][0], at + _PAGE)
+        else:
+            found.append((at, at + _PAGE))
+    return found
+
+
+def _private() -> list[Range]:
     """Where this process has memory of its own that it can write, without that of files and of stacks."""
+    return [(begin, end) for begin, end, is_plain in _writable() if is_plain]
+
+
+def _writable() -> list[tuple[int, int, bool]]:
+    """Where a write is this process's own; and whether neither a file nor a stack is behind it."""
     found = []
     for line in Path("/proc/self/maps").read_text().splitlines():
-        place, rights, _, _, inode, *name = line.split()
-        if rights == "rw-p" and inode == "0" and name in ([], ["[heap]"]):
+        place, rights, _, _, inode, *name = line.split(maxsplit=5)
+        if rights == "rw-p":
             begin, end = (int(each, 16) for each in place.split("-"))
-            found.append((begin, end))
+            found.append((begin, end, inode == "0" and name in ([], ["[heap]"])))
     return found

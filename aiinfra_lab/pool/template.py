@@ -9,51 +9,50 @@ from __future__ import annotations
 import contextlib
 import gc
 import importlib
-import json
 import logging
 import os
 import selectors
 import signal
 import socket
-import struct
 import sys
 import time
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import IO, Any
 
 from .. import config, files, logs
 from ..host import processes
-from . import ahead, asking, becoming, match, pages, wanted
+from . import ahead, asking, forks, kernel, match, pages
+from .forks import Fork, Request
 
 USUAL = ("numpy", "pandas", "torch", "mlflow", "matplotlib", "pyarrow", "sklearn")
 IDLE_S = 600.0
 _TRIAL_S = 5.0
-_REQUEST_S = 2.0  # for whoever has connected to say what it wants
-_LOOK_S = 0.1  # between two looks at the installed packages
-_LARGEST = 1 << 24
+_LOOK_S = 0.25  # between two looks at the installed packages
+_AHEAD_S = 0.03  # from a request to the fork that waits for the next one: the first one is to have begun
+_FAILED_S = 10.0  # the same where one that waited has ended
 _log = logging.getLogger("aiinfra_lab.pool.template")
-
-Work = Callable[[], object]
-
-
-@dataclass
-class _Fork:
-    pid: int
-    connection: socket.socket
-    is_apart: bool  # whether it goes on when whoever asked for it has ended
-
 
 class Template:
     """Serves until it is idle, ended, or no longer what a new process would be. preload: see `imported`. held: the
-    lock of the pool, which it gives away when it takes no more requests."""
+    lock of the pool, which it gives away when it takes no more requests. written: see `forks.fork`. leave: called in
+    each fork"""
 
-    def __init__(self, listener: socket.socket, preload: str, installed: str, held: IO[bytes]) -> None:
+    def __init__(
+        self,
+        listener: socket.socket,
+        preload: str,
+        installed: str,
+        held: IO[bytes],
+        written: Sequence[pages.Range] = (),
+        leave: Callable[[], object] = lambda: None,
+    ) -> None:
         self._listener, self._preload, self._installed, self._held = listener, preload, installed, held
+        self._written, self._leave_more = written, leave
         self._fixed = match.fixed(os.environ)
         self._threads = threads()
-        self._forks: dict[int, _Fork] = {}
+        self._forks: dict[int, Fork] = {}
+        self._waiting: dict[str, Fork] = {}
         self._selector = selectors.DefaultSelector()
         self._wake, write = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
         signal.set_wakeup_fd(write, warn_on_full_buffer=False)
@@ -61,53 +60,55 @@ class Template:
         self._write = write
         self._is_ending = False
         self._used_at, self._looked_at, self._count = time.monotonic(), -_LOOK_S, 0
-        self.report = -1  # of a fork: what takes its exit code
+        self._due_at = 0.0  # when forks that nobody has asked for are to wait again
         self._selector.register(listener, selectors.EVENT_READ)
         self._selector.register(self._wake, selectors.EVENT_READ)
 
-    def serve(self) -> Work | None:
-        """Fork at each request. In a fork it returns what that has to do, in the template None at its end."""
-        while not (self._is_ending and not self._forks):
-            ready = self._selector.select(IDLE_S / 10)
-            for key, _ in ready:
+    def serve(self) -> None:
+        """Fork at each request, until the end."""
+        while not (self._is_ending and not self._forks and not self._waiting):
+            for key, _ in self._selector.select(self._most_s()):
                 if key.fileobj is self._listener:
-                    if work := self._accept():
-                        return work
+                    self._accept()
                 elif key.fd == self._wake:
                     with contextlib.suppress(BlockingIOError):
                         os.read(self._wake, 4096)
                 else:
                     self._abandon(key.data)
             self._collect()
+            if not self._is_ending and time.monotonic() >= self._due_at:
+                self._fork_ahead()
             if not self._forks and time.monotonic() - self._used_at > IDLE_S:
                 self._end()
-        return None
 
-    def _accept(self) -> Work | None:
+    def _most_s(self) -> float:
+        """How long it may wait for what comes."""
+        is_due = not self._is_ending and len(self._waiting) < len(forks.AHEAD)
+        return max(0.0, self._due_at - time.monotonic()) if is_due else IDLE_S / 10
+
+    def _accept(self) -> None:
         connection, _ = self._listener.accept()
-        connection.settimeout(_REQUEST_S)
+        connection.settimeout(forks.REQUEST_S)
         try:
-            request, descriptors = _received(connection)
-        except (OSError, ValueError, KeyError, TypeError) as problem:
+            request = Request.received(connection)
+            facts = request.facts if request else {}
+        except (OSError, ValueError, TypeError) as problem:
             _log.warning("a request was not understood: %s", problem)
             connection.close()
-            return None
-        work = None
-        if request.get("kind") in ("show", "end"):
-            _answer(connection, self._facts())
+            return
+        if request is None:
             connection.close()
-            if request["kind"] == "end":
+            return
+        if facts.get("kind") in ("show", "end"):
+            forks.answer(connection, self._facts())
+            connection.close()
+            if facts["kind"] == "end":
                 self._end()
-        elif why := self._refusal(request):
+        elif why := self._refusal(facts) or self._forked_for(request, facts, connection):
             _log.warning("nothing is forked: %s", why)
-            _answer(connection, {"no": why})
+            forks.answer(connection, {"no": why})
             connection.close()
-        else:
-            work = self._fork(connection, request, descriptors)
-        if work is None:
-            for each in descriptors:
-                os.close(each)
-        return work
+        request.close()
 
     def _facts(self) -> dict[str, Any]:
         loaded = [name for name in imported(self._preload) if name in sys.modules]
@@ -132,54 +133,64 @@ class Template:
             return f"another environment: {', '.join(names)}"
         return ""
 
-    def _fork(self, connection: socket.socket, request: dict[str, Any], descriptors: list[int]) -> Work | None:
+    def _forked_for(self, request: Request, facts: Mapping[str, Any], connection: socket.socket) -> str:
+        """Have a fork begin with it, one that waits or another one. Why there is none; empty where there is."""
         self._used_at = time.monotonic()
-        self._count += 1
+        kind = facts.get("kind", "")
+        fork = self._waiting.pop(kind, None)
+        self._due_at = time.monotonic() + _AHEAD_S
         try:
-            pid = os.fork()
+            if fork is None or not fork.begin(request, connection):
+
+                def leave() -> None:
+                    self._leave()
+                    request.close()
+                    connection.close()
+
+                fork = forks.fork(kind, leave, self._written)
+                if not fork.begin(request, connection):
+                    return "a fork was killed"
         except OSError as problem:
-            _answer(connection, {"no": str(problem)})
-            connection.close()
-            return None
-        if pid:
-            connection.setblocking(False)
-            self._forks[pid] = _Fork(pid, connection, request["kind"] == "keep")
-            self._selector.register(connection, selectors.EVENT_READ, self._forks[pid])
-            return None
-        self._leave()
-        try:
-            work = _work(request)
-            *streams, self.report = descriptors
-            # The core and what belongs to it get theirs by their spec.
-            (becoming.stand_apart if request["kind"] == "keep" else becoming.become)(request, streams)
-            if request["kind"] == "cli" and not wanted.is_on():
-                raise ValueError("the workspace wants no pool")
-        except BaseException as problem:  # noqa: BLE001  # nothing of the template may go on here
-            _answer(connection, {"no": str(problem)})
-            os._exit(0)
-        _answer(connection, {"pid": os.getpid()})
-        connection.close()
-        if not _is_confirmed(self.report):
-            os._exit(0)
-        return work
+            return str(problem)
+        except KeyError:
+            return f"no kind of process: {kind}"
+        self._count += 1
+        self._forks[fork.pid] = fork
+        self._selector.register(connection, selectors.EVENT_READ, fork)
+        return ""
+
+    def _fork_ahead(self) -> None:
+        for kind in forks.AHEAD:
+            if kind not in self._waiting:
+                try:
+                    self._waiting[kind] = forks.fork(kind, self._leave, self._written)
+                except OSError as problem:
+                    _log.warning("none waits: %s", problem)
+                    self._due_at = time.monotonic() + _FAILED_S
 
     def _leave(self) -> None:
         """A fork keeps nothing of the template's open."""
         self._selector.close()
-        for each in self._forks.values():
-            each.connection.close()
+        for each in (*self._forks.values(), *self._waiting.values()):
+            each.leave()
         self._listener.close()
         self._held.close()
         signal.set_wakeup_fd(-1)
         for number in (self._wake, self._write):
             os.close(number)
+        self._leave_more()
 
-    def _abandon(self, fork: _Fork) -> None:
+    def _abandon(self, fork: Fork) -> None:
         """Whoever asked for it has ended: so does it, as a process whose place it took would have."""
-        self._selector.unregister(fork.connection)
-        fork.connection.close()
+        self._forget(fork)
         if fork.pid in self._forks and not fork.is_apart:
-            processes.signal_process(fork.pid, signal.SIGKILL)
+            fork.end()
+
+    def _forget(self, fork: Fork) -> None:
+        if fork.connection is not None:
+            self._selector.unregister(fork.connection)
+            fork.connection.close()
+            fork.connection = None
 
     def _collect(self) -> None:
         with contextlib.suppress(ChildProcessError):
@@ -189,10 +200,12 @@ class Template:
                     return
                 if fork := self._forks.pop(pid, None):
                     self._used_at = time.monotonic()
-                    if fork.connection.fileno() >= 0:
-                        self._selector.unregister(fork.connection)
-                        _answer(fork.connection, {"code": os.waitstatus_to_exitcode(status)})
-                        fork.connection.close()
+                    if fork.connection is not None:
+                        forks.answer(fork.connection, {"code": os.waitstatus_to_exitcode(status)})
+                    self._forget(fork)
+                for kind in [kind for kind, each in self._waiting.items() if each.pid == pid]:
+                    self._waiting.pop(kind).leave()
+                    self._due_at = time.monotonic() + _FAILED_S
 
     def _end(self) -> None:
         """Take no more requests; another template may begin."""
@@ -202,55 +215,8 @@ class Template:
             Path(self._listener.getsockname()).unlink(missing_ok=True)
             self._listener.close()
             self._held.close()
-
-
-def _received(connection: socket.socket) -> tuple[dict[str, Any], list[int]]:
-    head, descriptors, _, _ = socket.recv_fds(connection, 8, 4, socket.MSG_CMSG_CLOEXEC)
-    try:
-        peer = struct.unpack("3i", connection.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, 12))
-        size = int.from_bytes(head, "big")
-        if len(head) < 8 or size > _LARGEST or peer[1] != os.getuid():
-            raise ValueError("it is none")
-        data = bytearray()
-        while len(data) < size:
-            if not (piece := connection.recv(min(1 << 16, size - len(data)))):
-                raise ValueError("it ended early")
-            data += piece
-        return dict(json.loads(data)), list(descriptors)
-    except BaseException:
-        for each in descriptors:
-            os.close(each)
-        raise
-
-
-def _answer(connection: socket.socket, facts: dict[str, Any]) -> None:
-    with contextlib.suppress(OSError):
-        connection.sendall(json.dumps(facts).encode() + b"\n")
-
-
-def _is_confirmed(report: int) -> bool:
-    """Whether who has asked for this fork has not given it up meanwhile, and gone another way."""
-    with contextlib.suppress(OSError):
-        return os.read(report, len(asking.CONFIRMED)) == asking.CONFIRMED
-    return False
-
-
-def _work(request: dict[str, Any]) -> Work:
-    """What a fork of that kind does. ValueError when there is none of that name."""
-    arguments = list(request["argv"])
-    if request["kind"] == "keep":
-        from ..host.__main__ import keep_ahead
-        from .kernel import Seed
-
-        return lambda: keep_ahead(Seed)
-    if request["kind"] == "kernel":
-        from . import kernel
-
-        return lambda: kernel.run(arguments[3:], debugger=True)
-    if request["kind"] == "cli":
-        cli = importlib.import_module("aiinfra_lab.cli")  # by name: it stands on top of the core
-        return lambda: cli.main(arguments[1:])
-    raise ValueError(f"no kind of process: {request['kind']}")
+            for each in self._waiting.values():
+                each.leave()
 
 
 def imported(preload: str) -> tuple[str, ...]:
@@ -361,11 +327,8 @@ def main(preload: str = "") -> None:
     with files_owner_only():
         listener.bind(str(path))
     listener.listen(128)
-    template = Template(listener, preload, installed, held)
-    work = template.serve()
-    if work is not None:
-        logs.take_back(handler)
-        becoming.run(work, template.report)
+    written = pages.written_by(kernel.try_to_begin)
+    Template(listener, preload, installed, held, written, lambda: logs.take_back(handler)).serve()
 
 
 @contextlib.contextmanager

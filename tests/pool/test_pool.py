@@ -15,7 +15,6 @@ from nbformat.v4 import new_code_cell, new_notebook
 
 from aiinfra_lab import config, files, lab
 from aiinfra_lab.host.spec import HostSpec
-from aiinfra_lab.kernels.waiting import HostCores
 from aiinfra_lab.pool import asking, match
 from aiinfra_lab.recipe.base import NotebookTask
 from aiinfra_lab.recipe.engine import execute
@@ -34,12 +33,10 @@ def notebook(folder: Path, *cells: str) -> Path:
     return path
 
 
-def run(
-    folder: Path, *cells: str, env: dict[str, str] | None = None, cores: HostCores | None = None
-) -> tuple[str, str]:
+def run(folder: Path, *cells: str, env: dict[str, str] | None = None) -> tuple[str, str]:
     """How a notebook ended, and what its cells have printed."""
     archive = folder / "executed.ipynb"
-    outcome = execute(NotebookTask(notebook(folder, *cells), archive, env=env or {}), lambda: 0, cores=cores)
+    outcome = execute(NotebookTask(notebook(folder, *cells), archive, env=env or {}), lambda: 0)
     executed = nbformat.read(archive, as_version=4)
     texts = [each.text for cell in executed.cells for each in cell.outputs if each.output_type == "stream"]
     return outcome.state, "".join(texts)

@@ -17,7 +17,6 @@ from ...errors import LabError, NotFound
 from ...host.spec import LOG
 from ...kernels.hosted import HostedKernelManager
 from ...kernels.specs import USUAL, fix_of_missing
-from ...kernels.waiting import HostCores
 from ...leftovers import temporary
 from ...modes import users_umask
 from .. import holding
@@ -51,12 +50,11 @@ def execute(
     task: NotebookTask,
     stop_requested: Callable[[], int],
     attach: Attach | None = None,
-    cores: HostCores | None = None,
 ) -> Outcome:
     """Execute a task to its end; see `Executor`.
 
     stop_requested: 0, or how urgently its end is asked for: 1 by an interrupt, 2 at once. attach: has the session in
-    whose kernel it is executed, instead of one of its own. cores: of which one may wait for its own
+    whose kernel it is executed, instead of one of its own
     """
     notebook, archive = task.notebook, task.archive
     content = _content_of(notebook, is_own=attach is None)
@@ -78,7 +76,6 @@ def execute(
                 hold=hold,
                 attached=attached,
                 journal=journal,
-                cores=cores,
             )
         outcome = Outcome("done")
     except CellRaised as failed:
@@ -145,7 +142,6 @@ def run_into(
     hold: KernelHold | None = None,
     attached: AttachedKernel | None = None,
     journal: StepJournal | None = None,
-    cores: HostCores | None = None,
     **options: Any,
 ) -> None:
     """Execute the archive's notebook in a kernel of its own, in that folder.
@@ -153,7 +149,7 @@ def run_into(
     The exceptions of `ArchiveClient.run`; OutOfMemory for a kernel that died for that. memory_bytes: what the
     notebook's processes may take together. hold: how its kernel is held when a cell fails. attached: the kernel of a
     session, in which it is executed instead. journal: has what it takes to complete the archive where this process is
-    killed. cores: of which one may wait for its kernel. options: the client's own, and nbclient's
+    killed. options: the client's own, and nbclient's
     """
     # Sockets in a folder of our own: no port can clash with another run's, and nobody else can connect.
     # What outlives the run is no part of the job that it may be, which would end it.
@@ -170,7 +166,7 @@ def run_into(
             hold=hold,
             attached=attached,
             **({"on_attached": partial(journal.attach, attached.kernel.folder)} if journal and attached else {}),
-            kernel_manager_class=manager_of(attached) if attached else _in(kept, hold, cores),
+            kernel_manager_class=manager_of(attached) if attached else _in(kept, hold),
             resources={"metadata": {"path": str(folder)}},
             config=Config(HostedKernelManager=own),
             **{"kernel_name": _kernel_of(archive.notebook), "startup_timeout": 60, **options},
@@ -205,11 +201,11 @@ def error_text(name: str, value: str) -> str:
     return f"{name}: {value}" if value else name
 
 
-def _in(place: Path, hold: KernelHold | None, waiting: HostCores | None) -> type[HostedKernelManager]:
+def _in(place: Path, hold: KernelHold | None) -> type[HostedKernelManager]:
     """The kernel manager whose kernel is kept in that folder, and may be held there."""
 
     class Manager(HostedKernelManager):
-        folder, cores = place, waiting
+        folder = place
         held_key, held_received = (hold.key, hold.received) if hold else (b"", 0)
         # Of one that is held nothing stays; of a run that was killed what it has sent is for its archive.
         at_end = ("sh", "-c", _REMOVE_HELD, "sh", str(place)) if hold else ()
