@@ -120,11 +120,6 @@ def run(work: Work, report: int = -1) -> NoReturn:
     report: a descriptor that takes the exit code, for whoever waits for it
     """
     code, own = 0, os.getpid()
-    import resource
-    r0 = resource.getrusage(resource.RUSAGE_SELF)
-    def ru():
-        r = resource.getrusage(resource.RUSAGE_SELF)
-        open("/tmp/wt/b21/ru","a").write(f"{sys.argv[:3]} before {r0.ru_minflt} {r0.ru_utime+r0.ru_stime:.3f} own {r.ru_minflt-r0.ru_minflt} u {r.ru_utime-r0.ru_utime:.3f} s {r.ru_stime-r0.ru_stime:.3f}\n")
     try:
         found = work()
         code = found if isinstance(found, int) else 0
@@ -143,7 +138,6 @@ def run(work: Work, report: int = -1) -> NoReturn:
                 stream.flush()
     except BaseException:  # noqa: BLE001
         code = code or 120  # as Python has it where its output cannot be written
-    ru()
     with contextlib.suppress(OSError):  # nobody listens any more
         if os.getpid() == own:  # no fork of it that has come here
             os.write(report, json.dumps({"code": code & 0xFF}).encode() + b"\n")

@@ -28,10 +28,11 @@ from .forks import Fork, Request
 USUAL = ("numpy", "pandas", "torch", "mlflow", "matplotlib", "pyarrow", "sklearn")
 IDLE_S = 600.0
 _TRIAL_S = 5.0
-_LOOK_S = 0.25  # between two looks at the installed packages
+_LOOK_S = 0.1  # between two looks at the installed packages
 _AHEAD_S = 0.03  # from a request to the fork that waits for the next one: the first one is to have begun
 _FAILED_S = 10.0  # the same where one that waited has ended
 _log = logging.getLogger("aiinfra_lab.pool.template")
+
 
 class Template:
     """Serves until it is idle, ended, or no longer what a new process would be. preload: see `imported`. held: the

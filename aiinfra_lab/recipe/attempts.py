@@ -6,14 +6,13 @@ import contextlib
 import logging
 import math
 import time
-from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
 from ..errors import LabError, Unavailable
 from ..files import publish
 from ..units import counted, show_duration
 from . import archives
-from .base import FAILURES, Executor, MayBeAwaited, MayPrepare, MayWait, NotebookTask, Outcome, RecipeStep, TaskHandle
+from .base import FAILURES, Executor, MayBeAwaited, MayWait, NotebookTask, Outcome, RecipeStep, TaskHandle
 from .made_files import Leftovers
 
 _log = logging.getLogger(__name__)
@@ -193,33 +192,6 @@ def has_room(executor: Executor, task: NotebookTask) -> bool:
         return executor.has_room(task)
     except Unavailable:
         return False
-
-
-def prepare(executor: Executor) -> None:
-    """Have an executor prepare itself for a task that will soon come, where it can."""
-    if isinstance(executor, MayPrepare):
-        with _only_slower():
-            executor.prepare_for_task()
-
-
-@contextlib.contextmanager
-def preparing(executor: Executor) -> Iterator[Executor]:
-    """That executor; what it has prepared meanwhile is discarded at the end."""
-    try:
-        yield executor
-    finally:
-        if isinstance(executor, MayPrepare):
-            with _only_slower():
-                executor.discard_prepared()
-
-
-@contextlib.contextmanager
-def _only_slower() -> Iterator[None]:
-    """No run fails for what would only have made it faster."""
-    try:
-        yield
-    except Exception as problem:  # noqa: BLE001
-        _log.debug("nothing is prepared: %s", problem)
 
 
 def _cancel_unheard(handle: TaskHandle) -> None:

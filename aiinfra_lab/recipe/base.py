@@ -311,17 +311,6 @@ class MayBeAwaited(Protocol):
         """Return when it has ended, or after that time. What it raises has that time waited otherwise."""
 
 
-@runtime_checkable
-class MayPrepare(Protocol):
-    """A capability of an `Executor`: what a task needs, whichever it is, may be made before there is one."""
-
-    def prepare_for_task(self) -> None:
-        """A task will soon be submitted; returns at once."""
-
-    def discard_prepared(self) -> None:
-        """What was prepared is not needed; returns at once, and may be repeated."""
-
-
 class Executor(Protocol):
     """Executes notebooks, as many at once as it has room for.
 

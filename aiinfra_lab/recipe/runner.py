@@ -22,7 +22,6 @@ from ..store import Event, Record, next_version, open_store, patiently
 from ..uris import Uri
 from . import holding, started
 from .alerting import report_end
-from .attempts import prepare, preparing
 from .base import ENDED_EARLY, FAILURES, Executor, Recipe, Value
 from .budget import RunBudget
 from .history import KIND, RECENT, complete_held, going, observe, readable_runs, recent, runs
@@ -89,11 +88,8 @@ class RecipeRunner:
         what is newest, and would take the other's. What its steps take from outside is pinned here: LabError, and no
         run, when some of it is not there.
         """
-        with self._reported(), preparing(self._executor), contextlib.ExitStack() as stack:
+        with self._reported(), contextlib.ExitStack() as stack:
             taken = pinned(self._recipe)
-            # So that its first step is not skipped, and has no kernel that is held.
-            if self._force and not self._resumes and not self._recipe.steps[0].on:
-                prepare(self._executor)
             self._end_leftovers()
             run, job = self._claim(lambda run, event: stack.enter_context(jobs.here(run.uri, run, event=event)))
             there = patiently(lambda: resolve(Uri.parse(run.uri), RunRecord))
@@ -125,7 +121,7 @@ class RecipeRunner:
         taken = pinned(self._recipe)
         self._end_leftovers()
         now = self._body()  # the recipe's file may have been edited since
-        with self._reported(), preparing(self._executor):
+        with self._reported():
             body = replace(run.body, order=now.order, steps=(), budget_usd=now.budget_usd)
             return self._carry_out(RecordedRun(run.record, ReadSteps()), job, taken, show, body)
 

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import contextlib
 import dataclasses
 import logging
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -19,7 +18,7 @@ from ..providers import chosen
 from ..store import Event
 from . import archives, holding, started
 from .at_once import at_once
-from .attempts import Attempts, StepExecution, has_room, prepare, preparing
+from .attempts import Attempts, StepExecution, has_room
 from .base import FAILURES, Executor, Hold, NotebookTask, Outcome, Recipe, RecipeStep, is_file
 from .budget import RunBudget
 from .expectations import unmet
@@ -75,13 +74,12 @@ class RunSteps:
         self._starting: PlannedStep | None = None
         self._going: dict[str, _Going] = {}
         self._stop: StopRequests
-        self._over: contextlib.ExitStack  # closed once no step is left
 
     def go(self, stop: StopRequests) -> None:
         """Begin what may begin and take what has ended, until nothing is left; the writer has all of it."""
         self._stop = stop
         pause_s = _SHORTEST_S
-        with ProjectWatch() as watch, contextlib.ExitStack() as self._over:
+        with ProjectWatch() as watch:
             while not self._is_over():
                 if self._turn(stop(), watch):
                     pause_s = _SHORTEST_S
@@ -115,9 +113,6 @@ class RunSteps:
         for going, end in done:
             self._finish(going, end, watch)
         urgency = self._budget.urgency(urgency, self._writer.body.started_at)  # what has ended may have used it up
-        if done and not urgency and not self._stopped_by():
-            due = filter(self._is_due, self._recipe.steps)
-            self._prepare_for([step for step in due if not self._failed_before(step)])
         # In the order of the recipe: what is skipped lets those behind it be looked at right now.
         with at_once():
             decided = [
@@ -177,7 +172,6 @@ class RunSteps:
             return False
         self._revived.discard(step.name)
         self._starting = planned
-        self._prepare_for([step])
         planned.prepared.environment.keep()
         running = StepRecord(
             name=step.name,
@@ -194,12 +188,6 @@ class RunSteps:
 
     def _failed_before(self, step: RecipeStep) -> list[str]:
         return [name for name in step.depends_on if not self._writer.step(name).succeeded]
-
-    def _prepare_for(self, steps: Sequence[RecipeStep]) -> None:
-        """Have the executors prepare themselves that one of them may need."""
-        for step in {step.on: step for step in steps if step.name not in self._planner.held}.values():
-            with contextlib.suppress(LabError):  # for the step itself, when it begins
-                prepare(self._executor_of(step))
 
     def _stopped_by(self) -> str:
         """Why no further step begins since one has failed; empty when any may."""
@@ -246,7 +234,7 @@ class RunSteps:
         if step.on not in self._others:
             from .session import executor_on  # here, since few steps run elsewhere
 
-            self._others[step.on] = self._over.enter_context(preparing(executor_on(step.on)))
+            self._others[step.on] = executor_on(step.on)
         return self._others[step.on]
 
     def _task(self, step: RecipeStep, more: Mapping[str, str] | None = None) -> NotebookTask:

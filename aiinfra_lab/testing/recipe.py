@@ -16,7 +16,6 @@ from ..recipe.base import (
     FAILURES,
     Executor,
     MayBeAwaited,
-    MayPrepare,
     MayWait,
     NotebookTask,
     Outcome,
@@ -182,20 +181,6 @@ class ExecutorContract:
             begun.append(executor.submit(task))
         assert [handle.collect() for handle in begun] == [Outcome("done")] * 3
         assert [printed(task.archive) for task in tasks] == ["0\n", "1\n", "2\n"]
-
-    def test_what_was_prepared_is_for_any_task_and_can_be_discarded(self, executor: Executor, tmp_path: Path) -> None:
-        notebook = write_notebook(tmp_path / "a.ipynb", "print(1)")
-        may_prepare = [executor] if isinstance(executor, MayPrepare) else []
-        for number in range(2):
-            for each in may_prepare:
-                each.discard_prepared()
-                each.prepare_for_task()
-                each.prepare_for_task()
-            assert run(executor, notebook, tmp_path / f"{number}.ipynb") == Outcome("done")
-            for each in may_prepare:
-                each.prepare_for_task()
-                each.discard_prepared()
-                each.discard_prepared()
 
     def test_its_end_can_be_awaited_and_it_has_begun_then(self, executor: Executor, tmp_path: Path) -> None:
         notebook = write_notebook(tmp_path / "a.ipynb", "import time; time.sleep(0.5)")

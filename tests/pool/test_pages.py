@@ -1,7 +1,10 @@
-"""The memory of the pool in huge pages."""
+"""The memory of the pool in huge pages, and that of its forks before they write to it."""
 
 import os
+import resource
 import signal
+import socket
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -23,3 +26,56 @@ def test_what_a_fork_writes_into_huge_pages_is_its_own() -> None:
     assert os.read(read, 10) == b"aba"
     assert content == b"a" * (8 << 20)
     assert "AnonHugePages:         0 kB" not in Path("/proc/self/smaps_rollup").read_text()
+
+
+def test_what_a_fork_writes_it_has_before() -> None:
+    content = bytearray(b"a" * (2 << 20))
+
+    def write() -> None:
+        for at in range(0, len(content), PAGE):
+            content[at] = ord("b")
+
+    written = pages.written_by(write)
+    if not written:
+        pytest.skip("this system does not show what a process has written to")
+    ours, it = socket.socketpair()
+    faults = in_fork(lambda: [pages.own(written, it), faults_of(write)][1])
+    assert faults < in_fork(lambda: faults_of(write)) / 10
+    ours.sendall(b"!")
+    assert in_fork(lambda: [pages.own(written, it), faults_of(write)][1]) > 100  # who is asked for has no time for it
+    ours.close()
+    it.close()
+
+
+def test_what_cannot_be_tried_is_not_known() -> None:
+    assert pages.written_by(lambda: 1 / 0) == []
+    assert pages.written_by(lambda: os.kill(os.getpid(), signal.SIGKILL)) == []
+
+
+def test_memory_that_is_not_there_is_left_alone() -> None:
+    ours, it = socket.socketpair()
+    with ours, it:
+        pages.own([(PAGE, 3 * PAGE), (1 << 46, (1 << 46) + PAGE)], it)
+
+
+PAGE = os.sysconf("SC_PAGE_SIZE")
+
+
+def faults_of(work: Callable[[], object]) -> int:
+    """How many pages of memory had to be made for that."""
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+    work()
+    return resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before
+
+
+def in_fork(work: Callable[[], int]) -> int:
+    """What that returns in a fork of this process."""
+    read, write = os.pipe()
+    child = os.fork()
+    if child == 0:
+        os.write(write, str(work()).encode())
+        os._exit(0)
+    os.waitpid(child, 0)
+    os.close(write)
+    with os.fdopen(read) as answer:
+        return int(answer.read())

@@ -15,7 +15,7 @@ from nbformat.v4 import new_code_cell, new_notebook
 
 from aiinfra_lab import config, files, lab
 from aiinfra_lab.host.spec import HostSpec
-from aiinfra_lab.pool import asking, match
+from aiinfra_lab.pool import asking, core, match
 from aiinfra_lab.recipe.base import NotebookTask
 from aiinfra_lab.recipe.engine import execute
 
@@ -309,15 +309,11 @@ def test_its_socket_is_for_its_user(place: Path, pool: int) -> None:
 def test_what_was_given_up_never_begins(
     workspace: Path, pool: int, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    spec = HostSpec(folder=str(tmp_path / "kept"), argv=["true"], cwd="/", env={}, key="key")
-    (tmp_path / "spec").write_bytes(spec.dump())
+    spec = HostSpec(folder=str(tmp_path / "kept"), argv=["true"], cwd="/", env=dict(os.environ), key="key")
     monkeypatch.setattr(asking, "_WITHIN_S", 0.2)
     os.kill(pool, signal.SIGSTOP)
     try:
-        with (tmp_path / "spec").open("rb") as file, (tmp_path / "out").open("wb") as out:
-            streams = (file.fileno(), out.fileno(), out.fileno())
-            env = dict(os.environ)
-            assert asking.fork("keep", ["keep"], env=env, cwd="/", umask=0o077, descriptors=streams) is None
+        assert not core.keep(spec)
     finally:
         os.kill(pool, signal.SIGCONT)
     monkeypatch.setattr(asking, "_WITHIN_S", 10.0)

@@ -1,44 +1,42 @@
-"""A core that waits for its spec is taken by the next kernel, and otherwise leaves nothing."""
+"""A fork that waits in the pool is the next one, is as one that is forked then, and otherwise leaves nothing."""
 
+import json
 import os
+import resource
 import signal
 import subprocess
 import sys
-import time
-from collections.abc import Iterator
 from pathlib import Path
 
 import psutil
 import pytest
 
 from aiinfra_lab import recipe
-from aiinfra_lab.errors import LabError
-from aiinfra_lab.kernels import waiting
-from aiinfra_lab.kernels.waiting import HostCores
+from aiinfra_lab.host.processes import POOL
 from aiinfra_lab.pool import asking
 
 from ..conftest import until
-from .conftest import is_alive
+from .conftest import command, is_alive
 from .test_pool import IS_WARM, notebook, run
 
 CHAIN = 4  # two guards, the core, and the process that becomes the kernel
+CHAIN_OF_KERNEL = "import psutil; me = psutil.Process(); print(*[each.pid for each in (me, *me.parents()[:3])][::-1])"
 
 
-@pytest.fixture
-def cores(place: Path) -> Iterator[HostCores]:
-    made = HostCores()
-    yield made
-    made.discard()
+def below(process: int) -> list[psutil.Process]:
+    try:
+        return psutil.Process(process).children(recursive=True)
+    except psutil.NoSuchProcess:
+        return []
 
 
-def one_that_waits(cores: HostCores, pool: int) -> list[psutil.Process]:
-    """The processes of one that has been asked for, the first guard first."""
-    before = psutil.Process(pool).children(recursive=True)
-    cores.prepare()
+def all_that_wait(pool: int) -> list[psutil.Process]:
+    """The processes that wait once all of them do: those of a core, the first guard first, and that of a command."""
 
     def found() -> list[psutil.Process]:
-        all_ = [each for each in psutil.Process(pool).children(recursive=True) if each not in before]
-        return all_ if len(all_) == CHAIN else []
+        chains = [[each, *below(each.pid)] for each in psutil.Process(pool).children()]
+        chains.sort(key=len, reverse=True)
+        return [one for each in chains for one in each] if [len(each) for each in chains] == [CHAIN, 1] else []
 
     return list(until(found, "none waits"))
 
@@ -48,153 +46,145 @@ def sockets(place: Path) -> list[Path]:
     return sorted(place.parent.glob("aiinfra-????????"))
 
 
-def test_the_next_kernel_takes_it(workspace: Path, pool: int, cores: HostCores) -> None:
-    one_that_waits(cores, pool)
-    before = asking.order("show")["forked"]
-    assert run(workspace, IS_WARM, cores=cores) == ("done", "True\n")
-    assert asking.order("show")["forked"] == before
-    until(lambda: asking.order("show")["alive"] == 0, "something of it is left")
+def test_the_next_kernel_takes_it_and_another_one_waits(workspace: Path, pool: int) -> None:
+    waiting = [each.pid for each in all_that_wait(pool)]
+    assert run(workspace, CHAIN_OF_KERNEL) == ("done", " ".join(map(str, waiting[:CHAIN])) + "\n")
+    until(lambda: asking.order("show")["alive"] == 0, "something of its kernel is left")
+    again = [each.pid for each in all_that_wait(pool)]
+    assert not {*waiting[:CHAIN]} & {*again}
+    assert run(workspace, CHAIN_OF_KERNEL) == ("done", " ".join(map(str, again[:CHAIN])) + "\n")
 
 
-def test_it_is_for_the_kernels_of_who_asked_alone(
-    workspace: Path, pool: int, cores: HostCores, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(waiting, "_FRESH_S", 600.0)
-    another = HostCores()
-    mine, theirs = one_that_waits(cores, pool), one_that_waits(another, pool)
-    assert run(workspace, IS_WARM) == ("done", "True\n")
-    another.discard()
-    until(lambda: not any(is_alive(each.pid) for each in theirs), "a process is left")
-    assert all(is_alive(each.pid) for each in mine)
-    before = asking.order("show")["forked"]
-    assert run(workspace, IS_WARM, cores=cores) == ("done", "True\n")
-    assert asking.order("show")["forked"] == before
+def test_the_next_command_takes_it(workspace: Path, pool: int) -> None:
+    waits = all_that_wait(pool)[-1]
+    child = asking.fork("cli", ["aiinfra", "recipe", "ls"], env=os.environ, cwd=str(workspace), umask=0o077)
+    assert child is not None
+    assert child.wait(60) == 0
+    assert child.pid == waits.pid
 
 
-def test_a_run_has_one_forked_and_takes_it(workspace: Path, pool: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(waiting, "_FRESH_S", 600.0)
+def test_several_at_once_do_not_wait_for_it(workspace: Path, pool: int) -> None:
     (workspace / "notebooks").mkdir()
     (workspace / "recipes").mkdir()
     notebook(workspace / "notebooks", IS_WARM)
-    (workspace / "recipes" / "one.toml").write_text('[steps.a]\nnotebook = "one.ipynb"\n')
-    recipe.run("one", force=True)
-    assert asking.order("show")["forked"] == 1
+    steps = "".join(f'[steps.s{number}]\nnotebook = "one.ipynb"\n' for number in range(4))
+    (workspace / "recipes" / "many.toml").write_text(steps)
+    found = recipe.run("many", force=True, report=True)
+    assert [step["state"] for step in found.steps.values()] == ["done"] * 4
+    assert asking.order("show")["forked"] == 4
+    until(lambda: asking.order("show")["alive"] == 0, "something of them is left")
 
 
-def test_at_most_one_waits(workspace: Path, pool: int, cores: HostCores) -> None:
-    one_that_waits(cores, pool)
-    cores.prepare()
-    cores.discard()
-    assert asking.order("show")["forked"] == 1
-
-
-def test_one_that_is_not_needed_leaves_nothing(workspace: Path, place: Path, pool: int, cores: HostCores) -> None:
-    found = one_that_waits(cores, pool)
-    assert sockets(place)
-    cores.discard()
-    until(lambda: not any(is_alive(each.pid) for each in found), "a process is left")
-    assert sockets(place) == []
-    until(lambda: asking.order("show")["alive"] == 0, "the pool counts it still")
-
-
-def test_one_that_has_waited_for_long_is_not_taken(
-    workspace: Path, pool: int, cores: HostCores, monkeypatch: pytest.MonkeyPatch
+def test_all_of_its_processes_are_where_who_asks_is(
+    workspace: Path, pool: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(waiting, "_FRESH_S", 0.0)  # packages may have changed since
-    found = one_that_waits(cores, pool)
-    assert run(workspace, IS_WARM, cores=cores) == ("done", "True\n")
-    assert asking.order("show")["forked"] == 2
-    until(lambda: not any(is_alive(each.pid) for each in found), "a process is left")
-
-
-def test_a_fork_of_who_asked_neither_has_it_nor_keeps_it(workspace: Path, pool: int, cores: HostCores) -> None:
-    one_that_waits(cores, pool)
-    before = asking.order("show")["forked"]
+    all_that_wait(pool)
+    (workspace / "here").mkdir()
+    monkeypatch.chdir(workspace / "here")
+    monkeypatch.setenv("NEW", "2")
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    cores, nice = os.sched_getaffinity(0), os.getpriority(os.PRIO_PROCESS, 0)
+    facts = "[each.cwd(), each.nice(), each.cpu_affinity(), each.rlimit(psutil.RLIMIT_NOFILE)[0]]"
+    all_ = "import json, os, psutil; me = psutil.Process(); all_ = [me, *me.parents()[:3]]"
+    cell = f"{all_}\nprint(json.dumps([{facts} for each in all_])); print(os.environ['NEW'])"
     child = os.fork()
     if child == 0:
-        time.sleep(60)
-        os._exit(0)
-    try:
-        assert run(workspace, IS_WARM, cores=cores) == ("done", "True\n")
-        assert asking.order("show")["forked"] == before
-        one_that_waits(cores, pool)
-        cores.discard()
-        until(lambda: asking.order("show")["alive"] == 0, "it waits still")
-    finally:
-        os.kill(child, signal.SIGKILL)
-        os.waitpid(child, 0)
+        try:
+            resource.setrlimit(resource.RLIMIT_NOFILE, (soft - 1, hard))
+            os.sched_setaffinity(0, [min(cores)])
+            os.nice(1)
+            (workspace / "found").write_text(json.dumps(run(workspace, cell)))
+        finally:
+            os._exit(0)
+    os.waitpid(child, 0)
+    state, printed = json.loads((workspace / "found").read_text())
+    kernel, *others = json.loads(printed.splitlines()[0])
+    assert state == "done"
+    assert kernel == [str(workspace), nice + 1, [min(cores)], soft - 1]
+    assert others == [[str(workspace / "here"), nice + 1, [min(cores)], soft - 1]] * 3
+    assert printed.splitlines()[1] == "2"
 
 
-def test_a_step_elsewhere_has_none_forked(workspace: Path, pool: int) -> None:
-    (workspace / "recipes").mkdir()
-    (workspace / "notebooks").mkdir()
-    notebook(workspace / "notebooks", "1")
-    (workspace / "recipes" / "one.toml").write_text('[steps.a]\nnotebook = "one.ipynb"\non = "gpu:nowhere"\n')
-    with pytest.raises(LabError):
-        recipe.run("one", force=True)
-    assert asking.order("show")["forked"] == 0
+def test_ctrl_c_of_who_asks_is_none_of_the_guards(workspace: Path, pool: int) -> None:
+    waiting = all_that_wait(pool)
+    cell = "import signal; signals = lambda pid: open(f'/proc/{pid}/status').read().split('SigIgn:')[1].split()[0]"
+    kept = f"{cell}\nprint(*[signals(pid) for pid in {[each.pid for each in waiting[:3]]}])"
+    _, printed = run(workspace, kept)
+    ignored = 1 << (signal.SIGINT - 1) | 1 << (signal.SIGHUP - 1)
+    assert [int(each, 16) & ignored for each in printed.split()] == [ignored] * 3
 
 
-def test_it_ends_with_who_asked_for_it(workspace: Path, place: Path, pool: int) -> None:
-    begin = "import time; from aiinfra_lab.kernels.waiting import HostCores; "
-    code = f"{begin}cores = HostCores(); cores.prepare(); time.sleep(600)"
-    asker = subprocess.Popen([sys.executable, "-c", code])
-    try:
-        until(lambda: sockets(place) and asking.order("show")["alive"], "none waits")
-    finally:
-        asker.kill()
-        asker.wait()
-    until(lambda: asking.order("show")["alive"] == 0, "it waits still")
-    until(lambda: sockets(place) == [], "its sockets are left")
+def test_its_end_leaves_nothing(place: Path, pool: int) -> None:
+    found = all_that_wait(pool)
+    assert len(sockets(place)) == 1
+    asking.order("end")
+    until(lambda: not any(is_alive(each.pid) for each in found), "a process is left")
+    assert sockets(place) == []
+
+
+def test_the_kill_of_the_pool_leaves_nothing(place: Path, pool: int) -> None:
+    found = all_that_wait(pool)
+    os.kill(pool, signal.SIGKILL)
+    until(lambda: not any(is_alive(each.pid) for each in found), "a process is left")
+    assert sockets(place) == []
 
 
 @pytest.mark.parametrize("killed", range(CHAIN))
 def test_where_one_of_its_processes_was_killed_there_is_another(
-    workspace: Path, place: Path, pool: int, cores: HostCores, killed: int
+    workspace: Path, place: Path, pool: int, killed: int
 ) -> None:
-    found = one_that_waits(cores, pool)
+    found = all_that_wait(pool)[:CHAIN]
     found[killed].send_signal(signal.SIGKILL)
     until(lambda: not is_alive(found[killed].pid), "it was not killed")
-    state, _ = run(workspace, IS_WARM, cores=cores)
+    state, _ = run(workspace, IS_WARM)
     until(lambda: not any(is_alive(each.pid) for each in found), "a process is left")
     assert state == "done"
-    until(lambda: sockets(place) == [], "its sockets are left")
 
 
-def test_it_has_the_environment_of_the_kernel(
-    workspace: Path, pool: int, cores: HostCores, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setenv("OF_BEFORE", "1")
-    one_that_waits(cores, pool)
-    monkeypatch.delenv("OF_BEFORE")
-    cell = "import os; print(os.environ.get('OF_BEFORE'), os.environ['NEW'], os.getcwd())"
-    assert run(workspace, cell, env={"NEW": "2"}, cores=cores) == ("done", f"None 2 {workspace}\n")
+AT_ONCE = "from aiinfra_lab.pool import template; template._FAILED_S = 0.2; template.main('numpy')"
 
 
-def test_what_no_fork_can_take_over_has_another_spawned(
-    workspace: Path, place: Path, pool: int, cores: HostCores
-) -> None:
-    found = one_that_waits(cores, pool)
-    assert run(workspace, IS_WARM, env={"PYTHONOPTIMIZE": "1"}, cores=cores) == ("done", "False\n")
-    until(lambda: not any(is_alive(each.pid) for each in found), "a process is left")
+def test_where_one_was_killed_another_one_waits_later(place: Path) -> None:
+    place.mkdir(mode=0o700)
+    with subprocess.Popen([sys.executable, "-c", AT_ONCE]) as process:
+        until(lambda: asking.order("show"), "the pool does not answer")
+        *chain, killed = all_that_wait(process.pid)
+        killed.kill()
+        until(lambda: not psutil.pid_exists(killed.pid), "it was not collected")
+        assert all_that_wait(process.pid)[:CHAIN] == chain
+        asking.order("end")
+
+
+def test_what_no_fork_can_take_over_has_another_spawned(workspace: Path, pool: int) -> None:
+    all_that_wait(pool)
+    assert run(workspace, IS_WARM, env={"PYTHONOPTIMIZE": "1"}) == ("done", "False\n")
 
 
 def test_what_its_process_writes_is_in_the_log_of_its_run(
-    workspace: Path, pool: int, cores: HostCores, capsys: pytest.CaptureFixture[str]
+    workspace: Path, pool: int, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    one_that_waits(cores, pool)
+    all_that_wait(pool)
     last_words = "import os; os.write(2, b'the last words\\n'); os.kill(os.getpid(), 9)"
-    assert run(workspace, last_words, cores=cores)[0] == "killed"
+    assert run(workspace, last_words)[0] == "killed"
     assert "the last words" in capsys.readouterr().err
 
 
-def test_a_run_leaves_none_that_waits(workspace: Path, place: Path, pool: int) -> None:
-    (workspace / "notebooks").mkdir()
-    (workspace / "recipes").mkdir()
-    notebook(workspace / "notebooks", "1 / 0")
-    steps = '[steps.a]\nnotebook = "one.ipynb"\n[steps.b]\nnotebook = "one.ipynb"\nafter = ["a"]\n'
-    (workspace / "recipes" / "two.toml").write_text(steps)
-    found = recipe.run("two", force=True, report=True)
-    assert [step["state"] for step in found.steps.values()] == ["failed", "blocked"]
-    until(lambda: asking.order("show")["alive"] == 0, "one waits still")
-    assert sockets(place) == []
+def test_it_has_nothing_open_of_the_pool_or_of_who_has_asked(workspace: Path, pool: int) -> None:
+    """Where a fork had the end of somebody's pipe, that would wait for the fork's end."""
+    for _ in range(2):
+        subprocess.run(command("recipe", "ls"), capture_output=True, check=True, timeout=60)
+        found = all_that_wait(pool)
+    opened = [opened_by(each.pid) for each in found]
+    assert [len(each) for each in opened] == [5, 2, 5, 1, 1]
+    assert not opened_by(pool) & set().union(*opened)
+
+
+def opened_by(pid: int) -> set[str]:
+    """The sockets and pipes of a process, and the files that it does not write its log to."""
+    found = {str(each.readlink()) for each in Path(f"/proc/{pid}/fd").iterdir()}
+    return {each for each in found if not each.endswith((asking.LOG, "/dev/null"))}
+
+
+def test_none_of_them_is_called_like_the_pool(pool: int) -> None:
+    assert psutil.Process(pool).name() == POOL
+    assert POOL not in {each.name() for each in all_that_wait(pool)}

@@ -1,6 +1,5 @@
 """Which steps go on at once, in which order, and what becomes of the others."""
 
-import importlib
 import threading
 import time
 from collections.abc import Callable
@@ -16,7 +15,6 @@ from aiinfra_lab.recipe.room import Room
 from aiinfra_lab.recipe.runner import RecipeRunner
 from aiinfra_lab.recipe.threads import ThreadExecutor
 from tests.conftest import PATIENCE_S
-from tests.packages import install
 
 DIAMOND = """
 [steps.first]
@@ -97,40 +95,6 @@ def test_a_step_that_names_the_executor_of_the_workspace_has_no_room_besides(go,
     run, executor = go(lambda _name, _stop: Outcome("done"), at_once=1)
     assert states(run) == ["done"] * 4
     assert executor.together == [{"first"}, {"left"}, {"right"}, {"last"}]
-
-
-PREPARES = """
-from aiinfra_lab.recipe.base import Outcome
-from aiinfra_lab.recipe.room import Room
-from aiinfra_lab.recipe.threads import ThreadExecutor
-
-calls = []
-
-
-class Prepares(ThreadExecutor):
-    def __init__(self, where):
-        super().__init__(self._call, Room(1))
-
-    def _call(self, task, _stop_requested):
-        calls.append(task.archive.stem)
-        return Outcome("done")
-
-    def prepare_for_task(self):
-        calls.append("prepare")
-
-    def discard_prepared(self):
-        calls.append("discard")
-"""
-
-
-def test_an_executor_that_a_step_names_prepares_for_it_and_discards_that_at_the_end(go, recipe, tmp_path, monkeypatch):
-    install(tmp_path, monkeypatch, PREPARES, "recipe.executor.prepares = somebody:Prepares")
-    recipe("diamond", DIAMOND.replace('after = ["left", "right"]', 'after = ["left", "right"]\non = "prepares"'))
-    run, executor = go(lambda _name, _stop: Outcome("done"))
-    calls = importlib.import_module("somebody").calls
-    assert states(run) == ["done"] * 4
-    assert (calls[0], calls[-2:]) == ("prepare", ["last", "discard"])
-    assert {"last"} not in executor.together
 
 
 def test_the_end_of_a_step_is_taken_when_it_comes(go, monkeypatch):
