@@ -7,10 +7,10 @@ import importlib
 import json
 import logging
 import os
+import signal
 import socket
 import struct
-import traceback
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, NoReturn, Protocol
 
@@ -22,21 +22,19 @@ _LARGEST = 1 << 24
 _HEAD_BYTES = 8
 _MOST_DESCRIPTORS = 5  # streams, what takes the exit code, and the connection of who asks
 REQUEST_S = 2.0  # for whoever has connected to say what it wants, and for a fork to hear it
-_KILL = 9
 _log = logging.getLogger("aiinfra_lab.pool.template")
 
 
 @dataclass
 class Request:
-    """What is asked for, with the descriptors that came with it. Whoever has it closes these."""
+    """What is asked for, with the descriptors that came with it. Whoever has it closes these.
+
+    data: the facts as they came, JSON
+    """
 
     data: bytes
+    facts: dict[str, Any]
     descriptors: list[int]
-
-    @property
-    def facts(self) -> dict[str, Any]:
-        """ValueError where that is no request."""
-        return dict(json.loads(self.data))
 
     def close(self) -> None:
         """It has been passed on, or is refused."""
@@ -51,9 +49,10 @@ class Request:
 
     @classmethod
     def received(cls, by: socket.socket) -> Request | None:
-        """The one that comes by that socket; None where it was closed. OSError or ValueError for what is none."""
+        """The one that comes by that socket; None where it was closed. OSError, ValueError or TypeError for what is
+        none."""
         head, descriptors, _, _ = socket.recv_fds(by, _HEAD_BYTES, _MOST_DESCRIPTORS, socket.MSG_CMSG_CLOEXEC)
-        found = cls(b"", list(descriptors))
+        found = cls(b"", {}, list(descriptors))
         if not head:
             return None
         try:
@@ -65,6 +64,7 @@ class Request:
                 if not (piece := by.recv(min(1 << 16, size - len(found.data)))):
                     raise ValueError("it ended early")
                 found.data += piece
+            found.facts = dict(json.loads(found.data))
         except BaseException:
             found.close()
             raise
@@ -104,7 +104,7 @@ class Fork:
 
     def end(self) -> None:
         """Have it end at once."""
-        signal_process(self.pid, _KILL)
+        signal_process(self.pid, signal.SIGKILL)
 
 
 class _Kind(Protocol):
@@ -176,17 +176,18 @@ class _HostCore:
         self._processes.discard()
 
 
-_KINDS = {"cli": _Command, "kernel": _Kernel, "keep": _HostCore}
+_Make = Callable[[socket.socket, Sequence[pages.Range]], _Kind]
+_KINDS: dict[str, _Make] = {"cli": _Command, "kernel": _Kernel, "keep": _HostCore}
 AHEAD = ("keep", "cli")  # of which one waits for whoever asks next
 
 
-def fork(kind: str, leave: Any, written: Sequence[pages.Range]) -> Fork:
+def fork(kind: str, leave: Callable[[], object], written: Sequence[pages.Range]) -> Fork:
     """Fork one, which waits for its request. KeyError for no kind, OSError where there can be no more processes.
 
     leave: called in the fork, which is to keep nothing of the pool's open. written: what a kernel writes to until it is
     ready
     """
-    made = _KINDS[kind]
+    make = _KINDS[kind]
     orders, taken = socket.socketpair()
     with taken:
         try:
@@ -196,16 +197,16 @@ def fork(kind: str, leave: Any, written: Sequence[pages.Range]) -> Fork:
             raise
         if pid == 0:
             orders.close()
-            _be(made, leave, taken, written)
+            _be(make, leave, taken, written)
     return Fork(pid, kind, orders)
 
 
-def _be(made: Any, leave: Any, taken: socket.socket, written: Sequence[pages.Range]) -> NoReturn:
+def _be(make: _Make, leave: Callable[[], object], taken: socket.socket, written: Sequence[pages.Range]) -> NoReturn:
     """Be a fork until its end."""
     try:
         leave()
         becoming.leave_template()
-        found: _Kind = made(taken, written)
+        found = make(taken, written)
         with taken:
             request = Request.received(taken)
         if request is None:
@@ -213,16 +214,15 @@ def _be(made: Any, leave: Any, taken: socket.socket, written: Sequence[pages.Ran
             os._exit(0)
         _serve(found, request)
     except BaseException:  # noqa: BLE001  # nothing of the template may go on here
-        traceback.print_exc()
+        _log.exception("a fork that nobody has yet ends")
     os._exit(1)
 
 
 def _serve(found: _Kind, request: Request) -> None:
-    facts = request.facts
     number, *streams, report = request.descriptors
     with socket.socket(fileno=number) as connection:
         try:
-            work = found.begin(facts, streams)
+            work = found.begin(request.facts, streams)
         except BaseException as problem:  # noqa: BLE001  # whoever asks spawns it then
             found.discard()
             answer(connection, {"no": str(problem)})

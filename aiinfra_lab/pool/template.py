@@ -16,7 +16,7 @@ import signal
 import socket
 import sys
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import IO, Any
 
@@ -92,20 +92,19 @@ class Template:
         connection.settimeout(forks.REQUEST_S)
         try:
             request = Request.received(connection)
-            facts = request.facts if request else {}
         except (OSError, ValueError, TypeError) as problem:
             _log.warning("a request was not understood: %s", problem)
-            connection.close()
-            return
+            request = None
         if request is None:
             connection.close()
             return
-        if facts.get("kind") in ("show", "end"):
+        kind = request.facts.get("kind")
+        if kind in ("show", "end"):
             forks.answer(connection, self._facts())
             connection.close()
-            if facts["kind"] == "end":
+            if kind == "end":
                 self._end()
-        elif why := self._refusal(facts) or self._forked_for(request, facts, connection):
+        elif why := self._refusal(request.facts) or self._forked_for(request, connection):
             _log.warning("nothing is forked: %s", why)
             forks.answer(connection, {"no": why})
             connection.close()
@@ -134,20 +133,20 @@ class Template:
             return f"another environment: {', '.join(names)}"
         return ""
 
-    def _forked_for(self, request: Request, facts: Mapping[str, Any], connection: socket.socket) -> str:
+    def _forked_for(self, request: Request, connection: socket.socket) -> str:
         """Have a fork begin with it, one that waits or another one. Why there is none; empty where there is."""
+
+        def leave() -> None:
+            self._leave()
+            request.close()
+            connection.close()
+
         self._used_at = time.monotonic()
-        kind = facts.get("kind", "")
+        self._due_at = self._used_at + _AHEAD_S
+        kind = request.facts.get("kind", "")
         fork = self._waiting.pop(kind, None)
-        self._due_at = time.monotonic() + _AHEAD_S
         try:
             if fork is None or not fork.begin(request, connection):
-
-                def leave() -> None:
-                    self._leave()
-                    request.close()
-                    connection.close()
-
                 fork = forks.fork(kind, leave, self._written)
                 if not fork.begin(request, connection):
                     return "a fork was killed"
