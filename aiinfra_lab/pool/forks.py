@@ -26,7 +26,7 @@ _log = logging.getLogger("aiinfra_lab.pool.template")
 
 
 @dataclass
-class Request:
+class ForkRequest:
     """What is asked for, with the descriptors that came with it. Whoever has it closes these.
 
     data: the facts as they came, JSON
@@ -48,7 +48,7 @@ class Request:
         to.sendall(self.data)
 
     @classmethod
-    def received(cls, by: socket.socket) -> Request | None:
+    def received(cls, by: socket.socket) -> ForkRequest | None:
         """The one that comes by that socket; None where it was closed. OSError, ValueError or TypeError for what is
         none."""
         head, descriptors, _, _ = socket.recv_fds(by, _HEAD_BYTES, _MOST_DESCRIPTORS, socket.MSG_CMSG_CLOEXEC)
@@ -83,7 +83,7 @@ class Fork:
         self.connection: socket.socket | None = None
         self._orders = orders
 
-    def begin(self, request: Request, connection: socket.socket) -> bool:
+    def begin(self, request: ForkRequest, connection: socket.socket) -> bool:
         """Have it be what that asks for; False where it cannot, and ends."""
         try:
             with self._orders:
@@ -208,7 +208,7 @@ def _be(make: _Make, leave: Callable[[], object], taken: socket.socket, written:
         becoming.leave_template()
         found = make(taken, written)
         with taken:
-            request = Request.received(taken)
+            request = ForkRequest.received(taken)
         if request is None:
             found.discard()
             os._exit(0)
@@ -218,7 +218,7 @@ def _be(make: _Make, leave: Callable[[], object], taken: socket.socket, written:
     os._exit(1)
 
 
-def _serve(found: _Kind, request: Request) -> None:
+def _serve(found: _Kind, request: ForkRequest) -> None:
     number, *streams, report = request.descriptors
     with socket.socket(fileno=number) as connection:
         try:

@@ -23,7 +23,7 @@ from typing import IO, Any
 from .. import config, files, logs
 from ..host import processes
 from . import ahead, asking, forks, kernel, match, pages
-from .forks import Fork, Request
+from .forks import Fork, ForkRequest
 
 USUAL = ("numpy", "pandas", "torch", "mlflow", "matplotlib", "pyarrow", "sklearn")
 IDLE_S = 600.0
@@ -91,7 +91,7 @@ class Template:
         connection, _ = self._listener.accept()
         connection.settimeout(forks.REQUEST_S)
         try:
-            request = Request.received(connection)
+            request = ForkRequest.received(connection)
         except (OSError, ValueError, TypeError) as problem:
             _log.warning("a request was not understood: %s", problem)
             request = None
@@ -133,7 +133,7 @@ class Template:
             return f"another environment: {', '.join(names)}"
         return ""
 
-    def _forked_for(self, request: Request, connection: socket.socket) -> str:
+    def _forked_for(self, request: ForkRequest, connection: socket.socket) -> str:
         """Have a fork begin with it, one that waits or another one. Why there is none; empty where there is."""
 
         def leave() -> None:
