@@ -47,8 +47,13 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 for name in [name for name in os.environ if name.startswith("AIINFRA_")]:
     del os.environ[name]  # a developer's own settings must not decide a test
 
-# A pool outlives what has begun it: only the tests that are about it have one.
-os.environ["AIINFRA_POOL"] = "off"
+# As users have one, tests have a warm pool. It is found by the folder for temporary files, which all processes of these
+# tests share; what a test has written is kept where pytest always keeps it.
+os.environ.setdefault("PYTEST_DEBUG_TEMPROOT", tempfile.gettempdir())
+if "PYTEST_XDIST_WORKER" not in os.environ:
+    TEMPORARY = tempfile.TemporaryDirectory(prefix="tests-", dir="/tmp", ignore_cleanup_errors=True)
+    os.environ["TMPDIR"] = tempfile.tempdir = TEMPORARY.name
+os.environ["AIINFRA_POOL"] = "on"
 
 # Copies of heads of audit logs, of whatever a test opens without the fixture below.
 STATE = tempfile.TemporaryDirectory(prefix="aiinfra-tests-state-")
@@ -383,13 +388,26 @@ def end_survivors(home: Path) -> list[str]:
     return [command for _, command in found]
 
 
+def pytest_unconfigure(config: pytest.Config) -> None:
+    """The pool of these tests ends with them."""
+    from aiinfra_lab.pool import asking
+
+    if "PYTEST_XDIST_WORKER" not in os.environ:
+        asking.order("end")
+
+
 def processes_of(home: Path) -> list[tuple[int, str]]:
-    """(pid, command line) of all processes but this one that were started for a workspace; Linux only."""
+    """(pid, command line) of all processes but this one that were started for a workspace, and of the forks of the pool
+    that are in its folders; Linux only."""
     wanted, found = f"AIINFRA_WORKSPACE={home}".encode(), []
     for entry in Path("/proc").glob("[0-9]*"):
         with contextlib.suppress(OSError):
-            if int(entry.name) != os.getpid() and wanted in (entry / "environ").read_bytes().split(b"\0"):
-                found.append((int(entry.name), (entry / "cmdline").read_bytes().replace(b"\0", b" ").decode()))
+            if int(entry.name) == os.getpid():
+                continue
+            command = (entry / "cmdline").read_bytes().replace(b"\0", b" ").decode()
+            is_fork = "aiinfra_lab.pool.template" in command and (entry / "cwd").readlink().is_relative_to(home)
+            if is_fork or wanted in (entry / "environ").read_bytes().split(b"\0"):
+                found.append((int(entry.name), command))
     return found
 
 
