@@ -197,7 +197,7 @@ class _Folders:
         self._open: list[_Seen] = []
         self._handle = -1
         self._watched: dict[int, Path] = {}
-        self._passed_over: set[Path] = set()
+        self._passed_over: collections.Counter[Path] = collections.Counter()  # by how many, in several threads
         self._lock, self._over = threading.Lock(), threading.Event()
         self._thread = threading.Thread(target=self._look, name="opened-files", daemon=True)
         self._libc = ctypes.CDLL(None)
@@ -249,12 +249,14 @@ class _Folders:
             return
         self._drain()  # what others have read until now
         real = Path(os.path.realpath(path))
-        self._passed_over.add(real)
+        with self._lock:
+            self._passed_over[real] += 1
         try:
             yield
         finally:
             self._drain()
-            self._passed_over.discard(real)
+            with self._lock:
+                self._passed_over -= collections.Counter([real])
 
     def _look(self) -> None:
         while not self._over.is_set():
@@ -285,7 +287,7 @@ class _Folders:
             for seen in self._open:
                 if mask & (_CREATE | _MOVED_TO | _WRITTEN):
                     seen.written.add(path)
-                elif path not in self._passed_over:
+                elif not self._passed_over[path]:
                     (seen.reread if path in seen.written else seen.opened).add(path)
 
 

@@ -81,3 +81,15 @@ def test_what_others_read_of_a_file_before_and_after_the_run_does_is_seen(worksp
         with reading(path):
             path.read_text()
         assert watch.close(window).meanwhile == set()
+
+
+def test_a_file_that_two_runs_of_one_process_read_at_once_counts_for_none(workspace):
+    path = workspace / "data.csv"
+    path.write_text("a")
+    with ProjectWatch() as watch:
+        window = watch.open(workspace / "report")
+        with reading(path):
+            with reading(path):  # as in the thread of another run, which is over first
+                path.read_text()
+            path.read_text()
+        assert watch.close(window).meanwhile == set()
