@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from pathlib import PurePath
 from typing import Any
 
+from ..notebook import PARAMETERS
 from ..parameters import parameter_name
 from . import magics
 from .base import CellEdit, Diagnostic, Edit, LineEdit, Severity
@@ -122,6 +123,22 @@ class DerivedParameter:
                 what = f"{parameter_name(node)} is computed from {', '.join(uses)}, before a recipe's value is put in"
                 edits = _moved_below(cell, node, body) if may_move else ()
                 yield subject.found(self, cell, node, what, "compute it in the cell below", *edits)
+
+
+class SecondParameters:
+    """A second cell is tagged `parameters`.
+
+    What a recipe gives is put in below the first one: what the second assigns takes the place of it.
+    """
+
+    code = "LAB113"
+    severity: Severity = "error"
+
+    def check(self, subject: LintSubject) -> Iterator[Diagnostic]:
+        """See `LintRule`."""
+        for cell in [cell for cell in subject.cells if PARAMETERS in cell.code.tags][1:]:
+            what = "a second cell is tagged parameters, and a recipe's values are put in above it"
+            yield subject.found(self, cell, 1, what, "move its lines into the first one, or take the tag off")
 
 
 def _used(node: ast.stmt) -> set[str]:

@@ -95,6 +95,17 @@ def test_a_plain_parameter_is_none(found, cells):
     assert found("LAB103", *cells) == []
 
 
+def test_a_second_parameters_cell_is_found(places):
+    assert places("LAB113", "1", parameters("a: int = 1"), "2", parameters("a: int = 2"), parameters("b = 3")) == [
+        (4, 1),
+        (5, 1),
+    ]
+
+
+def test_one_parameters_cell_is_no_second_one(found):
+    assert found("LAB113", "1", parameters("a: int = 1"), "a") == []
+
+
 def test_its_fix_moves_the_line_right_below(workspace):
     path = write_notebook(
         workspace / "n.ipynb",
