@@ -66,6 +66,21 @@ class Kernel:
         connection = sockets / f"kernel-{incarnation}.json"
         info = {"transport": "ipc", "ip": ip, **_PORTS, "key": spec.key, "signature_scheme": "hmac-sha256"}
         files.write(connection, json.dumps(info).encode())
+        # First of all: it takes longer to begin than all below takes, whose sockets connect once it listens.
+        self.process = start(
+            [part.replace("{connection_file}", str(connection)) for part in spec.argv],
+            stdin=subprocess.DEVNULL,
+            start_new_session=True,  # an interrupt goes to its group, and what ends the core to ours
+            env={
+                **({notice.FILE: f"{spec.folder}/notice"} if spec.rented else {}),
+                **os.environ,
+                **spec.env,
+                "JPY_PARENT_PID": str(os.getpid()),
+            },  # it ends by itself when the core is gone
+            cwd=spec.cwd if Path(spec.cwd).is_dir() else None,
+            umask=spec.umask,
+        )
+        self.pidfd = os.pidfd_open(self.process.pid)
         published = int(MessageChannel.IOPUB)
         self._pump = Pump(f"{ip}-{published}", f"{ip}-p{published}")
         self.sockets = {channel: self._connected(context, channel, ip) for channel in _KINDS}
@@ -79,24 +94,6 @@ class Kernel:
         self._unanswered: set[str] = set()  # the requests whose replies have not come
         self._count = 0  # of the code that has begun last
         self._busy: set[str] = set()  # the requests that it works on: of one channel while it is busy with another
-        try:
-            self.process = start(
-                [part.replace("{connection_file}", str(connection)) for part in spec.argv],
-                stdin=subprocess.DEVNULL,
-                start_new_session=True,  # an interrupt goes to its group, and what ends the core to ours
-                env={
-                    **({notice.FILE: f"{spec.folder}/notice"} if spec.rented else {}),
-                    **os.environ,
-                    **spec.env,
-                    "JPY_PARENT_PID": str(os.getpid()),
-                },  # it ends by itself when the core is gone
-                cwd=spec.cwd if Path(spec.cwd).is_dir() else None,
-                umask=spec.umask,
-            )
-        except BaseException:
-            self.close()
-            raise
-        self.pidfd = os.pidfd_open(self.process.pid)
         if any("ipykernel" in part for part in spec.argv) and not getattr(self.process, "loses_nothing", False):
             content = {"code": _LOSE_NOTHING, "silent": True, "store_history": False, "allow_stdin": False}
             self.send(MessageChannel.SHELL, [DELIMITER, *self._signed("execute_request", content)])
@@ -275,8 +272,7 @@ class Kernel:
         for socket in self.sockets.values():
             socket.close(linger=0)
         self._pump.close()
-        if hasattr(self, "pidfd"):
-            os.close(self.pidfd)
+        os.close(self.pidfd)
 
     def _connected(self, context: Any, channel: MessageChannel, ip: str) -> Any:
         socket = context.socket(getattr(self._zmq, _KINDS[channel]))
