@@ -105,6 +105,20 @@ def test_all_of_its_processes_are_where_who_asks_is(
     assert printed.splitlines()[1] == "2"
 
 
+def test_where_memory_is_limited_otherwise_a_kernel_is_spawned(workspace: Path, pool: int) -> None:
+    """A fork has what the pool has imported in its memory, which may be more than who asks may have."""
+    all_that_wait(pool)
+    child = os.fork()
+    if child == 0:
+        try:
+            resource.setrlimit(resource.RLIMIT_AS, (64 << 30, resource.getrlimit(resource.RLIMIT_AS)[1]))
+            (workspace / "found").write_text(json.dumps(run(workspace, IS_WARM)))
+        finally:
+            os._exit(0)
+    os.waitpid(child, 0)
+    assert json.loads((workspace / "found").read_text()) == ["done", "False\n"]
+
+
 def test_ctrl_c_of_who_asks_is_none_of_the_guards(workspace: Path, pool: int) -> None:
     waiting = all_that_wait(pool)
     cell = "import signal; signals = lambda pid: open(f'/proc/{pid}/status').read().split('SigIgn:')[1].split()[0]"
