@@ -3,6 +3,7 @@
 import json
 import os
 import resource
+import shutil
 import signal
 import subprocess
 import sys
@@ -153,6 +154,22 @@ def test_where_one_of_its_processes_was_killed_there_is_another(
     state, _ = run(workspace, IS_WARM)
     until(lambda: not any(is_alive(each.pid) for each in found), "a process is left")
     assert state == "done"
+
+
+def test_where_both_guards_were_killed_no_folder_is_left(place: Path, pool: int) -> None:
+    found = all_that_wait(pool)[:CHAIN]
+    (folder,) = sockets(place)
+    for each in found[:2]:
+        each.send_signal(signal.SIGKILL)
+    until(lambda: not any(is_alive(each.pid) for each in found), "a process is left")
+    assert not folder.exists()
+
+
+def test_where_its_folder_was_removed_a_kernel_is_spawned(workspace: Path, place: Path, pool: int) -> None:
+    found = all_that_wait(pool)[:CHAIN]
+    shutil.rmtree(*sockets(place))
+    assert run(workspace, IS_WARM) == ("done", "False\n")
+    until(lambda: not any(is_alive(each.pid) for each in found), "a process is left")
 
 
 AT_ONCE = "from aiinfra_lab.pool import template; template._FAILED_S = 0.2; template.main('numpy')"
