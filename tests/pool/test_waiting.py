@@ -172,6 +172,15 @@ def test_where_its_folder_was_removed_a_kernel_is_spawned(workspace: Path, place
     until(lambda: not any(is_alive(each.pid) for each in found), "a process is left")
 
 
+def test_where_the_folder_of_who_asks_was_removed_a_kernel_is_spawned(
+    workspace: Path, pool: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (workspace / "gone").mkdir()
+    monkeypatch.chdir(workspace / "gone")
+    (workspace / "gone").rmdir()
+    assert run(workspace, IS_WARM) == ("done", "False\n")
+
+
 AT_ONCE = "from aiinfra_lab.pool import template; template._FAILED_S = 0.2; template.main('numpy')"
 
 
