@@ -1,10 +1,12 @@
 """A fork that waits in the pool is the next one, is as one that is forked then, and otherwise leaves nothing."""
 
+import contextlib
 import json
 import os
 import resource
 import shutil
 import signal
+import socket
 import subprocess
 import sys
 from pathlib import Path
@@ -14,7 +16,7 @@ import pytest
 
 from aiinfra_lab import recipe
 from aiinfra_lab.host.processes import POOL
-from aiinfra_lab.pool import asking
+from aiinfra_lab.pool import asking, match
 
 from ..conftest import until
 from .conftest import command, is_alive
@@ -223,6 +225,35 @@ def opened_by(pid: int) -> set[str]:
     """The sockets and pipes of a process, and the files that it does not write its log to."""
     found = {str(each.readlink()) for each in Path(f"/proc/{pid}/fd").iterdir()}
     return {each for each in found if not each.endswith((asking.LOG, "/dev/null"))}
+
+
+@pytest.mark.parametrize("facts", ["[" * 100_000, '{"kind": ["cli"]}', '{"kind": {}}', '["kind"]', "", "x"])
+def test_what_is_no_request_ends_no_pool(place: Path, pool: int, facts: str) -> None:
+    if facts.endswith("}"):
+        facts = json.dumps({"fixed": match.fixed(os.environ), **json.loads(facts)})
+    answer = asked(place, facts, 1)
+    assert b"pid" not in answer
+    assert asking.order("show")["running"] == pool
+
+
+def test_where_a_descriptor_was_lost_nothing_is_forked(workspace: Path, place: Path, pool: int) -> None:
+    """The system leaves those out for which a process has no room: the next one would be taken for it."""
+    facts = {"kind": "cli", "argv": ["aiinfra"], "env": dict(os.environ), "cwd": str(workspace), "umask": 0o77}
+    facts |= {"fixed": match.fixed(os.environ), "adjustable": match.adjustable()}
+    assert b"pid" in asked(place, json.dumps(facts), 4)
+    assert asked(place, json.dumps(facts), 40) == b""
+
+
+def asked(place: Path, facts: str, descriptors: int) -> bytes:
+    """What the pool answers to that, with so many descriptors."""
+    with socket.socket(socket.AF_UNIX) as connection, Path(os.devnull).open() as file:
+        connection.settimeout(10)
+        connection.connect(str(place / asking.SOCKET))
+        socket.send_fds(connection, [len(facts).to_bytes(8, "big")], [file.fileno()] * descriptors)
+        connection.sendall(facts.encode())
+        with contextlib.suppress(ConnectionResetError):  # it was closed before it was read
+            return connection.recv(4096)
+        return b""
 
 
 def test_none_of_them_is_called_like_the_pool(pool: int) -> None:
