@@ -202,7 +202,11 @@ class Below:
         self._guard, self._alive = os.getpid(), os.pipe()
         self._for_second, for_second = os.pipe()
         self._for_core, for_core = os.pipe()
-        self.pid = os.fork()
+        try:
+            self.pid = os.fork()
+        except OSError:  # there can be no more processes
+            self._remove()
+            raise
         if self.pid == 0:
             for each in (self._alive[1], for_second, for_core, *own):
                 os.close(each)

@@ -183,6 +183,22 @@ def test_where_the_folder_of_who_asks_was_removed_a_kernel_is_spawned(
     assert run(workspace, IS_WARM) == ("done", "False\n")
 
 
+NO_MORE = """
+import os
+from aiinfra_lab.host.__main__ import Below
+def fork(): raise BlockingIOError
+os.fork = fork
+Below(None, ())
+"""
+
+
+def test_where_there_can_be_no_more_processes_no_folder_is_left(tmp_path: Path) -> None:
+    env = {**os.environ, "TMPDIR": str(tmp_path)}
+    found = subprocess.run([sys.executable, "-c", NO_MORE], env=env, capture_output=True, text=True, check=False)
+    assert found.stderr.endswith("BlockingIOError\n")
+    assert [*tmp_path.iterdir()] == []
+
+
 AT_ONCE = "from aiinfra_lab.pool import template; template._FAILED_S = 0.2; template.main('numpy')"
 
 
