@@ -118,6 +118,8 @@ class KeptAhead:
             if _is_kept(_made(spec)):
                 os.write(report, LISTENING)
                 return
+            if not Path(self._below.state(spec).socket).exists():  # somebody has cleared the folder for temporary files
+                raise FileNotFoundError(f"{self._below.sockets} is gone")
             unless_begun.pop_all()
         _write_to(Path(spec.folder) / LOG, is_new=True)
         _guard(spec, self._below, report, place)
@@ -200,7 +202,11 @@ class Below:
         self._guard, self._alive = os.getpid(), os.pipe()
         self._for_second, for_second = os.pipe()
         self._for_core, for_core = os.pipe()
-        self.pid = os.fork()
+        try:
+            self.pid = os.fork()
+        except OSError:  # there can be no more processes
+            self._remove()
+            raise
         if self.pid == 0:
             for each in (self._alive[1], for_second, for_core, *own):
                 os.close(each)
@@ -227,6 +233,10 @@ class Below:
             with contextlib.suppress(BrokenPipeError):
                 each.close()
         _await(self.pid)
+        self._remove()
+
+    def _remove(self) -> None:
+        """Remove the folder of sockets that nobody needs, by each of them: any of the others may have been killed."""
         shutil.rmtree(self.sockets, ignore_errors=True)
 
     def _spec_by(self, given: int) -> HostSpec | None:
@@ -253,8 +263,7 @@ class Below:
         spec = self._spec_by(self._for_second)
         if spec is None:
             _await(core)
-            if os.getppid() != self._guard:
-                shutil.rmtree(self.sockets, ignore_errors=True)
+            self._remove()
             return
         _write_to(Path(spec.folder) / LOG)
         _watch_over(core, spec)
@@ -267,6 +276,7 @@ class Below:
         if spec is None:
             if start is not None:
                 start.discard()
+            self._remove()
             return
         _write_to(Path(spec.folder) / LOG)
         state = self.state(spec).but(core_pid=os.getpid())

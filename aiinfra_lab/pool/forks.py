@@ -51,24 +51,32 @@ class ForkRequest:
     def received(cls, by: socket.socket) -> ForkRequest | None:
         """The one that comes by that socket; None where it was closed. OSError, ValueError or TypeError for what is
         none."""
-        head, descriptors, _, _ = socket.recv_fds(by, _HEAD_BYTES, _MOST_DESCRIPTORS, socket.MSG_CMSG_CLOEXEC)
+        head, descriptors, flags, _ = socket.recv_fds(by, _HEAD_BYTES, _MOST_DESCRIPTORS, socket.MSG_CMSG_CLOEXEC)
         found = cls(b"", {}, list(descriptors))
         if not head:
             return None
         try:
             peer = struct.unpack("3i", by.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, 12))
             size = int.from_bytes(head, "big")
-            if len(head) < _HEAD_BYTES or size > _LARGEST or peer[1] != os.getuid():
+            is_cut = len(head) < _HEAD_BYTES or flags & socket.MSG_CTRUNC  # there may be no room for descriptors
+            if is_cut or size > _LARGEST or peer[1] != os.getuid():
                 raise ValueError("it is none")
             while len(found.data) < size:
                 if not (piece := by.recv(min(1 << 16, size - len(found.data)))):
                     raise ValueError("it ended early")
                 found.data += piece
-            found.facts = dict(json.loads(found.data))
+            found.facts = _read(found.data)
         except BaseException:
             found.close()
             raise
         return found
+
+
+def _read(data: bytes) -> dict[str, Any]:
+    try:
+        return dict(json.loads(data))
+    except RecursionError:
+        raise ValueError("it is nested too deeply") from None
 
 
 class Fork:

@@ -155,14 +155,15 @@ def _initialized(arguments: Sequence[str]) -> Any:
 
 
 def try_to_begin() -> None:
-    """Do what a kernel does until its first cell is done, for nobody: with no profile of anybody, whose code it would
-    run."""
+    """Do what a kernel does until its first cell is done, for nobody: with no profile or startup file of anybody, whose
+    code it would run."""
     with tempfile.TemporaryDirectory() as folder:
         names = ("shell", "iopub", "stdin", "hb", "control")
         facts: dict[str, Any] = {f"{name}_port": number for number, name in enumerate(names, 1)}
         facts |= {"transport": "ipc", "ip": f"{folder}/k", "key": "", "signature_scheme": "hmac-sha256"}
         Path(folder, "kernel.json").write_text(json.dumps(facts))
         os.environ["IPYTHONDIR"] = folder
+        os.environ.pop("PYTHONSTARTUP", None)
         _initialized(["-f", f"{folder}/kernel.json"]).shell.run_cell("1", silent=True)
 
 

@@ -32,6 +32,8 @@ _READ_AT_START = re.compile(
 _OF_PACKAGES = (".dist-info", ".egg-info", ".pth", ".egg-link")
 _LONGEST = 60  # of a folder for sockets, whose paths may have 107 bytes
 _LIMITS = [getattr(resource, name) for name in dir(resource) if name.startswith("RLIMIT_")]
+# Of memory: a fork has in its own what the pool has imported, as much of it as it needs or not.
+_OF_MEMORY = (resource.RLIMIT_AS, resource.RLIMIT_DATA)
 _IGNORED = (signal.SIGINT, signal.SIGHUP, signal.SIGTERM, signal.SIGQUIT)
 
 
@@ -62,6 +64,7 @@ def fixed(env: Mapping[str, str]) -> dict[str, Any]:
         "env": read_at_start(env),
         "ids": [os.getuid(), os.geteuid(), os.getgid(), os.getegid(), *sorted(os.getgroups())],
         "limits": [resource.getrlimit(each)[1] for each in _LIMITS],
+        "memory": [resource.getrlimit(each)[0] for each in _OF_MEMORY],
         "place": [_link(f"/proc/self/ns/{each}") for each in ("mnt", "net", "pid", "user", "ipc")],
         "group": _text("/proc/self/cgroup"),
         "root": [root.st_dev, root.st_ino],

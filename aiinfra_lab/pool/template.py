@@ -143,7 +143,7 @@ class Template:
 
         self._used_at = time.monotonic()
         self._due_at = self._used_at + _AHEAD_S
-        kind = request.facts.get("kind", "")
+        kind = str(request.facts.get("kind"))
         fork = self._waiting.pop(kind, None)
         try:
             if fork is None or not fork.begin(request, connection):

@@ -9,7 +9,9 @@ from pathlib import Path
 
 import pytest
 
-from aiinfra_lab.pool import pages
+from aiinfra_lab.pool import asking, pages
+
+from ..conftest import until
 
 
 def test_what_a_fork_writes_into_huge_pages_is_its_own() -> None:
@@ -56,6 +58,14 @@ def test_memory_that_is_not_there_is_left_alone() -> None:
     ours, it = socket.socketpair()
     with ours, it:
         pages.own([(PAGE, 3 * PAGE), (1 << 46, (1 << 46) + PAGE)], it)
+
+
+def test_what_is_tried_runs_no_startup_file(place: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "startup.py").write_text(f"open({str(tmp_path / 'ran')!r}, 'w')")
+    monkeypatch.setenv("PYTHONSTARTUP", str(tmp_path / "startup.py"))
+    asking.start("numpy")
+    until(lambda: asking.order("show"), "the pool does not answer")
+    assert not (tmp_path / "ran").exists()
 
 
 PAGE = os.sysconf("SC_PAGE_SIZE")

@@ -1,9 +1,12 @@
 """A fork that waits in the pool is the next one, is as one that is forked then, and otherwise leaves nothing."""
 
+import contextlib
 import json
 import os
 import resource
+import shutil
 import signal
+import socket
 import subprocess
 import sys
 from pathlib import Path
@@ -13,7 +16,7 @@ import pytest
 
 from aiinfra_lab import recipe
 from aiinfra_lab.host.processes import POOL
-from aiinfra_lab.pool import asking
+from aiinfra_lab.pool import asking, match
 
 from ..conftest import until
 from .conftest import command, is_alive
@@ -105,6 +108,20 @@ def test_all_of_its_processes_are_where_who_asks_is(
     assert printed.splitlines()[1] == "2"
 
 
+def test_where_memory_is_limited_otherwise_a_kernel_is_spawned(workspace: Path, pool: int) -> None:
+    """A fork has what the pool has imported in its memory, which may be more than who asks may have."""
+    all_that_wait(pool)
+    child = os.fork()
+    if child == 0:
+        try:
+            resource.setrlimit(resource.RLIMIT_AS, (64 << 30, resource.getrlimit(resource.RLIMIT_AS)[1]))
+            (workspace / "found").write_text(json.dumps(run(workspace, IS_WARM)))
+        finally:
+            os._exit(0)
+    os.waitpid(child, 0)
+    assert json.loads((workspace / "found").read_text()) == ["done", "False\n"]
+
+
 def test_ctrl_c_of_who_asks_is_none_of_the_guards(workspace: Path, pool: int) -> None:
     waiting = all_that_wait(pool)
     cell = "import signal; signals = lambda pid: open(f'/proc/{pid}/status').read().split('SigIgn:')[1].split()[0]"
@@ -139,6 +156,47 @@ def test_where_one_of_its_processes_was_killed_there_is_another(
     state, _ = run(workspace, IS_WARM)
     until(lambda: not any(is_alive(each.pid) for each in found), "a process is left")
     assert state == "done"
+
+
+def test_where_both_guards_were_killed_no_folder_is_left(place: Path, pool: int) -> None:
+    found = all_that_wait(pool)[:CHAIN]
+    (folder,) = sockets(place)
+    for each in found[:2]:
+        each.send_signal(signal.SIGKILL)
+    until(lambda: not any(is_alive(each.pid) for each in found), "a process is left")
+    assert not folder.exists()
+
+
+def test_where_its_folder_was_removed_a_kernel_is_spawned(workspace: Path, place: Path, pool: int) -> None:
+    found = all_that_wait(pool)[:CHAIN]
+    shutil.rmtree(*sockets(place))
+    assert run(workspace, IS_WARM) == ("done", "False\n")
+    until(lambda: not any(is_alive(each.pid) for each in found), "a process is left")
+
+
+def test_where_the_folder_of_who_asks_was_removed_a_kernel_is_spawned(
+    workspace: Path, pool: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (workspace / "gone").mkdir()
+    monkeypatch.chdir(workspace / "gone")
+    (workspace / "gone").rmdir()
+    assert run(workspace, IS_WARM) == ("done", "False\n")
+
+
+NO_MORE = """
+import os
+from aiinfra_lab.host.__main__ import Below
+def fork(): raise BlockingIOError
+os.fork = fork
+Below(None, ())
+"""
+
+
+def test_where_there_can_be_no_more_processes_no_folder_is_left(tmp_path: Path) -> None:
+    env = {**os.environ, "TMPDIR": str(tmp_path)}
+    found = subprocess.run([sys.executable, "-c", NO_MORE], env=env, capture_output=True, text=True, check=False)
+    assert found.stderr.endswith("BlockingIOError\n")
+    assert [*tmp_path.iterdir()] == []
 
 
 AT_ONCE = "from aiinfra_lab.pool import template; template._FAILED_S = 0.2; template.main('numpy')"
@@ -183,6 +241,35 @@ def opened_by(pid: int) -> set[str]:
     """The sockets and pipes of a process, and the files that it does not write its log to."""
     found = {str(each.readlink()) for each in Path(f"/proc/{pid}/fd").iterdir()}
     return {each for each in found if not each.endswith((asking.LOG, "/dev/null"))}
+
+
+@pytest.mark.parametrize("facts", ["[" * 100_000, '{"kind": ["cli"]}', '{"kind": {}}', '["kind"]', "", "x"])
+def test_what_is_no_request_ends_no_pool(place: Path, pool: int, facts: str) -> None:
+    if facts.endswith("}"):
+        facts = json.dumps({"fixed": match.fixed(os.environ), **json.loads(facts)})
+    answer = asked(place, facts, 1)
+    assert b"pid" not in answer
+    assert asking.order("show")["running"] == pool
+
+
+def test_where_a_descriptor_was_lost_nothing_is_forked(workspace: Path, place: Path, pool: int) -> None:
+    """The system leaves those out for which a process has no room: the next one would be taken for it."""
+    facts = {"kind": "cli", "argv": ["aiinfra"], "env": dict(os.environ), "cwd": str(workspace), "umask": 0o77}
+    facts |= {"fixed": match.fixed(os.environ), "adjustable": match.adjustable()}
+    assert b"pid" in asked(place, json.dumps(facts), 4)
+    assert asked(place, json.dumps(facts), 40) == b""
+
+
+def asked(place: Path, facts: str, descriptors: int) -> bytes:
+    """What the pool answers to that, with so many descriptors."""
+    with socket.socket(socket.AF_UNIX) as connection, Path(os.devnull).open() as file:
+        connection.settimeout(10)
+        connection.connect(str(place / asking.SOCKET))
+        socket.send_fds(connection, [len(facts).to_bytes(8, "big")], [file.fileno()] * descriptors)
+        connection.sendall(facts.encode())
+        with contextlib.suppress(ConnectionResetError):  # it was closed before it was read
+            return connection.recv(4096)
+        return b""
 
 
 def test_none_of_them_is_called_like_the_pool(pool: int) -> None:
