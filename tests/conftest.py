@@ -52,6 +52,7 @@ for name in [name for name in os.environ if name.startswith("AIINFRA_")]:
 os.environ.setdefault("PYTEST_DEBUG_TEMPROOT", tempfile.gettempdir())
 if "PYTEST_XDIST_WORKER" not in os.environ:
     TEMPORARY = tempfile.TemporaryDirectory(prefix="tests-", dir="/tmp", ignore_cleanup_errors=True)
+    Path(TEMPORARY.name).chmod(0o755)  # servers that run as users of their own have folders in it
     os.environ["TMPDIR"] = tempfile.tempdir = TEMPORARY.name
 os.environ["AIINFRA_POOL"] = "on"
 
