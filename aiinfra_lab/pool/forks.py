@@ -6,10 +6,12 @@ import contextlib
 import importlib
 import json
 import logging
+import math
 import os
 import signal
 import socket
 import struct
+import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, NoReturn, Protocol
@@ -61,7 +63,10 @@ class ForkRequest:
             is_cut = len(head) < _HEAD_BYTES or flags & socket.MSG_CTRUNC  # there may be no room for descriptors
             if is_cut or size > _LARGEST or peer[1] != os.getuid():
                 raise ValueError("it is none")
+            until = math.inf if by.gettimeout() is None else time.monotonic() + REQUEST_S
             while len(found.data) < size:
+                if until < math.inf:  # for all of it, not for each piece
+                    by.settimeout(max(0.0, until - time.monotonic()))
                 if not (piece := by.recv(min(1 << 16, size - len(found.data)))):
                     raise ValueError("it ended early")
                 found.data += piece

@@ -9,6 +9,7 @@ import signal
 import socket
 import subprocess
 import sys
+import threading
 from pathlib import Path
 
 import psutil
@@ -258,6 +259,26 @@ def test_where_a_descriptor_was_lost_nothing_is_forked(workspace: Path, place: P
     facts |= {"fixed": match.fixed(os.environ), "adjustable": match.adjustable()}
     assert b"pid" in asked(place, json.dumps(facts), 4)
     assert asked(place, json.dumps(facts), 40) == b""
+
+
+def test_who_asks_a_byte_at_a_time_keeps_nobody_waiting(place: Path, pool: int) -> None:
+    is_over = threading.Event()
+    with socket.socket(socket.AF_UNIX) as connection:
+        connection.connect(str(place / asking.SOCKET))
+        connection.sendall((1000).to_bytes(8, "big"))
+
+        def send() -> None:
+            with contextlib.suppress(OSError):  # it was closed
+                while not is_over.wait(0.1):
+                    connection.sendall(b" ")
+
+        thread = threading.Thread(target=send)
+        thread.start()
+        try:
+            assert asking.order("show")["running"] == pool
+        finally:
+            is_over.set()
+            thread.join()
 
 
 def asked(place: Path, facts: str, descriptors: int) -> bytes:
