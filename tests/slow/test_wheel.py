@@ -6,6 +6,7 @@ import shutil
 import subprocess
 import sys
 import zipfile
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -36,15 +37,16 @@ def elsewhere(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture
-def person(elsewhere: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """An empty folder of somebody who has activated that environment."""
+def person(elsewhere: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """An empty folder of somebody who has activated that environment, whose warm pool ends afterwards."""
     monkeypatch.setenv("PATH", f"{elsewhere}:/usr/bin:/bin")
     for name in ("VIRTUAL_ENV", "PYTHONPATH"):
         monkeypatch.delenv(name, raising=False)
     for name, folder in FOLDERS.items():
         monkeypatch.setenv(name, str(tmp_path / folder))
     monkeypatch.chdir(tmp_path)
-    return tmp_path
+    yield tmp_path
+    run(str(elsewhere / "python"), "-m", "aiinfra_lab.pool", "stop")
 
 
 def run(*command: str) -> str:
