@@ -64,20 +64,21 @@ class ForkRequest:
             if is_cut or size > _LARGEST or peer[1] != os.getuid():
                 raise ValueError("it is none")
             until = math.inf if by.gettimeout() is None else time.monotonic() + REQUEST_S
-            while len(found.data) < size:
+            data = bytearray()
+            while len(data) < size:
                 if until < math.inf:  # for all of it, not for each piece
                     by.settimeout(max(0.0, until - time.monotonic()))
-                if not (piece := by.recv(min(1 << 16, size - len(found.data)))):
+                if not (piece := by.recv(min(1 << 16, size - len(data)))):
                     raise ValueError("it ended early")
-                found.data += piece
-            found.facts = _read(found.data)
+                data += piece
+            found.data, found.facts = bytes(data), _read(data)
         except BaseException:
             found.close()
             raise
         return found
 
 
-def _read(data: bytes) -> dict[str, Any]:
+def _read(data: bytes | bytearray) -> dict[str, Any]:
     try:
         return dict(json.loads(data))
     except RecursionError:
@@ -197,8 +198,8 @@ AHEAD = ("keep", "cli")  # of which one waits for whoever asks next
 def fork(kind: str, leave: Callable[[], object], written: Sequence[pages.Range]) -> Fork:
     """Fork one, which waits for its request. KeyError for no kind, OSError where there can be no more processes.
 
-    leave: called in the fork, which is to keep nothing of the pool's open. written: what a kernel writes to until it is
-    ready
+    leave: called in the fork, which is to keep nothing of the pool's open. written: what a kernel writes to until its
+    first cell is done
     """
     make = _KINDS[kind]
     orders, taken = socket.socketpair()

@@ -24,7 +24,7 @@ class Seed:
     """A process that was forked before the core has threads and sockets, and becomes the kernel that it then asks for.
     Who asks a second time gets a process that is spawned.
 
-    written: the memory that a kernel writes to until it is ready, which it has of its own while it waits
+    written: the memory that a kernel writes to until its first cell is done, which it has of its own while it waits
     """
 
     def __init__(self, written: Sequence[pages.Range] = ()) -> None:

@@ -11,8 +11,10 @@ import contextlib
 import ctypes
 import functools
 import json
+import logging
 import os
 import select
+import signal
 import struct
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
@@ -28,6 +30,7 @@ _PAGE = os.sysconf("SC_PAGE_SIZE")
 _OWN = 1 << 63 | 1 << 56  # of an entry of /proc/self/pagemap: present, and in no other process
 _LOOK_EVERY = 64  # ranges
 _TRIAL_S = 10.0
+_log = logging.getLogger(__name__)
 
 
 def collapse() -> int:
@@ -48,19 +51,23 @@ def written_by(work: Callable[[], object]) -> list[Range]:
     child = os.fork()
     if child == 0:
         os.close(read)
-        with contextlib.suppress(BaseException):
+        try:
             before = set(_own_pages())
             work()
             found = json.dumps(_ranges(sorted(set(_own_pages()) - before))).encode()
             with os.fdopen(write, "wb") as report:
                 report.write(found)
+        except BaseException as problem:  # noqa: BLE001  # its forks only take longer then
+            _log.warning("what a fork writes to is not known: %r", problem)
         os._exit(0)
     os.close(write)
     with os.fdopen(read, "rb") as report:
         text = report.read() if select.select([report], [], [], _TRIAL_S)[0] else b""
-    processes.signal_process(child, 9)
+    processes.signal_process(child, signal.SIGKILL)
     os.waitpid(child, 0)
-    return [(begin, end) for begin, end in json.loads(text or b"[]")]
+    with contextlib.suppress(ValueError):  # it was killed
+        return [(begin, end) for begin, end in json.loads(text)]
+    return []
 
 
 def own(written: Sequence[Range], until: object) -> None:

@@ -152,11 +152,13 @@ def test_where_one_of_its_processes_was_killed_there_is_another(
     workspace: Path, place: Path, pool: int, killed: int
 ) -> None:
     found = all_that_wait(pool)[:CHAIN]
+    (folder,) = sockets(place)
     found[killed].send_signal(signal.SIGKILL)
     until(lambda: not is_alive(found[killed].pid), "it was not killed")
     state, _ = run(workspace, IS_WARM)
     until(lambda: not any(is_alive(each.pid) for each in found), "a process is left")
     assert state == "done"
+    until(lambda: not folder.exists(), "its sockets are left")
 
 
 def test_where_both_guards_were_killed_no_folder_is_left(place: Path, pool: int) -> None:
