@@ -127,11 +127,12 @@ def run(arguments: Sequence[str], *, debugger: bool) -> None:
         if not found._is_debugpy_available:  # the pool has left it out
             del sys.modules["ipykernel.debugger"]
         IPKernelApp.launch_instance(sys.argv[1:], parent_handle=_A_PARENT)
-        return
-    app = _initialized(arguments)
-    # As the core has other kernels do by a request, see `host.kernel`.
-    app.iopub_thread.schedule(lambda: app.iopub_thread.socket.setsockopt(zmq.SNDHWM, 0))
-    app.start()
+        app: Any = IPKernelApp.instance()
+    else:
+        app = _initialized(arguments)
+        # As the core has other kernels do by a request, see `host.kernel`.
+        app.iopub_thread.schedule(lambda: app.iopub_thread.socket.setsockopt(zmq.SNDHWM, 0))
+        app.start()
     # Before the exit handlers, which end what publishes and then wait for a control thread that wants to publish still.
     if app.control_thread is not None and app.control_thread.is_alive():
         app.control_thread.stop()

@@ -21,10 +21,12 @@ from ...errors import Failed, LabError
 from ...kernels.hosted import HostedKernelClient, HostedKernelManager
 from .. import opened
 from ..base import Failure
+from . import kernel_end
 from .archive import Archive
 from .attached import AttachedKernel, SessionKernelManager, variables_code
 from .held import KernelHold, greeting, with_widgets
 from .secrecy import CleanMessages, KnownSecrets, Secrets, clean_output
+from .sent import sent_as_text
 from .streams import StreamJoiner
 
 ENDS: dict[type[Exception], Failure] = {CellTimeoutError: "timeout", DeadKernelError: "killed"}
@@ -257,13 +259,12 @@ class ArchiveClient(NotebookClient):
                 return  # the pipe for secrets and the list of opened files are files of this machine
         if self._hold and self._hold.key:
             yield greeting({name: value for name, value in kernel["env"].items() if name.startswith("AIINFRA_")})
+        elif self._attached is None:  # whose own end is that of a session
+            yield sent_as_text(kernel_end, "end_control_first(get_ipython().kernel)")
         if isinstance(self._secrets, Secrets):
             yield self._secrets.watching()
         if self._report:
-            # As text, since the kernel may be of an environment without us; and nothing of it is left in the notebook.
-            text = Path(opened.__file__).read_text("utf-8")
-            call = f"watch({self._report!r}, {self._project!r})"
-            yield f"exec({text + call!r}, {{'__name__': {opened.__name__!r}}})"
+            yield sent_as_text(opened, f"watch({self._report!r}, {self._project!r})")
 
     async def _execute(self, *lines: str) -> None:
         """Each of them, whatever becomes of those before, in one request: each takes longer than what it executes."""

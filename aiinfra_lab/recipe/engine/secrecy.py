@@ -12,6 +12,7 @@ from typing import Any, Protocol
 from ...secrets import RedactedStream, Redactor, in_kernel, is_secret, known_secrets
 from ...secrets.known import REPORT, named_secrets
 from ...secrets.names import URL_PASSWORD, VARIABLE
+from .sent import sent_as_text
 
 _CHUNK = 65536
 _SHOWN = ("display_data", "execute_result", "update_display_data")
@@ -82,9 +83,7 @@ class Secrets:
         names, public, _ = named_secrets()
         patterns = f"{VARIABLE.pattern!r}, {URL_PASSWORD.pattern!r}"
         call = f"watch({str(self.pipe)!r}, {patterns}, {sorted(names)!r}, {sorted(public)!r})"
-        # As text, since the kernel may be of an environment without us; and nothing of it is left in the notebook.
-        text = Path(in_kernel.__file__).read_text("utf-8")
-        return f"exec({text + call!r}, {{'__name__': {in_kernel.__name__!r}}})"
+        return sent_as_text(in_kernel, call)
 
 
 @contextlib.contextmanager

@@ -48,3 +48,29 @@ def test_a_core_that_is_ended_while_it_begins_is_stopped_if_that_was_asked_for(t
             execute(task("1"), lambda: urgency)
     state = nbformat.read(task("1").archive, as_version=4).metadata["aiinfra"]["state"]
     assert state == ("stopped" if urgency else "failed")
+
+
+ENDS = """
+import threading
+import time
+from pathlib import Path
+kernel = get_ipython().kernel
+publisher = kernel.iopub_thread
+def seen(file=Path({file!r}), threads=threading.enumerate, stop=publisher.stop):  # its globals are gone by then
+    file.write_text(repr('Control' in [thread.name for thread in threads()]))
+    stop()
+def late(status, *args, sleep=time.sleep, publish=kernel._publish_status_and_flush):
+    if status == 'idle' and args[0] == 'control':
+        sleep(0.3)
+    publish(status, *args)
+publisher.stop, kernel._publish_status_and_flush = seen, late
+"""
+
+
+@pytest.mark.parametrize("pool", ["off", "on"])
+def test_what_answers_the_request_to_shut_down_is_through_before_what_publishes_ends(task, tmp_path, monkeypatch, pool):
+    """Else it may publish to that for ever, and the run waits until the kernel is killed."""
+    monkeypatch.setenv("AIINFRA_POOL", pool)
+    file = tmp_path / "seen"
+    assert execute(task(ENDS.format(file=str(file))), lambda: 0).state == "done"
+    assert file.read_text() == "False"
