@@ -6,6 +6,7 @@ for an endpoint that would fill the disk: it keeps its own log within the same s
 
 from __future__ import annotations
 
+import errno
 import shutil
 import time
 from collections.abc import Sequence
@@ -20,6 +21,7 @@ from ..nouns import Keeping, KeptFile
 DAYS = 90.0
 _DAY_S = 86_400.0
 _GIB = 2**30
+_MOST_TRIES = 10  # of a folder in which something that ends still writes
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,6 +94,14 @@ def free(files: Sequence[FreedFile]) -> tuple[list[FreedFile], list[str]]:
 
 def _delete(path: Path) -> None:
     if path.is_dir():
+        for _ in range(_MOST_TRIES - 1):
+            try:
+                shutil.rmtree(path)
+            except OSError as problem:
+                if problem.errno != errno.ENOTEMPTY:
+                    raise
+            else:
+                return
         shutil.rmtree(path)
     else:
         # An endpoint may have deleted it itself meanwhile, to keep its log within its size.

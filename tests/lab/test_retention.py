@@ -102,6 +102,20 @@ def test_what_could_not_be_deleted_is_an_error_and_not_counted(workspace, monkey
     assert (old.folder.exists(), logged.event.detail["files"]) == (False, 1)
 
 
+def test_a_folder_in_which_something_still_writes_is_deleted_all_the_same(workspace, monkeypatch):
+    old = ended(days_ago=91)
+    remove, written = os.rmdir, iter(range(3))
+
+    def rmdir(path, **options):
+        if Path(path).name == old.folder.name and (number := next(written, None)) is not None:
+            (old.folder / f"late-{number}").touch()
+        remove(path, **options)
+
+    monkeypatch.setattr(os, "rmdir", rmdir)
+    assert [file.path for file in lab.rm(expired=True).files] == [str(old.folder)]
+    assert (old.folder.exists(), next(written, None)) == (False, None)
+
+
 def refuse(path: Path) -> None:
     raise PermissionError(errno.EPERM, os.strerror(errno.EPERM), str(path))
 
