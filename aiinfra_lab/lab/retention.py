@@ -21,7 +21,7 @@ from ..nouns import Keeping, KeptFile
 DAYS = 90.0
 _DAY_S = 86_400.0
 _GIB = 2**30
-_MOST_TRIES = 10  # of a folder in which something that ends still writes
+_MOST_TRIES = 10  # at a folder in which something else still writes or deletes
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,16 +93,16 @@ def free(files: Sequence[FreedFile]) -> tuple[list[FreedFile], list[str]]:
 
 
 def _delete(path: Path) -> None:
-    if path.is_dir():
-        for _ in range(_MOST_TRIES - 1):
-            try:
+    """Something that ends may write into a folder meanwhile, or delete it itself; and so may an endpoint with its log,
+    to keep it within its size."""
+    for left in reversed(range(_MOST_TRIES)):
+        try:
+            if path.is_dir():
                 shutil.rmtree(path)
-            except OSError as problem:
-                if problem.errno != errno.ENOTEMPTY:
-                    raise
             else:
-                return
-        shutil.rmtree(path)
-    else:
-        # An endpoint may have deleted it itself meanwhile, to keep its log within its size.
-        path.unlink(missing_ok=True)
+                path.unlink(missing_ok=True)
+        except OSError as problem:
+            if problem.errno not in (errno.ENOTEMPTY, errno.ENOENT) or not left:
+                raise
+        else:
+            return

@@ -116,6 +116,18 @@ def test_a_folder_in_which_something_still_writes_is_deleted_all_the_same(worksp
     assert (old.folder.exists(), next(written, None)) == (False, None)
 
 
+def test_a_folder_that_something_else_deletes_meanwhile_is_freed(workspace, monkeypatch):
+    old = ended(days_ago=91)
+    delete = retention.shutil.rmtree
+
+    def second(path):
+        delete(path)
+        delete(path)
+
+    monkeypatch.setattr(retention.shutil, "rmtree", second)
+    assert [file.path for file in lab.rm(expired=True).files] == [str(old.folder)]
+
+
 def refuse(path: Path) -> None:
     raise PermissionError(errno.EPERM, os.strerror(errno.EPERM), str(path))
 
