@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 _WITHIN_S = 10.0
 _LEAST_BYTES = 4 << 30
 _AGAIN_S = 600.0  # after a pool that was not healthy
-SOCKET, LOG, PROBLEM, HOLD = "s", "log", "problem", "lock"
+SOCKET, LOG, PROBLEM, HOLD, WRITTEN = "s", "log", "problem", "lock", "written"
 CONFIRMED = b"\n"  # a fork begins once who has asked for it says so, who may have given it up
 
 

@@ -14,11 +14,12 @@ import struct
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, NoReturn, Protocol
 
 from ..host.__main__ import KeptAhead
 from ..host.processes import signal_process
-from . import asking, becoming, kernel, pages, wanted
+from . import asking, becoming, kernel, match, pages, wanted
 
 _LARGEST = 1 << 24
 _HEAD_BYTES = 8
@@ -31,12 +32,13 @@ _log = logging.getLogger("aiinfra_lab.pool.template")
 class ForkRequest:
     """What is asked for, with the descriptors that came with it. Whoever has it closes these.
 
-    data: the facts as they came, JSON
+    data: the facts as they came, JSON. asker: the process that asks
     """
 
     data: bytes
     facts: dict[str, Any]
     descriptors: list[int]
+    asker: int = 0
 
     def close(self) -> None:
         """It has been passed on, or is refused."""
@@ -71,7 +73,7 @@ class ForkRequest:
                 if not (piece := by.recv(min(1 << 16, size - len(data)))):
                     raise ValueError("it ended early")
                 data += piece
-            found.data, found.facts = bytes(data), _read(data)
+            found.data, found.facts, found.asker = bytes(data), _read(data), peer[0]
         except BaseException:
             found.close()
             raise
@@ -144,13 +146,25 @@ class _Plain:
 class _Command(_Plain):
     """The command line: see `_Kind`."""
 
+    def __init__(self, taken: socket.socket, written: Sequence[pages.Range]) -> None:
+        super().__init__(taken, written)
+        self._written = pages.WrittenByCommands(Path(match.folder(), asking.WRITTEN), os.getppid())
+        self._written.own(until=taken)
+
     def begin(self, request: Mapping[str, Any], streams: Sequence[int]) -> becoming.Work:
         """See `_Kind`."""
         becoming.become(request, streams)
         if not wanted.is_on():
             raise ValueError("the workspace wants no pool")
         cli = importlib.import_module("aiinfra_lab.cli")  # by name: it stands on top of the core
-        return lambda: cli.main(request["argv"][1:])
+        words = request["argv"][1:]
+
+        def work() -> int:
+            code: int = cli.main(words)
+            self._written.learn(words)  # before who has asked for it hears its end: it ends with that
+            return code
+
+        return work
 
 
 class _Kernel(_Plain):

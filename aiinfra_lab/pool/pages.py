@@ -2,7 +2,8 @@
 
 Of the pool itself in huge pages: a fork copies the tables of all pages, and its end goes through them. Of small ones
 that takes three times as long. What a fork writes to it copies in small pages all the same, one page fault for each: of
-a kernel until it is ready these are half its time. A fork that waits has them of its own before, see `own`.
+a kernel until it is ready these are half its time. A fork that waits has them of its own before, see `own`. Which they
+are is seen of a kernel by a trial, and of a command by the first ones.
 """
 
 from __future__ import annotations
@@ -13,12 +14,15 @@ import functools
 import json
 import logging
 import os
+import resource
 import select
 import signal
 import struct
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 
+from .. import files
+from ..errors import LabError
 from ..host import processes
 
 Range = tuple[int, int]  # addresses, the second one behind its last byte
@@ -30,6 +34,8 @@ _PAGE = os.sysconf("SC_PAGE_SIZE")
 _OWN = 1 << 63 | 1 << 56  # of an entry of /proc/self/pagemap: present, and in no other process
 _LOOK_EVERY = 64  # ranges
 _TRIAL_S = 10.0
+_FEW = 1000  # page faults of a command: to know them takes longer than they do
+_MOST = 1 << 14  # pages that a command gets before, 64 MB
 _log = logging.getLogger(__name__)
 
 
@@ -70,15 +76,60 @@ def written_by(work: Callable[[], object]) -> list[Range]:
     return []
 
 
-def own(written: Sequence[Range], until: object) -> None:
+def own(written: Sequence[Range], until: object) -> bool:
     """Have that memory of one's own now, as a write to each of its pages would; at most until something can be read
-    there, since who waits for that would do it no later."""
+    there, since who waits for that would do it no later. Whether it is all of it."""
     poller = select.poll()
     poller.register(until, select.POLLIN)  # type: ignore[arg-type]
     for at, (begin, end) in enumerate(written):
         if at % _LOOK_EVERY == 0 and poller.poll(0):
-            return
+            return False
         _advise(begin, end - begin, _POPULATE_WRITE)
+    return True
+
+
+class WrittenByCommands:
+    """The memory that commands of a pool have written to so far, each verb's first, in a file for those that come.
+
+    file: where that is; in a folder of this user only. pool: the process that forks them: of another one's memory it
+    says nothing
+    """
+
+    def __init__(self, file: Path, pool: int) -> None:
+        self._file, self._pool = file, pool
+        self._verbs, self._ranges = self._read()
+        self._is_whole, self._faults = False, 0
+
+    def own(self, until: object) -> None:
+        """See `own`."""
+        self._is_whole = own(self._ranges, until)
+        self._faults = _faults()
+
+    def learn(self, words: Sequence[str]) -> None:
+        """Add what this process has written to, which was the command of these words; nothing where it is known, or
+        little, or so much that it was no loss of time."""
+        verb = " ".join(words[:2])
+        is_new = self._is_whole and verb.replace(" ", "").isidentifier() and verb not in self._verbs
+        if not is_new or _faults() - self._faults < _FEW:
+            return
+        try:
+            found = list(_own_pages())
+            if len(found) <= _MOST:
+                facts = {"pool": self._pool, "verbs": [*self._verbs, verb], "ranges": _ranges(found)}
+                files.write_json(self._file, facts, mode=0o600)
+        except (OSError, LabError) as problem:  # the next ones only take longer then
+            _log.debug("what a command writes to is not known: %r", problem)
+
+    def _read(self) -> tuple[list[str], list[Range]]:
+        with contextlib.suppress(OSError, ValueError, TypeError, KeyError, AttributeError):
+            facts = json.loads(self._file.read_bytes())
+            if facts["pool"] == self._pool:
+                return [str(each) for each in facts["verbs"]], [(int(a), int(b)) for a, b in facts["ranges"]]
+        return [], []
+
+
+def _faults() -> int:
+    return resource.getrusage(resource.RUSAGE_SELF).ru_minflt
 
 
 def _advise(at: int, size: int, what: int) -> bool:

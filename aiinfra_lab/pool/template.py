@@ -24,13 +24,12 @@ from .. import config, files, logs
 from ..host import processes
 from . import ahead, asking, forks, kernel, match, pages
 from .forks import Fork, ForkRequest
+from .refill import Refill
 
 USUAL = ("numpy", "pandas", "torch", "mlflow", "matplotlib", "pyarrow", "sklearn")
 IDLE_S = 600.0
 _TRIAL_S = 5.0
 _LOOK_S = 0.1  # between two looks at the installed packages
-_AHEAD_S = 0.03  # from a request to the fork that waits for the next one: the first one is to have begun
-_FAILED_S = 10.0  # the same where one that waited has ended
 _log = logging.getLogger("aiinfra_lab.pool.template")
 
 
@@ -61,7 +60,7 @@ class Template:
         self._write = write
         self._is_ending = False
         self._used_at, self._looked_at, self._count = time.monotonic(), -_LOOK_S, 0
-        self._due_at = 0.0  # when forks that nobody has asked for are to wait again
+        self._refill = Refill()
         self._selector.register(listener, selectors.EVENT_READ)
         self._selector.register(self._wake, selectors.EVENT_READ)
 
@@ -77,7 +76,7 @@ class Template:
                 else:
                     self._abandon(key.data)
             self._collect()
-            if not self._is_ending and time.monotonic() >= self._due_at:
+            if not self._is_ending and time.monotonic() >= self._refill.due_at:
                 self._fork_ahead()
             if not self._forks and time.monotonic() - self._used_at > IDLE_S:
                 self._end()
@@ -85,7 +84,7 @@ class Template:
     def _most_s(self) -> float:
         """How long it may wait for what comes."""
         is_due = not self._is_ending and len(self._waiting) < len(forks.AHEAD)
-        return max(0.0, self._due_at - time.monotonic()) if is_due else IDLE_S / 10
+        return max(0.0, self._refill.due_at - time.monotonic()) if is_due else IDLE_S / 10
 
     def _accept(self) -> None:
         connection, _ = self._listener.accept()
@@ -142,7 +141,7 @@ class Template:
             connection.close()
 
         self._used_at = time.monotonic()
-        self._due_at = self._used_at + _AHEAD_S
+        self._refill.take_request(request.asker, self._used_at)
         kind = str(request.facts.get("kind"))
         fork = self._waiting.pop(kind, None)
         try:
@@ -166,7 +165,7 @@ class Template:
                     self._waiting[kind] = forks.fork(kind, self._leave, self._written)
                 except OSError as problem:
                     _log.warning("none waits: %s", problem)
-                    self._due_at = time.monotonic() + _FAILED_S
+                    self._refill.take_failure(time.monotonic())
 
     def _leave(self) -> None:
         """A fork keeps nothing of the template's open."""
@@ -200,12 +199,13 @@ class Template:
                     return
                 if fork := self._forks.pop(pid, None):
                     self._used_at = time.monotonic()
+                    self._refill.take_end(self._used_at)
                     if fork.connection is not None:
                         forks.answer(fork.connection, {"code": os.waitstatus_to_exitcode(status)})
                     self._forget(fork)
                 for kind in [kind for kind, each in self._waiting.items() if each.pid == pid]:
                     self._waiting.pop(kind).leave()
-                    self._due_at = time.monotonic() + _FAILED_S
+                    self._refill.take_failure(time.monotonic())
 
     def _end(self) -> None:
         """Take no more requests; another template may begin."""

@@ -1,9 +1,11 @@
 """The memory of the pool in huge pages, and that of its forks before they write to it."""
 
+import json
 import os
 import resource
 import signal
 import socket
+import subprocess
 from collections.abc import Callable
 from pathlib import Path
 
@@ -12,6 +14,7 @@ import pytest
 from aiinfra_lab.pool import asking, pages
 
 from ..conftest import until
+from .conftest import command
 
 
 def test_what_a_fork_writes_into_huge_pages_is_its_own() -> None:
@@ -66,6 +69,65 @@ def test_what_is_tried_runs_no_startup_file(place: Path, tmp_path: Path, monkeyp
     asking.start("numpy")
     until(lambda: asking.order("show"), "the pool does not answer")
     assert not (tmp_path / "ran").exists()
+
+
+def test_what_the_first_command_of_a_verb_writes_the_next_one_has_before(tmp_path: Path) -> None:
+    content = bytearray(b"a" * (8 << 20))
+
+    def write() -> None:
+        for at in range(0, len(content), PAGE):
+            content[at] = ord("b")
+
+    def command(*words: str, does: Callable[[], object] = write) -> int:
+        """How many pages had to be made for it."""
+        known = pages.WrittenByCommands(tmp_path / "written", os.getppid())
+        ours, it = socket.socketpair()
+        with ours, it:
+            known.own(it)
+        faults = faults_of(does)
+        known.learn(words)
+        return faults
+
+    first = in_fork(lambda: command("recipe", "run", "one"))
+    if not (tmp_path / "written").exists():
+        pytest.skip("this system does not show what a process has written to")
+    assert first > len(content) // PAGE / 2
+    assert in_fork(lambda: command("gpu", "ls", does=lambda: 1)) < 100
+    known = (tmp_path / "written").read_bytes()
+    assert json.loads(known)["verbs"] == ["recipe run"]  # the other one was a command of little
+    assert (tmp_path / "written").stat().st_mode & 0o777 == 0o600
+    assert in_fork(lambda: command("recipe", "run", "two")) < first / 10
+    assert (tmp_path / "written").read_bytes() == known
+
+
+def test_of_another_pool_s_commands_nothing_is_known(tmp_path: Path) -> None:
+    (tmp_path / "written").write_text(json.dumps({"pool": 1, "verbs": ["recipe run"], "ranges": [[0, PAGE]]}))
+    assert pages.WrittenByCommands(tmp_path / "written", 2)._ranges == []
+    assert pages.WrittenByCommands(tmp_path / "written", 1)._ranges == [(0, PAGE)]
+
+
+@pytest.mark.parametrize("found", ["", "{", "[]", "1", '{"pool": 1}', '{"pool": 1, "verbs": 2, "ranges": 3}', "\xff"])
+def test_a_damaged_file_says_nothing(tmp_path: Path, found: str) -> None:
+    (tmp_path / "written").write_text(found, "latin-1")
+    assert pages.WrittenByCommands(tmp_path / "written", 1)._ranges == []
+
+
+def test_a_place_that_cannot_be_written_fails_no_command(tmp_path: Path) -> None:
+    (tmp_path / "written").mkdir()
+    known, content = pages.WrittenByCommands(tmp_path / "written", 1), bytearray()
+    ours, it = socket.socketpair()
+    with ours, it:
+        known.own(it)
+    content.extend(b"a" * (16 << 20))
+    known.learn(["recipe", "run"])
+    assert (tmp_path / "written").is_dir()
+
+
+def test_commands_of_the_pool_say_what_they_write(workspace: Path, place: Path, pool: int) -> None:
+    for _ in range(2):
+        subprocess.run(command("recipe", "ls"), capture_output=True, check=True, timeout=60)
+    known = json.loads((place / asking.WRITTEN).read_bytes())
+    assert (known["pool"], known["verbs"]) == (pool, ["recipe ls"])
 
 
 PAGE = os.sysconf("SC_PAGE_SIZE")

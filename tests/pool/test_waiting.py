@@ -202,7 +202,7 @@ def test_where_there_can_be_no_more_processes_no_folder_is_left(tmp_path: Path) 
     assert [*tmp_path.iterdir()] == []
 
 
-AT_ONCE = "from aiinfra_lab.pool import template; template._FAILED_S = 0.2; template.main('numpy')"
+AT_ONCE = "from aiinfra_lab.pool import refill, template; refill.FAILED_S = 0.2; template.main('numpy')"
 
 
 def test_where_one_was_killed_another_one_waits_later(place: Path) -> None:
