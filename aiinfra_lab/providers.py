@@ -421,11 +421,22 @@ def foreign() -> list[Foreign]:
 
 
 def _folder_state(folder: Path) -> tuple[Path, int]:
-    """What changes when a package is installed there or removed."""
+    """What changes when a package is installed there or removed; and seldom else: the folder of a notebook is one of
+    these, and changes whenever that is saved."""
     try:
-        return folder, folder.stat().st_mtime_ns
+        changed = folder.stat().st_mtime_ns
     except OSError:
         return folder, 0
+    return folder, changed if _has_packages(folder, changed) else 0
+
+
+@lru_cache(maxsize=64)
+def _has_packages(folder: Path, _changed: int) -> bool:
+    """Whether something is there that `importlib.metadata` reads."""
+    try:
+        return any(each.name.lower().endswith(("-info", ".egg", ".egg-link")) for each in folder.iterdir())
+    except OSError:  # a zip file
+        return True
 
 
 @lru_cache(maxsize=1)

@@ -161,7 +161,9 @@ class _Command(_Plain):
 
         def work() -> int:
             code: int = cli.main(words)
-            self._written.learn(words)  # before who has asked for it hears its end: it ends with that
+            if not code:
+                with contextlib.suppress(KeyboardInterrupt):  # it is done
+                    self._written.learn(words)  # before who has asked for it hears its end: it ends with that
             return code
 
         return work

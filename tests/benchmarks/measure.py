@@ -32,7 +32,18 @@ def command(
     argv: Sequence[str], *, runs: int = RUNS, cwd: Path | None = None, env: Mapping[str, str] | None = None
 ) -> Cost:
     """CPU seconds (user and system, its children's too) and wall time of a command."""
-    costs = [_once(argv, cwd, env) for _ in range(runs)]
+    return _median([_once(argv, cwd, env) for _ in range(runs)])
+
+
+def by_turns(
+    *commands: Sequence[str], runs: int = RUNS, cwd: Path | None = None, env: Mapping[str, str] | None = None
+) -> list[Cost]:
+    """The same of several, one after the other and again: a machine that gets slower meanwhile does so for all."""
+    costs = [[_once(argv, cwd, env) for argv in commands] for _ in range(runs)]
+    return [_median(of_one) for of_one in zip(*costs, strict=True)]
+
+
+def _median(costs: Sequence[Cost]) -> Cost:
     return Cost(statistics.median(item.cpu_s for item in costs), statistics.median(item.wall_s for item in costs))
 
 
@@ -45,8 +56,7 @@ def _once(argv: Sequence[str], cwd: Path | None, env: Mapping[str, str] | None) 
 
 def statement(code: str, *, before: str = "", runs: int = RUNS, env: Mapping[str, str] | None = None) -> Cost:
     """CPU seconds and wall time of a statement, each run in a new interpreter where `before` was done already."""
-    costs = [Cost(**answer(_TIMED.format(before=before, code=code), env=env)) for _ in range(runs)]
-    return Cost(statistics.median(item.cpu_s for item in costs), statistics.median(item.wall_s for item in costs))
+    return _median([Cost(**answer(_TIMED.format(before=before, code=code), env=env)) for _ in range(runs)])
 
 
 _TIMED = """

@@ -21,7 +21,7 @@ from . import _nothing
 from ._edits import Project, cosmetic, real
 from ._own_notebooks import collect, passes_alone, passes_as_step
 from ._sudden_ends import NOISY, kill_runs
-from .measure import answer, command, statement
+from .measure import answer, by_turns, command, statement
 from .rows import Cannot, Figure, at_most, exactly, ratio_at_most, row
 
 KERNEL = {"name": "python3", "display_name": "Python 3", "language": "python"}
@@ -123,9 +123,8 @@ def _warm(cell: str, limit_s: float) -> Iterator[Figure]:
         (folder / "recipes" / "one.toml").write_text('[steps.s]\nnotebook = "one.ipynb"\n')
         ours = [sys.executable, "-c", ENTRY, "recipe", "run", "one", "--force"]
         command(ours, cwd=folder, env=env, runs=1)  # the store is new
-        took = command(ours, cwd=folder, env=env)
         pill = [sys.executable, "-m", "papermill", "--no-progress-bar", str(notebook), str(folder / "out.ipynb")]
-        theirs = command(pill, cwd=folder, env=env, runs=3)
+        took, theirs = by_turns(ours, pill, cwd=folder, env=env)
     yield Figure("recipe run --force", took.wall_s, "s", at_most(limit_s), theirs.wall_s, "papermill", took.note)
 
 
@@ -353,9 +352,11 @@ def large(full: bool) -> Iterator[Figure]:
     ">= 1.8x of one after the other; >= 1.0x of papermills at once",
 )
 def independent(full: bool) -> Iterator[Figure]:
-    """Each computes for a second or two. The peer is as many papermills at once as there are steps."""
+    """Each computes for a second or two, with a warm pool. The peer is as many papermills at once as there are
+    steps."""
     work = "total = 0\nfor number in range(12_000_000):\n    total += number * x"
-    with project() as (folder, env):
+    with project() as (folder, own), pool() as its:
+        env = {**own, **its, "AIINFRA_WORKSPACE": str(folder)}
         text = ""
         for at in range(8):
             write(folder, f"work{at}", work)
@@ -378,9 +379,11 @@ def independent(full: bool) -> Iterator[Figure]:
     "recipe.10", "a cell fails after 8 s of work: from its correction to the end", "<= 100 ms; only the unfinished step"
 )
 def resumed(full: bool) -> Iterator[Figure]:
-    """In a process that has loaded the verb, in the kernel that was held; beside it the step as a whole."""
+    """In a process that has loaded the verb, in the kernel that was held, with a warm pool; beside it the step as a
+    whole."""
     work_s = 8 if full else 2
-    with project() as (folder, env):
+    with project() as (folder, own), pool() as its:
+        env = {**own, **its, "AIINFRA_WORKSPACE": str(folder)}
         (folder / "recipes").mkdir()
         (folder / "recipes" / "long.toml").write_text(
             '[steps.a]\nnotebook = "quick.ipynb"\n'

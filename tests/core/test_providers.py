@@ -1,4 +1,4 @@
-import importlib
+import importlib.metadata
 import math
 from pathlib import Path
 
@@ -106,6 +106,21 @@ def test_a_provider_is_looked_for_once(third_party, workspace, monkeypatch):
     monkeypatch.setattr(providers, "_find", lambda *which: looked.append(which) or find(*which))
     providers.make("gpu.machines", "moon")
     assert looked == [("gpu.machines", "moon")]
+
+
+def test_a_notebook_that_is_saved_has_no_package_read_again(tmp_path, workspace, monkeypatch):
+    looked, entry_points = [], importlib.metadata.entry_points
+    monkeypatch.setattr(
+        importlib.metadata, "entry_points", lambda **group: looked.append(group) or entry_points(**group)
+    )
+    monkeypatch.syspath_prepend(workspace)
+    providers.foreign()
+    looked.clear()
+    (workspace / "notebook.ipynb").write_text("{}")
+    assert "moon" not in providers.names("gpu.machines")
+    assert looked == []
+    install(workspace, monkeypatch, MOON, "gpu.machines.moon = somebody:Moon")
+    assert "moon" in providers.names("gpu.machines")
 
 
 def test_two_packages_with_one_name_are_both_named(tmp_path, workspace, monkeypatch):
