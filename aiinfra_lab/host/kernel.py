@@ -17,7 +17,7 @@ from collections.abc import Callable, Container, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from . import files, notice, processes
+from . import files, kernel_end, notice, processes
 from .frames import UNREADABLE, MessageChannel
 from .pump import Pump
 from .spec import HostSpec
@@ -47,13 +47,14 @@ _REMEMBERED = 1000
 # Its socket for outputs holds 1,000 messages (23 is ZMQ_SNDHWM) and drops what comes then, unless whoever reads is as
 # fast as it is: of 20,000 lines of 10 kB, 18,000 were lost to a reader that was away for 12 s. So it has no bound.
 _LOSE_NOTHING = "(lambda t: t.schedule(lambda: t.socket.setsockopt(23, 0)))(get_ipython().kernel.iopub_thread)"
+_END = "end_control_first(get_ipython().kernel)"
 
 
 class Kernel:
     """A kernel from its start to its end. Each has sockets of its own, so that it gets no message for the one before.
 
     sockets: a folder for this user only, whose path is short. start: what starts it, as `subprocess.Popen` does; of
-    what it gives, loses_nothing says that the kernel has no bound on what it publishes
+    what it gives, is_prepared says that it is a kernel that has no bound on what it publishes, and ends well
     """
 
     def __init__(
@@ -94,8 +95,8 @@ class Kernel:
         self._unanswered: set[str] = set()  # the requests whose replies have not come
         self._count = 0  # of the code that has begun last
         self._busy: set[str] = set()  # the requests that it works on: of one channel while it is busy with another
-        if any("ipykernel" in part for part in spec.argv) and not getattr(self.process, "loses_nothing", False):
-            content = {"code": _LOSE_NOTHING, "silent": True, "store_history": False, "allow_stdin": False}
+        if any("ipykernel" in part for part in spec.argv) and not getattr(self.process, "is_prepared", False):
+            content = {"code": _first_code(), "silent": True, "store_history": False, "allow_stdin": False}
             self.send(MessageChannel.SHELL, [DELIMITER, *self._signed("execute_request", content)])
 
     @property
@@ -305,6 +306,13 @@ class Kernel:
         for part in parts:
             check.update(part)
         return [check.hexdigest().encode(), *parts]
+
+
+def _first_code() -> str:
+    """What an ipykernel is to run before all else; each line by itself, and nothing of it is in the notebook."""
+    text = Path(str(kernel_end.__file__)).read_text("utf-8") + _END
+    lines = (_LOSE_NOTHING, f"exec({text!r}, {{'get_ipython': get_ipython}})")
+    return "\n".join(f"try:\n    {line}\nexcept Exception:\n    pass" for line in lines)
 
 
 def _parent(parts: Sequence[bytes]) -> str:

@@ -13,6 +13,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from ..host import kernel_end
 from . import asking, becoming, match, pages
 
 # ipykernel explains to the terminal of whoever starts one without a parent how to connect to it; process 1 it does not
@@ -62,7 +63,7 @@ class Seed:
 class SeedProcess:
     """What a core wants of a process that it has started."""
 
-    loses_nothing = True
+    is_prepared = True
 
     def __init__(self, pid: int) -> None:
         self.pid = pid
@@ -133,10 +134,7 @@ def run(arguments: Sequence[str], *, debugger: bool) -> None:
         # As the core has other kernels do by a request, see `host.kernel`.
         app.iopub_thread.schedule(lambda: app.iopub_thread.socket.setsockopt(zmq.SNDHWM, 0))
         app.start()
-    # Before the exit handlers, which end what publishes and then wait for a control thread that wants to publish still.
-    if app.control_thread is not None and app.control_thread.is_alive():
-        app.control_thread.stop()
-        app.control_thread.join(1.0)
+    kernel_end.end_control(app.control_thread)  # before the exit handlers, which end what publishes
 
 
 def _initialized(arguments: Sequence[str]) -> Any:

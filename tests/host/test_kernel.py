@@ -190,3 +190,39 @@ def test_a_flood_whose_reader_is_away_for_a_while_loses_nothing():
             kernel.signal(9)
             kernel.process.wait()
             kernel.close()
+
+
+ENDS = """
+import threading
+import time
+from pathlib import Path
+kernel = get_ipython().kernel
+publisher = kernel.iopub_thread
+def seen(file=Path({file!r}), threads=threading.enumerate, stop=publisher.stop):  # its globals are gone by then
+    file.write_text(repr('Control' in [thread.name for thread in threads()]))
+    stop()
+def late(status, *args, sleep=time.sleep, publish=kernel._publish_status_and_flush):
+    if status == 'idle' and args[0] == 'control':
+        sleep(0.3)
+    publish(status, *args)
+publisher.stop, kernel._publish_status_and_flush = seen, late
+"""
+
+
+def test_what_answers_the_request_to_shut_down_is_through_before_what_publishes_ends():
+    """Else it may publish to that for ever, until the kernel is killed."""
+    with tempfile.TemporaryDirectory() as folder:
+        argv = list(kernel_argv(sys.executable))
+        kernel = Kernel(HostSpec(folder, argv, folder, {}, "key"), Path(folder), 1, zmq.Context())
+        try:
+            until(lambda: _is_heard(kernel))
+            request = kernel._signed("execute_request", {"code": ENDS.format(file=f"{folder}/seen"), "silent": False})
+            kernel.send(MessageChannel.SHELL, [b"client", DELIMITER, *request])
+            heard(kernel)
+            kernel.ask_to_end()
+            until(lambda: kernel.process.poll() is not None)
+            assert Path(folder, "seen").read_text() == "False"
+        finally:
+            kernel.signal(9)
+            kernel.process.wait()
+            kernel.close()

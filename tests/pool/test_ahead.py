@@ -17,7 +17,7 @@ sys.addaudithook(lambda event, args: event == "open" and opened.append(str(args[
 before = {*sys.modules}
 code = cli.main(["recipe", "run", "one"])
 endings = (".py", ".pyc", "METADATA", "entry_points.txt", ".schema.json")
-texts = ("opened.py", "in_kernel.py", "kernel_end.py")
+texts = ("opened.py", "in_kernel.py")
 read = sorted({each for each in opened if each.endswith(endings) and not each.endswith(texts)})
 print(json.dumps([code, sorted({*sys.modules} - before), read]))
 """

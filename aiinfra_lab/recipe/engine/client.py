@@ -21,7 +21,6 @@ from ...errors import Failed, LabError
 from ...kernels.hosted import HostedKernelClient, HostedKernelManager
 from .. import opened
 from ..base import Failure
-from . import kernel_end
 from .archive import Archive
 from .attached import AttachedKernel, SessionKernelManager, variables_code
 from .held import KernelHold, greeting, with_widgets
@@ -259,8 +258,6 @@ class ArchiveClient(NotebookClient):
                 return  # the pipe for secrets and the list of opened files are files of this machine
         if self._hold and self._hold.key:
             yield greeting({name: value for name, value in kernel["env"].items() if name.startswith("AIINFRA_")})
-        elif self._attached is None:  # whose own end is that of a session
-            yield sent_as_text(kernel_end, "end_control_first(get_ipython().kernel)")
         if isinstance(self._secrets, Secrets):
             yield self._secrets.watching()
         if self._report:

@@ -1,4 +1,6 @@
-"""An ipykernel that ends without waiting for itself. Sent as text to a step's kernel: it needs nothing of ours."""
+"""An ipykernel that ends without waiting for itself. Kernels get it as text: it needs nothing of ours."""
+
+from __future__ import annotations
 
 import atexit
 from typing import Any
@@ -13,12 +15,11 @@ def end_control_first(kernel: Any) -> None:
     for ever. The kernel's end waits for it, until the kernel is killed seconds later. The notebook's own exit handlers
     come before. Nothing in a kernel without such a thread.
     """
-    thread = getattr(kernel, "control_thread", None)
-    if thread is not None:
-        atexit.register(_end, thread)
+    atexit.register(end_control, getattr(kernel, "control_thread", None))
 
 
-def _end(thread: Any) -> None:
-    if thread.is_alive():
+def end_control(thread: Any) -> None:
+    """The same now, of that thread, if there is one."""
+    if thread is not None and thread.is_alive():
         thread.stop()
         thread.join(_WITHIN_S)
