@@ -78,7 +78,9 @@ def test_an_unknown_recipe_suggests_the_nearest(two):
     [
         (('title = "Two steps"', 'titel = "x"'), "did you mean title"),
         (("notebook = ", "notebok = "), "did you mean notebook"),
-        (('"first.made"', '"frist.made"'), "did you mean first"),
+        (('"first.made"', '"frist.made"'), "did you mean first.made?"),
+        (('"first.made"', '"frist.result"'), "known: first.made"),
+        (('"first.made"', '"secnd.made"'), "steps that are known: first, second; a file is to be put"),
         (('"first.made"', '"first.mode"'), "did you mean made"),
         (('{ n = "${params.n}" }', '{ m = "${params.n}" }'), "known: n"),
         (('"${params.n}"', '"${params.nn}"'), "did you mean n"),
