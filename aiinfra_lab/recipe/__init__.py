@@ -141,7 +141,12 @@ def check(
         given = filling.given_values(declared, param)
         filled = makers.checked(declared, given)
         alerting.check_destinations(declared)
-        notes = (*makers.absent(declared, filled), *alerting.unset(declared), *budget.notes(declared))
+        notes = (
+            *makers.absent(declared, filled),
+            *filling.untaken(declared),
+            *alerting.unset(declared),
+            *budget.notes(declared),
+        )
         found = lint(replace(declared, parameters={**declared.parameters, **given}))
     except ComputedParameter as unread:  # what else is wrong in the notebooks is of use all the same
         found = [each for path in declaration.notebooks(recipe) for each in lint_notebook(path)]
