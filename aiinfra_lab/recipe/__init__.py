@@ -351,7 +351,7 @@ def log(name: RunName) -> Listing | RunOutput | StepOutput:
         label, _, step = name.partition("/")
         return step_output(label, step)
     asked = Uri.parse(name, KIND)
-    if asked.version is not None:
+    if asked.version is not None or asked.alias is not None:  # of which runs have none: that is refused
         return run_output(asked)
     uri = asked.bare
     runs = history.observe(history.all_runs(uri.name))
