@@ -30,6 +30,8 @@ _READ_AT_START = re.compile(
     "|LANG|LANGUAGE|HOME"
 )
 _OF_PACKAGES = (".dist-info", ".egg-info", ".pth", ".egg-link")
+OWN_FOLDER = "aiinfra-pool-"
+"""How the name of a pool's folder begins."""
 _LONGEST = 60  # of a folder for sockets, whose paths may have 107 bytes
 _LIMITS = [getattr(resource, name) for name in dir(resource) if name.startswith("RLIMIT_")]
 # Of memory: a fork has in its own what the pool has imported, as much of it as it needs or not.
@@ -43,7 +45,7 @@ def folder() -> str:
     if len(root) > _LONGEST:
         root = "/tmp"  # noqa: S108
     interpreter = f"{sys.executable}\0{sys.prefix}\0{sys.version}".encode()
-    return os.path.join(root, f"aiinfra-pool-{os.getuid()}-{zlib.crc32(interpreter):08x}")
+    return os.path.join(root, f"{OWN_FOLDER}{os.getuid()}-{zlib.crc32(interpreter):08x}")
 
 
 def is_private(place: str) -> bool:

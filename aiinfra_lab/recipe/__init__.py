@@ -141,7 +141,12 @@ def check(
         given = filling.given_values(declared, param)
         filled = makers.checked(declared, given)
         alerting.check_destinations(declared)
-        notes = (*makers.absent(declared, filled), *alerting.unset(declared), *budget.notes(declared))
+        notes = (
+            *makers.absent(declared, filled),
+            *filling.untaken(declared),
+            *alerting.unset(declared),
+            *budget.notes(declared),
+        )
         found = lint(replace(declared, parameters={**declared.parameters, **given}))
     except ComputedParameter as unread:  # what else is wrong in the notebooks is of use all the same
         found = [each for path in declaration.notebooks(recipe) for each in lint_notebook(path)]
@@ -346,7 +351,7 @@ def log(name: RunName) -> Listing | RunOutput | StepOutput:
         label, _, step = name.partition("/")
         return step_output(label, step)
     asked = Uri.parse(name, KIND)
-    if asked.version is not None:
+    if asked.version is not None or asked.alias is not None:  # of which runs have none: that is refused
         return run_output(asked)
     uri = asked.bare
     runs = history.observe(history.all_runs(uri.name))

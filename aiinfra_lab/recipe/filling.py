@@ -12,7 +12,7 @@ from .lines import place_in
 from .matrix import combinations, expanded, meanings_in, mentions
 from .notebook import read_notebook
 from .parameters import DeclaredParameter, Misfit, ParameterProblem, kind_like, refuse, stored
-from .references import filled, filled_texts, filled_values, meanings_of, parameter_of, words
+from .references import filled, filled_texts, filled_values, meanings_of, parameter_of, parameters_in, words
 from .schedule.declared import meanings_at
 
 
@@ -118,6 +118,23 @@ def takers(recipe: Recipe, name: str) -> Iterator[tuple[DeclaredParameter, str]]
     if not are_typed:
         default = recipe.parameters[name]
         yield DeclaredParameter(name, kind_like(default), default), place_in(recipe, "parameters", name)
+
+
+def untaken(recipe: Recipe) -> Iterator[str]:
+    """The parameters of a recipe that is not filled which change nothing, since no step names them; a sentence each."""
+    used = {name for step in recipe.steps for name in parameters_in(step.texts)}
+    for name in recipe.parameters:
+        if name in used or (name == "budget" and recipe.budget_usd is None):  # of which `budget.notes` knows more
+            continue
+        reference = f'{name} = "${{params.{name}}}"'
+        schemas = ((step, read_notebook(step.notebook).schema()) for step in recipe.steps)
+        meant = [
+            step.name for step, schema in schemas if name in schema and name not in {**step.parameters, **step.taken}
+        ]
+        way = f"take it out, or write {reference} into `parameters` of the step that is meant"
+        if meant:
+            way = f"{meant[0]} takes it with {reference} in `parameters` below [steps.{meant[0]}]"
+        yield f"No step takes the parameter {name}, which changes nothing so: {way}."
 
 
 def parameter_fix(recipe: Recipe, name: str) -> str:

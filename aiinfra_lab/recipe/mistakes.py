@@ -81,7 +81,9 @@ def _unknown(recipe: Recipe, step: RecipeStep) -> Iterator[tuple[str, str]]:
                     is_named = wanted != word and is_name(wanted)
                     what = f"the recipe has no parameter {wanted}" if is_named else f"`{key}` has no ${{{word}}}"
                     if word.startswith("matrix.") and key != "matrix":
-                        what = f"its matrix has no {word.removeprefix('matrix.')}"
+                        what = (
+                            f"its matrix has no {word.removeprefix('matrix.')}" if step.matrix else "it has no matrix"
+                        )
                     yield f"{step.name}: {what} ({place})", _reference_fix(recipe, step, name, word, known)
 
 
@@ -93,6 +95,8 @@ def _reference_fix(recipe: Recipe, step: RecipeStep, name: str, word: str, known
         return f'write {name} = "${{{word}}}", with nothing else in that text, in `parameters` or in `in`'
     if word.startswith("params."):
         return parameter_fix(recipe, word.removeprefix("params."))
+    if word.startswith("matrix.") and not step.matrix:
+        return f"write matrix = {{ {word.removeprefix('matrix.')} = [VALUE, …] }} below [steps.{step.name}]"
     if f"params.{word}" in known:
         return f"did you mean params.{word}?"
     made = [f"steps.{each.name}.out.{name}" for each in recipe.steps if each is not step for name in each.makes]

@@ -19,7 +19,7 @@ def ordered(where: str, steps: Mapping[str, RecipeStep]) -> tuple[RecipeStep, ..
         for name, source in step.inputs.items():
             if source.partition(".")[0] not in steps:
                 what = f"{where}: {step.name} takes {source!r}, and there is neither such a step nor such a file"
-                raise UsageProblem(what, _meant(name, source, steps))
+                raise UsageProblem(what, _meant(step.name, name, source, steps))
         for needed in step.depends_on:
             if needed not in steps:
                 raise UsageProblem(
@@ -43,8 +43,8 @@ def ordered(where: str, steps: Mapping[str, RecipeStep]) -> tuple[RecipeStep, ..
     return tuple(order)
 
 
-def _meant(name: str, source: str, steps: Mapping[str, RecipeStep]) -> str:
-    """What may be meant by what is neither a step's output nor a file."""
+def _meant(taker: str, name: str, source: str, steps: Mapping[str, RecipeStep]) -> str:
+    """What may be meant by what is neither a step's output nor a file; taker: the step that takes it."""
     if output := source_of(f"${{{source}}}"):
         return f'write {name} = "{output}"'
     if thing := re.fullmatch(r"[^:]*:(.*)", source):
@@ -52,5 +52,9 @@ def _meant(name: str, source: str, steps: Mapping[str, RecipeStep]) -> str:
     there = [each.name for each in itertools.islice(settings().project.iterdir(), 1000)]
     if near := nearest(source, there):
         return f"did you mean the file {near}?"
-    step = did_you_mean(source.partition(".")[0], steps)
-    return step if step.startswith("did you mean") else f"steps that are {step}; a file is to be put into the project"
+    near = nearest(source.partition(".")[0], {*steps} - {taker})
+    if near and (made := [f"{near}.{output}" for output in steps[near].makes]):
+        return did_you_mean(source, made)
+    if near:
+        return f"did you mean {near}?"
+    return f"steps that are known: {', '.join(sorted(steps)[:12])}; a file is to be put into the project"

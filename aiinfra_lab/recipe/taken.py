@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ..config import FILE, settings
-from ..errors import Denied, NotFound, UsageProblem, did_you_mean
+from ..errors import Denied, NotFound, UsageProblem, did_you_mean, nearest
 from ..resolve import resolve_any
 from ..store import canonical_digest
 from .base import Recipe, Value
@@ -190,9 +190,12 @@ def in_project(path: Path) -> str:
 
 
 def _beside(path: Path) -> str:
-    """What is there instead; of a folder of millions, some of it."""
+    """What is there instead, as `in` names it; of a folder of millions, some of it."""
     there = itertools.islice(path.parent.iterdir(), 1000) if path.parent.is_dir() else ()
-    return did_you_mean(path.name, [each.name for each in there])
+    names = [each.name for each in there]
+    if near := nearest(path.name, names):
+        return f"did you mean {in_project(path.with_name(near))}?"
+    return did_you_mean(path.name, names)
 
 
 def _inside(root: Path, source: str) -> Path:

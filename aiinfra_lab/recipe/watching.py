@@ -21,6 +21,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from ..config import FILE, settings
+from ..pool.match import OWN_FOLDER
 from .opened import PASSED_OVER
 
 REPORT = "AIINFRA_OPENED"
@@ -309,5 +310,5 @@ def _folders(root: Path, most: int) -> Iterator[str]:
 
 
 def _may_be_watched(folder: Path) -> bool:
-    is_passed_over = folder.name.startswith(".") or folder.name in (*PASSED_OVER, "__pycache__")
+    is_passed_over = folder.name.startswith((".", OWN_FOLDER)) or folder.name in (*PASSED_OVER, "__pycache__")
     return not is_passed_over and not (folder / "pyvenv.cfg").exists()

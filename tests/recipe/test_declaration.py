@@ -2,6 +2,7 @@ from pathlib import Path
 
 import pytest
 
+from aiinfra_lab import recipe as verbs
 from aiinfra_lab.errors import Denied, Failed, LabError, NotFound, UsageProblem
 from aiinfra_lab.recipe import declaration, filling
 from aiinfra_lab.recipe.base import RecipeStep
@@ -78,7 +79,9 @@ def test_an_unknown_recipe_suggests_the_nearest(two):
     [
         (('title = "Two steps"', 'titel = "x"'), "did you mean title"),
         (("notebook = ", "notebok = "), "did you mean notebook"),
-        (('"first.made"', '"frist.made"'), "did you mean first"),
+        (('"first.made"', '"frist.made"'), "did you mean first.made?"),
+        (('"first.made"', '"frist.result"'), "known: first.made"),
+        (('"first.made"', '"secnd.made"'), "steps that are known: first, second; a file is to be put"),
         (('"first.made"', '"first.mode"'), "did you mean made"),
         (('{ n = "${params.n}" }', '{ m = "${params.n}" }'), "known: n"),
         (('"${params.n}"', '"${params.nn}"'), "did you mean n"),
@@ -114,6 +117,24 @@ def test_every_mistake_is_found_before_anything_runs(two, workspace: Path, chang
     with pytest.raises(LabError) as problem:
         declaration.read("two")
     assert fix in problem.value.fix
+
+
+@pytest.mark.parametrize(
+    ("step", "note"),
+    [
+        ("", 'one takes it with x = "${params.x}" in `parameters` below [steps.one]'),
+        (
+            "parameters = { x = 3 }",
+            'take it out, or write x = "${params.x}" into `parameters` of the step that is meant',
+        ),
+        ('parameters = { x = "${params.x}" }', ""),
+    ],
+)
+def test_a_parameter_that_no_step_takes_is_noted(notebook, recipe, step, note):
+    notebook("n", "x: int = 1")
+    recipe("r", f'[parameters]\nx = 2\n[steps.one]\nnotebook = "n.ipynb"\n{step}\n')
+    what = f"No step takes the parameter x, which changes nothing so: {note}."
+    assert verbs.check("r").notes == ((what,) if note else ())
 
 
 def test_a_notebook_that_is_not_there_is_named_with_its_step_and_line(two, recipe):

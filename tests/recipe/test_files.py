@@ -94,7 +94,7 @@ def test_a_step_wins_over_a_file_of_its_name_and_a_dot_before_it_means_the_file(
 @pytest.mark.parametrize(
     ("source", "kind", "fix"),
     [
-        ("raw/z.csv", NotFound, "put it there; did you mean"),
+        ("raw/z.csv", NotFound, "put it there; did you mean raw/y.csv?"),
         ("raw/*.parquet", NotFound, "put one there, or correct"),
         ("raw/none/*", NotFound, "put one there, or correct"),
         ("../outside.csv", Denied, "copy or link it into the project"),

@@ -166,6 +166,11 @@ def test_what_it_takes_may_name_its_values(workspace, notebook, recipe):
             "matrix.lr",
         ),
         (
+            'out = { a = "build/${matrix.lr}.csv" }',
+            "it has no matrix (m.toml line 5)",
+            "write matrix = { lr = [VALUE, …] } below [steps.m]",
+        ),
+        (
             'matrix = { lr = [0.1, 0.2] }\nout = { a = "build/x.csv" }',
             "m-0_2: build/x.csv is made by m-0_1 already (m.toml line 6)",
             "write ${matrix.lr} in it",

@@ -209,7 +209,7 @@ def test_a_kernel_that_dies_is_told_as_it_was(two, notebook):
     run = recipe.run("two", report=True)
     assert (run.state, run.steps["make"]["state"]) == ("killed", "killed")
     assert "DeadKernelError" in run.steps["make"]["error"]
-    assert "**Step make was killed:** DeadKernelError" in run.card().lead
+    assert "**Step make was killed in cell 3:** DeadKernelError" in run.card().lead
     assert cell_states(run.steps["make"]["archive"])[-2:] == ["failed", "pending"]
 
 

@@ -70,6 +70,11 @@ def test_what_is_not_there_is_said(two, label, fix):
     assert fix in problem.value.fix
 
 
+def test_what_is_no_number_of_a_run_is_refused(two):
+    with pytest.raises(UsageProblem, match="recipe has no aliases, and 'x' is one"):
+        recipe.log("two@x")
+
+
 def test_a_notebook_that_is_gone_is_said(two):
     run = recipe.run("two", report=True)
     Path(run.steps["a"]["archive"]).unlink()

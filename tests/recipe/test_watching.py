@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+from aiinfra_lab.pool import match
 from aiinfra_lab.recipe import run as run_recipe
 from aiinfra_lab.recipe.watching import ProjectWatch, reading
 
@@ -80,6 +81,16 @@ def test_what_others_read_of_a_file_before_and_after_the_run_does_is_seen(worksp
         window = watch.open(workspace / "report")
         with reading(path):
             path.read_text()
+        assert watch.close(window).meanwhile == set()
+
+
+def test_what_the_warm_pool_does_in_a_temporary_folder_of_the_project_is_not_seen(workspace):
+    lock = workspace / "tmp" / Path(match.folder()).name / "lock"
+    lock.parent.mkdir(parents=True)
+    lock.touch()
+    with ProjectWatch() as watch:
+        window = watch.open(workspace / "report")
+        lock.read_text()
         assert watch.close(window).meanwhile == set()
 
 

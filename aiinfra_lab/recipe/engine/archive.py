@@ -189,9 +189,21 @@ def set_state(notebook: NotebookNode, state: str, why: str = "") -> None:
 def cell_number(notebook: NotebookNode, at: int) -> int | None:
     """Of the cell at that place, among those that are executed; in a kernel that was held it has counted on. None for
     one that was not executed."""
+    return _place_among_executed(notebook, at) if notebook.cells[at].execution_count else None
+
+
+def cell_at_the_end(notebook: NotebookNode) -> int | None:
+    """The same of the cell that its kernel did not survive, whatever that sent of it; None where none ran then."""
+    for at, cell in enumerate(notebook.cells):
+        if cell.cell_type == "code" and cell.metadata.get(OWN, {}).get("state") in ("running", "failed"):
+            return _place_among_executed(notebook, at)
+    return None
+
+
+def _place_among_executed(notebook: NotebookNode, at: int) -> int:
     executed = [cell for cell in notebook.cells[: at + 1] if cell.cell_type == "code" and cell.source.strip()]
     skipped = [cell for cell in executed if "skip-execution" in cell.metadata.get("tags", ())]
-    return len(executed) - len(skipped) if notebook.cells[at].execution_count else None
+    return len(executed) - len(skipped)
 
 
 def _mark(text: str) -> NotebookNode:

@@ -24,7 +24,7 @@ from ..archives import journal_of
 from ..base import Failure, NotebookTask, Outcome, OutcomeState
 from ..notebook import read_notebook
 from ..watching import REPORT
-from .archive import Archive, cell_number, saved_at
+from .archive import Archive, cell_at_the_end, cell_number, saved_at
 from .attached import Attach, AttachedKernel, manager_of
 from .client import (
     ENDS,
@@ -85,7 +85,7 @@ def execute(
     except StopRequested:
         outcome = Outcome("stopped")
     except OutOfMemory as problem:
-        outcome = Outcome(_state(stop_requested, "oom"), str(problem))
+        outcome = Outcome(_state(stop_requested, "oom"), str(problem), cell_at_the_end(content))
     except LabError:
         if not stop_requested():  # else a core that was ended while it began
             raise
@@ -93,7 +93,7 @@ def execute(
     except Exception as problem:  # noqa: BLE001  # as no kernel that starts, or an output that no notebook may hold
         how = ENDS.get(type(problem), "failed")
         error = error_text(type(problem).__name__, str(problem).strip().partition("\n")[0])
-        outcome = Outcome(_state(stop_requested, how), error)
+        outcome = Outcome(_state(stop_requested, how), error, cell_at_the_end(content))
     finally:
         try:
             made.end(outcome.state, outcome.error if outcome.state == "oom" else "")

@@ -5,10 +5,12 @@ from __future__ import annotations
 import re
 import shlex
 from collections.abc import Sequence
+from datetime import UTC, datetime
 from typing import Any
 
 from ...errors import UsageProblem
 from ..base import Recipe
+from ..schedule.calendar import Calendar
 from .base import ExportFacts, ExportTraits, RecipeFiles
 from .stages import (
     Stage,
@@ -100,9 +102,19 @@ def _triggers(recipe: Recipe, facts: ExportFacts, main: str) -> dict[str, Any]:
     if facts.schedule:
         if facts.schedule.tz != "UTC":
             what = f"GitHub's schedules are in UTC, and {facts.schedule.text!r} is in {facts.schedule.tz}"
-            raise UsageProblem(what, 'add --cron with those times in UTC, e.g. `--cron "0 3 * * *"`, without --tz')
+            fix = f"add --cron with those times in UTC, {_in_utc(facts.schedule.text, facts.schedule.tz)}, without --tz"
+            raise UsageProblem(what, fix)
         on["schedule"] = [{"cron": facts.schedule.text}]
     return {**on, "workflow_dispatch": None}
+
+
+def _in_utc(cron: str, tz: str) -> str:
+    """How those times are given in UTC: an example, but for one time a day, which is known."""
+    due = Calendar(cron, tz).next() if re.fullmatch(r"\d+ \d+ \* \* \*", cron) else None
+    if due is None:
+        return 'e.g. `--cron "0 3 * * *"`'
+    at = datetime.fromtimestamp(due, UTC)
+    return f'now `--cron "{at.minute} {at.hour} * * *"`'
 
 
 def _jobs(recipe: Recipe, facts: ExportFacts, name: str) -> dict[str, Any]:

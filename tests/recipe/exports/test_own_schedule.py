@@ -124,13 +124,30 @@ def test_a_shell_knows_what_began_the_run(daily, recipe, to, known_by):
         assert done.splitlines() == ["recipe", "run", "own", "--only", "a", *at, *due]
 
 
+@pytest.mark.parametrize(
+    ("cron", "tz", "meant"),
+    [
+        ("30 3 * * *", "Asia/Kolkata", 'now `--cron "0 22 * * *"`'),
+        ("0 7 * * *", "Asia/Tokyo", 'now `--cron "0 22 * * *"`'),
+        ("0 7 * * mon", "Asia/Tokyo", 'e.g. `--cron "0 3 * * *"`'),
+    ],
+)
+def test_one_time_a_day_is_known_in_utc(notebook, recipe, cron, tz, meant):
+    notebook("a", "")
+    recipe("own", OWN.replace("@daily", cron).replace("Europe/Berlin", tz))
+    with pytest.raises(UsageProblem) as problem:
+        recipes.export("own", to="github")
+    assert problem.value.fix == f"add --cron with those times in UTC, {meant}, without --tz"
+
+
 def test_where_times_are_in_utc_those_of_the_recipes_own_zone_are_to_be_given_so(notebook, recipe):
     notebook("a", "")
     recipe("own", OWN)
     with pytest.raises(UsageProblem) as problem:
         recipes.export("own", to="github")
     assert problem.value.what == "GitHub's schedules are in UTC, and '0 0 * * *' is in Europe/Berlin"
-    assert 'add --cron with those times in UTC, e.g. `--cron "0 3 * * *"`, without --tz' in problem.value.fix
+    there = [f'add --cron with those times in UTC, now `--cron "0 {hour} * * *"`, without --tz' for hour in (22, 23)]
+    assert problem.value.fix in there
     assert "cron: 0 3 * * *" in recipes.export("own", to="github", cron="0 3 * * *").text
 
 
