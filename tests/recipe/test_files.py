@@ -266,6 +266,20 @@ def test_a_name_that_is_no_text_is_refused(one, workspace):
 # ---- what it opened besides ----
 
 
+def test_several_files_that_somebody_opened_are_several_in_the_sentence(one, workspace):
+    (workspace / "raw" / "y.csv").write_text("n\n1\n")
+    one("", "import subprocess; subprocess.run('cat ../raw/?.csv', shell=True)")
+    assert "While a ran, raw/x.csv, raw/y.csv were opened, which `in` does not name" in notes(run())
+
+
+def test_what_is_written_down_of_an_installed_package_is_none_of_a_steps_files(one, workspace):
+    about = workspace / "src" / "ours.egg-info"
+    about.mkdir(parents=True)
+    (about / "entry_points.txt").write_text("[console_scripts]\n")
+    one("", "import subprocess; subprocess.run('cat ../src/*/entry_points.txt', shell=True)")
+    assert opened(run()) == []
+
+
 def test_a_name_that_is_no_text_is_spelled(one, workspace):
     Path(os.fsdecode(bytes(workspace / "raw") + b"/caf\xe9.csv")).touch()
     one("", "open(b'../raw/caf\\xe9.csv').read(); open(b'../raw/caf\\xe8.csv', 'w').close()")
