@@ -21,6 +21,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from ..config import FILE, settings
+from ..pool import match
 from .opened import PASSED_OVER
 
 REPORT = "AIINFRA_OPENED"
@@ -173,8 +174,8 @@ def is_changed(path: Path, since_at: float) -> bool:
 
 
 def _is_own(path: Path, project: Path) -> bool:
-    """Whether it is the toolkit's own, which its verbs read, or of an installed package, which counts as that."""
-    if path.parent.suffix in _OF_PACKAGES:
+    """Whether it is the toolkit's own, the warm pool's too, or of an installed package, which counts as that."""
+    if path.parent.suffix in _OF_PACKAGES or str(path.parent) == match.folder():
         return True
     return path.name == FILE or (path.suffix == ".toml" and path.parent == project / "recipes")
 
