@@ -39,7 +39,7 @@ OTHERS: dict[str, dict[str, str]] = {
     },
     "kernels": {
         "pool": "auto, on or off: whether recipes run in a warm pool; AIINFRA_POOL has the last word",
-        "preload": "the packages that the pool imports, e.g. numpy, torch; the usual ones when not set",
+        "preload": "the packages that a pool imports when it begins, e.g. numpy, torch; the usual ones when not set",
     },
     "jobs": {
         "log_mib": "how large the log of one job may become, in MiB",

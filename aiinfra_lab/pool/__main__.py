@@ -7,7 +7,7 @@ import sys
 from pathlib import Path
 
 from ..files import is_locked, make_folder, write_json
-from . import asking, match
+from . import asking, match, wanted
 
 _BEGINS_S = 60.0
 
@@ -20,7 +20,7 @@ def main(words: list[str]) -> int:
     elif word == "stop":
         _write("it ends" if _ended() else "there is no pool")
     elif word == "start":
-        asking.start()
+        asking.start(wanted.preload())
         _write("it answers" if asking.wait_ready(_BEGINS_S) else f"it does not answer: see {asking.folder_of_log()}")
     elif word == "install":
         _write(f"wrote {install()}")

@@ -1,5 +1,5 @@
-"""When the pool forks again what waits for whoever asks next: four forks, which take a core from the run that has just
-asked and from its kernel."""
+"""When the pool forks again what waits for whoever asks next: at the end of what was asked for, since four forks take a
+core from the run that has just asked and from its kernel; before that where it takes long, or will ask once more."""
 
 from __future__ import annotations
 
@@ -7,9 +7,8 @@ import collections
 import math
 
 PAUSE_S = 0.03
-"""From the end of what was asked for, lest the rest of the run has to wait: it ends within that time. And from a
-request: the kernel is to have begun."""
-LONG_S = 0.3  # what takes longer does not mind
+"""After a request of who has asked before: the kernel is to have begun."""
+LONG_S = 0.3  # after any other, unless it has ended before
 FAILED_S = 10.0
 
 _ASKERS = 16

@@ -14,15 +14,20 @@ from . import asking, match
 
 def pool() -> bool:
     """Whether one is wanted, which is then started in the background unless it is there."""
-    setting, preload = _set()
+    setting, named = _set()
     if not asking.may_be(setting):
         return False
     place = match.folder()
     with contextlib.suppress(OSError):  # its disk is full or read-only: what would be forked is spawned
         # By its lock: one that was killed leaves its socket.
         if not (match.is_private(place) and files.is_locked(Path(place, asking.HOLD))):
-            asking.start(preload)
+            asking.start(named)
     return True
+
+
+def preload() -> str:
+    """The packages that the settings name for it; empty for the usual ones."""
+    return _set()[1]
 
 
 def is_on() -> bool:

@@ -105,7 +105,10 @@ def show(name: RunName) -> RecipeInfo | RecipeRun:
     if isinstance(name, str) and "/" in name and re.split("[@/]", name)[0] in declaration.names():
         raise UsageProblem(f"{name!r} is a step", f"`%recipe log {name}` is what it has put out")
     uri = Uri.parse(name, KIND)
-    return _run(uri) if uri.tag else _info(declaration.read(uri.name))
+    if uri.tag:
+        return _run(uri)
+    recipe = declaration.read(uri.name)
+    return replace(_info(recipe), notes=tuple(budget.notes(recipe)))
 
 
 @verb("recipe", keys_help)

@@ -9,7 +9,7 @@ import time
 from dataclasses import dataclass, replace
 
 from ..errors import LabError, Unavailable
-from ..files import publish
+from ..files import lab_errors, make_folder, publish
 from ..units import counted, show_duration
 from . import archives
 from .base import FAILURES, Executor, MayBeAwaited, MayWait, NotebookTask, Outcome, RecipeStep, TaskHandle
@@ -97,6 +97,8 @@ class StepExecution:
         self._asked, self._began_at = 0, time.monotonic()
         task = self._now()
         try:
+            with lab_errors(task.archive.parent):
+                make_folder(task.archive.parent)
             if task.hold is None or not task.hold.goes_on:
                 self._leftovers.remove(self._since_at)
             self._last_at = time.time()

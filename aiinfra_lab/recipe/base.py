@@ -254,11 +254,11 @@ class Hold:
 class NotebookTask:
     """One notebook to be executed once.
 
-    archive: where the executed notebook is left. env: added to the environment of its cells, whose values must reach
-    them. parameters: in the form that JSON has; `engine.injected.inject` writes them as the types that the notebook
-    declares. memory_bytes: what its processes may take together, where that is declared: an executor has room for that,
-    and one that can see it kills them when they take more; the outcome is then oom. hold: where its kernel may be held;
-    an executor that cannot hold one does without.
+    archive: where the executed notebook is left, in a folder that is there. env: added to the environment of its cells,
+    whose values must reach them. parameters: in the form that JSON has; `engine.injected.inject` writes them as the
+    types that the notebook declares. memory_bytes: what its processes may take together, where that is declared: an
+    executor has room for that, and one that can see it kills them when they take more; the outcome is then oom. hold:
+    where its kernel may be held; an executor that cannot hold one does without.
     """
 
     notebook: Path

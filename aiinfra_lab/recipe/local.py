@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from ..config import Settings
-from ..files import lab_errors, make_folder
 from .base import NotebookTask, Outcome
 from .room import Room, at_once
 from .threads import ThreadExecutor
@@ -21,6 +20,4 @@ class LocalExecutor(ThreadExecutor):
 def _execute(task: NotebookTask, stop_requested: Callable[[], int]) -> Outcome:
     from .engine import execute  # what executes notebooks takes a second to import
 
-    with lab_errors(task.archive.parent):
-        make_folder(task.archive.parent)
     return execute(task, stop_requested)

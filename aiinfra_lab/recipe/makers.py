@@ -12,6 +12,7 @@ from pathlib import Path, PurePath
 from ..config import settings
 from ..errors import LabError, NotFound, Unavailable, UsageProblem
 from ..resolve import resolve_any
+from ..show import sentence
 from ..uris import Uri
 from .base import Recipe, RecipeStep, Value, is_file
 from .filling import filled_recipe
@@ -52,7 +53,7 @@ def absent(recipe: Recipe, filled: Recipe) -> Iterator[str]:
         try:
             check_places(filled)
         except (NotFound, Unavailable) as problem:
-            yield f"It could not run now: {problem.what}; {problem.fix}."
+            yield sentence(f"It could not run now: {problem.what}; {problem.fix}")
     declared = {step.name: step for step in recipe.steps}
     for step in filled.steps:
         for name, source in {**step.files, **step.data}.items():

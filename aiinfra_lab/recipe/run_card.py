@@ -312,7 +312,8 @@ def _of_files(name: str, step: RunStep) -> Iterator[str]:
     if by_step := [one["name"] for one in files if one["by_step"]]:
         yield f"{name} opened {_few(by_step, step['opened_more'])}, which `in` does not name."
     if meanwhile := [one["name"] for one in files if not one["by_step"]]:
-        yield f"While {name} ran, {_few(meanwhile)} was opened, which `in` does not name."
+        were = "was" if len(meanwhile) == 1 else "were"
+        yield f"While {name} ran, {_few(meanwhile)} {were} opened, which `in` does not name."
 
 
 def _few(names: Sequence[str], more: int = 0) -> str:

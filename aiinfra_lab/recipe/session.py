@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 from .. import modes
 from ..config import settings
 from ..errors import Failed, Interrupted, LabError, NotFound, Unavailable, UsageProblem
-from ..files import lab_errors, make_folder, take_lock, until
+from ..files import take_lock, until
 from ..gpu import pools, running, sessions
 from ..gpu.keeping import KeepingMachines
 from ..kernels import KeptKernel, await_turn, send_control
@@ -137,8 +137,6 @@ def _places(name: str) -> int:
 def _execute(name: str, begun: threading.Event, task: NotebookTask, stop_requested: Callable[[], int]) -> Outcome:
     from .engine import execute  # what executes notebooks takes a second to import
 
-    with lab_errors(task.archive.parent):
-        make_folder(task.archive.parent)
     done = execute(replace(task, hold=None), stop_requested, partial(_attached, name, begun, stop_requested))
     return replace(done, error=_end_of(name) or done.error) if done.state == "killed" else done
 

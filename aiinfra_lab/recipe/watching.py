@@ -33,6 +33,7 @@ _MOST_NAMES = 200_000
 _READ, _CREATE, _MOVED_TO, _WRITTEN, _IS_FOLDER = 0x10, 0x100, 0x80, 0x08, 0x40000000
 _EVENT = struct.Struct("iIII")
 _LOOK_S = 0.2
+_OF_PACKAGES = (".dist-info", ".egg-info")
 _watching: list[_Folders] = []
 """Of the runs that go on in this process."""
 
@@ -173,7 +174,9 @@ def is_changed(path: Path, since_at: float) -> bool:
 
 
 def _is_own(path: Path, project: Path) -> bool:
-    """Whether it is the toolkit's own, which its verbs read."""
+    """Whether it is the toolkit's own, or of an installed package, which counts as that."""
+    if path.parent.suffix in _OF_PACKAGES:
+        return True
     return path.name == FILE or (path.suffix == ".toml" and path.parent == project / "recipes")
 
 

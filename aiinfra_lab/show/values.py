@@ -70,8 +70,8 @@ def moment(at: float, *, to_second: bool = False) -> str:
 
 
 def sentence(text: str) -> str:
-    """A text as a sentence: with a capital, and a full stop unless a command ends it."""
-    return text[:1].upper() + text[1:] + ("" if text.endswith((".", "`")) else ".")
+    """A text as a sentence: with a capital, and a full stop unless a command or a question ends it."""
+    return text[:1].upper() + text[1:] + ("" if text.endswith((".", "?", "`")) else ".")
 
 
 def shown_apart(name: str, before: Any, after: Any) -> tuple[str, str]:

@@ -35,6 +35,7 @@ from aiinfra_lab.show import (
     log_time,
     mark_of,
     moment,
+    sentence,
     shown,
     shown_apart,
 )  # fmt: skip
@@ -167,6 +168,14 @@ def test_a_sentence_has_code_bold_words_and_links_and_nothing_else():
     link = '<a href="https://example.org/?a=1&amp;b=2">https://example.org/?a=1&amp;b=2</a>'
     shown = html.sentence("**a** `<b>` <c> https://example.org/?a=1&b=2. **")
     assert shown == f"<b>a</b> <code>&lt;b&gt;</code> &lt;c&gt; {link}. **"
+
+
+@pytest.mark.parametrize(
+    ("text", "shown"),
+    [("it ended", "It ended."), ("did you mean b?", "Did you mean b?"), ("write `b`", "Write `b`"), ("Yes.", "Yes.")],
+)
+def test_a_sentence_has_one_mark_at_its_end(text, shown):
+    assert sentence(text) == shown
 
 
 def test_an_ordinary_result_is_small():

@@ -60,6 +60,12 @@ def test_where_its_folder_cannot_be_used_a_kernel_is_spawned(workspace: Path, pl
     assert run(workspace, IS_WARM) == ("done", "False\n")
 
 
+def test_one_that_is_started_by_hand_imports_what_the_workspace_names(workspace: Path, place: Path) -> None:
+    argv = [sys.executable, "-m", "aiinfra_lab.pool", "start"]
+    assert subprocess.run(argv, check=True, capture_output=True, text=True).stdout == "it answers\n"
+    assert asking.order("show")["packages"] == ["numpy"]
+
+
 def test_one_that_still_imports_is_stopped_too(place: Path) -> None:
     asking.start("numpy")
     until(lambda: (place / asking.HOLD).exists() and files.is_locked(place / asking.HOLD), "none begins")

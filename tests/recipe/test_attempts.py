@@ -41,6 +41,16 @@ def test_what_fails_is_executed_again_as_often_as_it_may_be(tmp_path, state):
     assert go(ends(bad), tmp_path).outcome == bad
 
 
+def test_the_folder_for_its_archive_is_there_when_it_is_submitted(tmp_path):
+    archive = tmp_path / "r@1" / "a.ipynb"
+    act = lambda *_: Outcome("done" if archive.parent.is_dir() else "failed")  # noqa: E731
+    step = RecipeStep("a", tmp_path / "a.ipynb")
+    going = StepExecution(InProcess(act), step, NotebookTask(step.notebook, archive))
+    while (done := going.turn(0)) is None:
+        time.sleep(0.001)
+    assert done.outcome.state == "done"
+
+
 def test_what_was_stopped_or_is_done_is_not_executed_again(tmp_path):
     for state in ("stopped", "done"):
         assert go(ends(Outcome(state)), tmp_path, retries=5).number == 1

@@ -4,6 +4,7 @@ import json
 import os
 import time
 import tomllib
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -239,11 +240,11 @@ def test_check_show_and_a_dry_run_state_it(notebook, recipe, price):
         assert found.notes == ()
 
 
-@pytest.mark.parametrize("how", ["check", "dry"])
-def test_one_that_is_never_reached_is_noted(notebook, recipe, how):
+@pytest.mark.parametrize("seen", [verbs.check, verbs.show, partial(verbs.run, dry=True)])
+def test_one_that_is_never_reached_is_noted(notebook, recipe, seen):
     notebook("a", "x: int = 1")
     recipe("r", f'budget = "5 USD"\n{CHAIN}')
-    found = verbs.check("r") if how == "check" else verbs.run("r", dry=True)
+    found = seen("r")
     (note,) = found.notes
     assert note.startswith("The budget of 5.00 USD is never reached here, since an hour of this machine has no price: ")
     assert "machine_usd_per_hour" in found.card().text()

@@ -9,6 +9,7 @@ import pytest
 
 from aiinfra_lab import data, recipe
 from aiinfra_lab.errors import Denied, Failed, LabError, NotFound, UsageProblem
+from aiinfra_lab.pool import match
 from aiinfra_lab.recipe import declaration, taken
 from aiinfra_lab.recipe.record import RunRecord
 from aiinfra_lab.recipe.results import RecipeRun
@@ -264,6 +265,31 @@ def test_a_name_that_is_no_text_is_refused(one, workspace):
 
 
 # ---- what it opened besides ----
+
+
+def test_several_files_that_somebody_opened_are_several_in_the_sentence(one, workspace):
+    (workspace / "raw" / "y.csv").write_text("n\n1\n")
+    one("", "import subprocess; subprocess.run('cat ../raw/?.csv', shell=True)")
+    assert "While a ran, raw/x.csv, raw/y.csv were opened, which `in` does not name" in notes(run())
+
+
+def test_what_is_written_down_of_an_installed_package_is_none_of_a_steps_files(one, workspace):
+    about = workspace / "src" / "ours.egg-info"
+    about.mkdir(parents=True)
+    (about / "entry_points.txt").write_text("[console_scripts]\n")
+    one("", "import subprocess; subprocess.run('cat ../src/*/entry_points.txt', shell=True)")
+    assert opened(run()) == []
+
+
+def test_the_warm_pool_in_a_temporary_folder_of_the_project_is_none_of_a_steps_files(one, workspace, monkeypatch):
+    monkeypatch.setenv("TMPDIR", str(workspace / "raw"))
+    monkeypatch.setenv("AIINFRA_POOL", "off")  # no other one begins there
+    monkeypatch.setattr(match, "_LONGEST", 500)  # the folder of a test is longer than that of a socket may be
+    place = Path(match.folder())
+    place.mkdir(mode=0o700)
+    (place / "lock").touch()
+    one("", f"import subprocess; subprocess.run('cat ../raw/{place.name}/l*', shell=True)")
+    assert opened(run()) == []
 
 
 def test_a_name_that_is_no_text_is_spelled(one, workspace):

@@ -55,9 +55,9 @@ def retyped(notebook: NotebookNode, parameters: Mapping[str, object], path: Path
         schema = notebook_of(path, notebook).schema()
     own = {name: value for name, value in parameters.items() if name in _PAPERMILLS}
     given = {name: value for name, value in parameters.items() if name not in own}
-    if schema.cell:
-        refuse(schema.unknown({name: None for name in given if name not in schema.bound}))
     given |= _typed(schema, given)
+    if schema.cell:
+        schema.read({name: value for name, value in given.items() if name in schema or name not in schema.bound})
     source = [schema.source(given), LiteralWriter().assignments(own.items())]
     cell.source = "\n".join(filter(None, ["# Parameters", *source]))
     notebook.metadata["papermill"]["parameters"] = stored({**own, **given})

@@ -16,7 +16,8 @@ _GROUPS = {
 }
 _HEAD = """# What `%recipe check` looks for in notebooks
 
-Made of the rules' docstrings in `aiinfra_lab/recipe/lint/`; `python -m aiinfra_lab.recipe.lint.pages` writes it anew.
+Made of the rules' docstrings in `aiinfra_lab/recipe/lint/`:
+`python -m aiinfra_lab.recipe.lint.pages > docs/lint.md` writes it anew.
 
 `%recipe check NAME` reads each notebook of a recipe as its file has it. No kernel is started, and nothing of it is
 imported or run. An error fails the check; a warning is shown on its card. `--fix` makes the edits that change nothing

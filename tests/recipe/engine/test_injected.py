@@ -97,3 +97,10 @@ def test_what_papermills_command_made_a_number_is_the_text_that_was_typed(monkey
         return
     retyped(notebook, {name: guess}, Path("in.ipynb"), is_python=True)
     assert notebook.cells[1].source == f"# Parameters\n{line}"
+
+
+def test_of_what_papermill_was_given_all_that_is_wrong_is_refused_at_once():
+    notebook = new_notebook(cells=[tagged("n: int = 1\nm: int = 1", "parameters"), tagged("", "injected-parameters")])
+    with pytest.raises(UsageProblem) as raised:
+        retyped(notebook, {"n": "one", "k": 2, "m": "two"}, Path("in.ipynb"), is_python=True)
+    assert all(each in raised.value.what for each in ("parameter n must be", "no parameter 'k'", "parameter m must be"))
