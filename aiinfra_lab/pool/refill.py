@@ -6,10 +6,8 @@ from __future__ import annotations
 import collections
 import math
 
-PAUSE_S = 0.03
-"""From the end of what was asked for, lest the rest of the run has to wait: it ends within that time. And from a
-request: the kernel is to have begun."""
-LONG_S = 0.3  # what takes longer does not mind
+PAUSE_S = 0.03  # from a request of who asks again: the kernel is to have begun
+LONG_S = 0.3  # from that of anybody else: what takes longer does not mind
 FAILED_S = 10.0
 
 _ASKERS = 16
