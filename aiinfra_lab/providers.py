@@ -424,6 +424,7 @@ def _folder_state(folder: Path) -> tuple[Path, int]:
     """What changes when a package is installed there or removed; and seldom else: the folder of a notebook is one of
     these, and changes whenever that is saved."""
     try:
+        folder = folder.absolute()  # '' is whichever folder one works in
         changed = folder.stat().st_mtime_ns
     except OSError:
         return folder, 0

@@ -15,9 +15,11 @@ from . import match
 TYPE_CHECKING = False  # `typing` takes as long to import as all of this
 if TYPE_CHECKING:
     from collections.abc import Sequence
+    from typing import Any
 
 _NOUNS = ("recipe",)
 _PASSED_ON = (signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT, signal.SIGUSR1, signal.SIGUSR2, signal.SIGWINCH)
+_HANDLED = {*_PASSED_ON, signal.SIGINT, signal.SIGTSTP, signal.SIGCONT}
 
 
 def main() -> int:
@@ -39,8 +41,7 @@ def _by_pool(argv: Sequence[str]) -> None:
     umask = os.umask(0o077)
     os.umask(umask)
     # From here to the answer a signal would find nobody: it waits.
-    signals = {*_PASSED_ON, signal.SIGINT, signal.SIGTSTP, signal.SIGCONT}
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, signals)
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, _HANDLED)
     try:
         child = asking.fork("cli", argv, env=os.environ, cwd=os.getcwd(), umask=umask)
         if child is not None:
@@ -61,12 +62,21 @@ def _warn() -> None:
     sys.stderr.write("the warm pool was killed: this command goes on without it\n")
 
 
-def _end_by(number: int) -> None:
-    from ..host import processes
+def _processes() -> Any:
+    """The module that sends signals: imported late, since few commands are sent any; and whole, before the handler of
+    another signal would find a part of it, as of Ctrl-C twice."""
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, _HANDLED)
+    try:
+        from ..host import processes
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+    return processes
 
+
+def _end_by(number: int) -> None:
     if number != signal.SIGKILL:
         signal.signal(number, signal.SIG_DFL)
-    processes.signal_process(os.getpid(), number)
+    _processes().signal_process(os.getpid(), number)
 
 
 def _pass_signals_on(child: object) -> None:
@@ -74,16 +84,13 @@ def _pass_signals_on(child: object) -> None:
     pid: int = child.pid  # type: ignore[attr-defined]
 
     def pass_on(number: int, _frame: object) -> None:
-        from ..host import processes  # here, since few commands are sent anything
-
         if number in (signal.SIGINT, signal.SIGQUIT):
-            processes.signal_group(pid, number)
+            _processes().signal_group(pid, number)
         else:
-            processes.signal_process(pid, number)
+            _processes().signal_process(pid, number)
 
     def stop(_number: int, _frame: object) -> None:
-        from ..host import processes
-
+        processes = _processes()
         processes.signal_group(pid, signal.SIGSTOP)
         processes.signal_process(os.getpid(), signal.SIGSTOP)
         processes.signal_group(pid, signal.SIGCONT)

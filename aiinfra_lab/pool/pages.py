@@ -18,12 +18,13 @@ import resource
 import select
 import signal
 import struct
+import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 
 from .. import files
-from ..errors import LabError
 from ..host import processes
+from . import match
 
 Range = tuple[int, int]  # addresses, the second one behind its last byte
 
@@ -36,6 +37,7 @@ _LOOK_EVERY = 64  # ranges
 _TRIAL_S = 10.0
 _FEW = 1000  # page faults of a command: to know them takes longer than they do
 _MOST = 1 << 14  # pages that a command gets before, 64 MB
+_LARGEST = 1 << 20  # bytes of a file that lists them
 _log = logging.getLogger(__name__)
 
 
@@ -110,22 +112,46 @@ class WrittenByCommands:
         little, or so much that it was no loss of time."""
         verb = " ".join(words[:2])
         is_new = self._is_whole and verb.replace(" ", "").isidentifier() and verb not in self._verbs
-        if not is_new or _faults() - self._faults < _FEW:
+        if not is_new or _faults() - self._faults < _FEW or not self._is_safe():
             return
         try:
             found = list(_own_pages())
             if len(found) <= _MOST:
                 facts = {"pool": self._pool, "verbs": [*self._verbs, verb], "ranges": _ranges(found)}
                 files.write_json(self._file, facts, mode=0o600)
-        except (OSError, LabError) as problem:  # the next ones only take longer then
+        except Exception as problem:  # noqa: BLE001  # the command is done; the next ones only take longer
             _log.debug("what a command writes to is not known: %r", problem)
 
+    def _is_safe(self) -> bool:
+        """Whether the folder is there still, and this user's alone: a command would make it anew with modes with which
+        no pool can begin there."""
+        return match.is_private(str(self._file.parent))
+
     def _read(self) -> tuple[list[str], list[Range]]:
-        with contextlib.suppress(OSError, ValueError, TypeError, KeyError, AttributeError):
-            facts = json.loads(self._file.read_bytes())
+        with contextlib.suppress(Exception):  # it is damaged: the commands only take longer
+            facts = json.loads(self._content())
             if facts["pool"] == self._pool:
-                return [str(each) for each in facts["verbs"]], [(int(a), int(b)) for a, b in facts["ranges"]]
+                return [str(each) for each in facts["verbs"]], _checked(facts["ranges"])
         return [], []
+
+    def _content(self) -> bytes:
+        if not self._is_safe():
+            return b""
+        with open(self._file, "rb", opener=_without_waiting) as file:
+            return file.read(_LARGEST)
+
+
+def _without_waiting(path: str, flags: int) -> int:
+    return os.open(path, flags | os.O_NONBLOCK)  # for who writes to a pipe
+
+
+def _checked(found: Iterable[Sequence[int]]) -> list[Range]:
+    """Those ranges. ValueError where they are not memory, or more than a command gets."""
+    ranges = [(int(begin), int(end)) for begin, end in found]
+    is_memory = all(0 <= begin < end < sys.maxsize for begin, end in ranges)
+    if not is_memory or sum(end - begin for begin, end in ranges) > _MOST * _PAGE:
+        raise ValueError("it is none that commands write to")
+    return ranges
 
 
 def _faults() -> int:
@@ -177,9 +203,10 @@ def _private() -> list[Range]:
 def _writable() -> list[tuple[int, int, bool]]:
     """Where a write is this process's own; and whether neither a file nor a stack is behind it."""
     found = []
-    for line in Path("/proc/self/maps").read_text().splitlines():
+    lines = Path("/proc/self/maps").read_bytes().split(b"\n")  # in a file's name there may be any other character
+    for line in lines[:-1]:
         place, rights, _, _, inode, *name = line.split(maxsplit=5)
-        if rights == "rw-p":
-            begin, end = (int(each, 16) for each in place.split("-"))
-            found.append((begin, end, inode == "0" and name in ([], ["[heap]"])))
+        if rights == b"rw-p":
+            begin, end = (int(each, 16) for each in place.split(b"-"))
+            found.append((begin, end, inode == b"0" and name in ([], [b"[heap]"])))
     return found

@@ -322,7 +322,8 @@ def main(preload: str = "") -> None:
         return
     (place / asking.PROBLEM).unlink(missing_ok=True)
     path = place / asking.SOCKET
-    path.unlink(missing_ok=True)  # of one that was killed: nobody else holds the lock
+    for left in (path, place / asking.WRITTEN):  # of one before: nobody else holds the lock
+        left.unlink(missing_ok=True)
     listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
     with files_owner_only():
         listener.bind(str(path))

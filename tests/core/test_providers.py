@@ -1,5 +1,7 @@
 import importlib.metadata
 import math
+import os
+import sys
 from pathlib import Path
 
 import pytest
@@ -121,6 +123,19 @@ def test_a_notebook_that_is_saved_has_no_package_read_again(tmp_path, workspace,
     assert looked == []
     install(workspace, monkeypatch, MOON, "gpu.machines.moon = somebody:Moon")
     assert "moon" in providers.names("gpu.machines")
+
+
+def test_the_folder_that_one_works_in_may_be_another_one(tmp_path, workspace, monkeypatch):
+    for name in ("with", "without"):
+        (tmp_path / name).mkdir()
+    install(tmp_path / "with", monkeypatch, MOON, "gpu.machines.moon = somebody:Moon")
+    monkeypatch.setattr(sys, "path", [each for each in sys.path if each != str(tmp_path / "with")])
+    monkeypatch.syspath_prepend("")
+    for name, found in (("without", False), ("with", True), ("without", False)):
+        os.utime(tmp_path / name, ns=(1, 1))  # as of two that were made at one time
+        monkeypatch.chdir(tmp_path / name)
+        importlib.invalidate_caches()
+        assert ("moon" in providers.names("gpu.machines")) is found
 
 
 def test_two_packages_with_one_name_are_both_named(tmp_path, workspace, monkeypatch):

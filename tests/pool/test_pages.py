@@ -1,6 +1,7 @@
 """The memory of the pool in huge pages, and that of its forks before they write to it."""
 
 import json
+import mmap
 import os
 import resource
 import signal
@@ -106,10 +107,47 @@ def test_of_another_pool_s_commands_nothing_is_known(tmp_path: Path) -> None:
     assert pages.WrittenByCommands(tmp_path / "written", 1)._ranges == [(0, PAGE)]
 
 
-@pytest.mark.parametrize("found", ["", "{", "[]", "1", '{"pool": 1}', '{"pool": 1, "verbs": 2, "ranges": 3}', "\xff"])
+RANGES = '{"pool": 1, "verbs": ["recipe run"], "ranges": %s}'
+DAMAGED = ["", "{", "[]", "1", '{"pool": 1}', '{"pool": 1, "verbs": 2, "ranges": 3}', "\xff", "[" * 100_000]
+NO_MEMORY = ["[[0, 1e999]]", f"[[{10**30}, {10**30 + 1}]]", "[[-4096, 4096]]", "[[8192, 4096]]", f"[[0, {1 << 40}]]"]
+LARGE = " " * (8 << 20) + RANGES % "[]"
+
+
+@pytest.mark.parametrize("found", [*DAMAGED, *(RANGES % each for each in NO_MEMORY), LARGE])
 def test_a_damaged_file_says_nothing(tmp_path: Path, found: str) -> None:
     (tmp_path / "written").write_text(found, "latin-1")
+    known = pages.WrittenByCommands(tmp_path / "written", 1)
+    assert (known._verbs, known._ranges) == ([], [])
+
+
+def test_a_pipe_in_its_place_is_not_waited_for(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "written")
     assert pages.WrittenByCommands(tmp_path / "written", 1)._ranges == []
+
+
+def test_in_a_folder_that_others_can_enter_nothing_is_read(tmp_path: Path) -> None:
+    (tmp_path / "written").write_text(RANGES % f"[[0, {PAGE}]]")
+    tmp_path.chmod(0o755)
+    assert pages.WrittenByCommands(tmp_path / "written", 1)._ranges == []
+
+
+def test_a_folder_that_is_gone_is_not_made_again(tmp_path: Path) -> None:
+    """Made with the modes of a command it would be none in which a pool can begin."""
+    known, content = pages.WrittenByCommands(tmp_path / "gone" / "written", 1), bytearray()
+    ours, it = socket.socketpair()
+    with ours, it:
+        known.own(it)
+    content.extend(b"a" * (16 << 20))
+    known.learn(["recipe", "run"])
+    assert not (tmp_path / "gone").exists()
+
+
+@pytest.mark.parametrize("name", ["a\u2028b", "a\fb", "a\rb", "a\x85b", os.fsdecode(b"a\xffb")])
+def test_files_of_any_name_may_be_in_memory(tmp_path: Path, name: str) -> None:
+    with (tmp_path / name).open("w+b") as file:
+        file.truncate(PAGE)
+        with mmap.mmap(file.fileno(), PAGE):
+            assert pages._writable()
 
 
 def test_a_place_that_cannot_be_written_fails_no_command(tmp_path: Path) -> None:
@@ -121,6 +159,15 @@ def test_a_place_that_cannot_be_written_fails_no_command(tmp_path: Path) -> None
     content.extend(b"a" * (16 << 20))
     known.learn(["recipe", "run"])
     assert (tmp_path / "written").is_dir()
+
+
+def test_what_a_pool_before_knew_is_gone(place: Path) -> None:
+    """A process may have the number of another one that has ended, and other memory."""
+    place.mkdir(mode=0o700)
+    (place / asking.WRITTEN).write_text(RANGES % "[]")
+    asking.start("numpy")
+    until(lambda: asking.order("show"), "the pool does not answer")
+    assert not (place / asking.WRITTEN).exists()
 
 
 def test_commands_of_the_pool_say_what_they_write(workspace: Path, place: Path, pool: int) -> None:

@@ -387,6 +387,16 @@ def test_signals_end_it_as_they_end_one_that_is_spawned(
     until(lambda: not is_alive(started), "what its notebook has started is left")
 
 
+def test_ctrl_c_again_and_again_ends_it_as_once(workspace: Path, pool: int, foreground: None) -> None:
+    process, started = begun(workspace)
+    for _ in range(50):
+        process.send_signal(signal.SIGINT)
+        time.sleep(0.001)
+    shown = process.communicate()[0].decode()
+    assert (process.returncode, "Traceback" in shown) == (130, False), shown
+    until(lambda: not is_alive(started), "what its notebook has started is left")
+
+
 def test_a_killed_command_leaves_nothing(workspace: Path, pool: int) -> None:
     process, started = begun(workspace)
     process.kill()
