@@ -50,7 +50,7 @@ FILES = [
     (f'{LIST}parameters = {{ n = "a" }}', "write in the recipe a value of type int", f"{LIST}parameters = {{ n = 1 }}"),
     (f"{LIST}parameters = {{ f = inf }}", "write in the recipe a finite number", f"{LIST}parameters = {{ f = 1.5 }}"),
     (f'{LIST}in = {{ n = "raw/x.csv" }}', "`n: list[str] = …` for the files", f'{LIST}in = {{ rows = "raw/x.csv" }}'),
-    (f'{STEP}in = {{ x = "raw/z.csv" }}', "put it there; did you mean x.csv?", f'{STEP}in = {{ x = "raw/x.csv" }}'),
+    (f'{STEP}in = {{ x = "raw/z.csv" }}', "there; did you mean raw/x.csv?", f'{STEP}in = {{ x = "raw/x.csv" }}'),
     (f'{STEP}in = {{ x = "raw/*.z" }}', "or correct 'raw/*.z' in `in`", f'{STEP}in = {{ x = "raw/*.csv" }}'),
     (f'{STEP}in = {{ x = "../x.csv" }}', "copy or link it into the project", f'{STEP}in = {{ x = "link.csv" }}'),
     (f'{STEP}in = {{ x = ".aiinfra/x" }}', "by its name, as data:NAME", f'{STEP}in = {{ x = "data:rows" }}'),

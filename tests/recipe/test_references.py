@@ -117,7 +117,7 @@ def test_one_step_alone_takes_what_its_parameters_say(templated):
         ("raw/${params.region}", "raw/${run.date}", "`in` has no ${run.date} (r.toml line 9)", "below [parameters]"),
         ("${params.region} at", "${steps.make.out.table} at", "has no ${steps.make.out.table}", "nothing else in that"),
         ("${steps.make.out.table}", "${steps.make.out.tabel}", "make has no such output", "did you mean table?"),
-        ("${steps.make.out.table}", "${steps.mkae.out.table}", "neither such a step nor", "did you mean make?"),
+        ("${steps.make.out.table}", "${steps.mkae.out.table}", "neither such a step nor", "did you mean make.table?"),
         ('day = "${run.date}"', 'day = "${run.day}"', "[parameters] has no ${run.day} (r.toml line 3)", "run.date"),
         ("data:rows-${params.region}", "data:rows-${params.r}", "no parameter r (r.toml line 10)", "region"),
     ],
