@@ -352,9 +352,10 @@ def large(full: bool) -> Iterator[Figure]:
     ">= 1.8x of one after the other; >= 1.0x of papermills at once",
 )
 def independent(full: bool) -> Iterator[Figure]:
-    """Each computes for a second or two, with a warm pool. The peer is as many papermills at once as there are
+    """Each computes for a second (full: five), with a warm pool. The peer is as many papermills at once as there are
     steps."""
-    work = "total = 0\nfor number in range(12_000_000):\n    total += number * x"
+    count = 60_000_000 if full else 12_000_000
+    work = f"total = 0\nfor number in range({count}):\n    total += number * x"
     with project() as (folder, own), pool() as its:
         env = {**own, **its, "AIINFRA_WORKSPACE": str(folder)}
         text = ""
