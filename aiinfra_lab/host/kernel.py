@@ -20,6 +20,7 @@ from typing import Any
 from . import files, kernel_end, notice, processes
 from .frames import UNREADABLE, MessageChannel
 from .pump import Pump
+from .sent import each_by_itself, sent_as_text
 from .spec import HostSpec
 
 Start = Callable[..., Any]
@@ -96,7 +97,12 @@ class Kernel:
         self._count = 0  # of the code that has begun last
         self._busy: set[str] = set()  # the requests that it works on: of one channel while it is busy with another
         if any("ipykernel" in part for part in spec.argv) and not getattr(self.process, "is_prepared", False):
-            content = {"code": _first_code(), "silent": True, "store_history": False, "allow_stdin": False}
+            content = {
+                "code": each_by_itself([_LOSE_NOTHING, sent_as_text(kernel_end, _END)]),
+                "silent": True,
+                "store_history": False,
+                "allow_stdin": False,
+            }
             self.send(MessageChannel.SHELL, [DELIMITER, *self._signed("execute_request", content)])
 
     @property
@@ -306,13 +312,6 @@ class Kernel:
         for part in parts:
             check.update(part)
         return [check.hexdigest().encode(), *parts]
-
-
-def _first_code() -> str:
-    """What an ipykernel is to run before all else; each line by itself, and nothing of it is in the notebook."""
-    text = Path(str(kernel_end.__file__)).read_text("utf-8") + _END
-    lines = (_LOSE_NOTHING, f"exec({text!r}, {{'get_ipython': get_ipython}})")
-    return "\n".join(f"try:\n    {line}\nexcept Exception:\n    pass" for line in lines)
 
 
 def _parent(parts: Sequence[bytes]) -> str:

@@ -171,27 +171,38 @@ def _is_heard(kernel: Kernel) -> bool:
 FLOOD = "for n in range(20_000): print('x' * 10_000, flush=True)"
 
 
-def test_a_flood_whose_reader_is_away_for_a_while_loses_nothing():
+@pytest.fixture
+def ipykernel() -> Iterator[Kernel]:
+    """A real one, which is heard."""
     with tempfile.TemporaryDirectory() as folder:
         argv = list(kernel_argv(sys.executable))
         kernel = Kernel(HostSpec(folder, argv, folder, {}, "key"), Path(folder), 1, zmq.Context())
         try:
             until(lambda: _is_heard(kernel))
-            request = kernel._signed("execute_request", {"code": FLOOD, "silent": False})
-            kernel.send(MessageChannel.SHELL, [b"client", DELIMITER, *request])
-            time.sleep(10)  # it puts out more than fits between the two
-            lines = 0
-            while not [*kernel.receive(MessageChannel.SHELL)]:
-                for parts in kernel.receive(MessageChannel.IOPUB):
-                    if parts[0].endswith(b"stream.stdout"):
-                        lines += json.loads(parts[-1])["text"].count("\n")
-            assert lines == 20_000
+            yield kernel
         finally:
             kernel.signal(9)
             kernel.process.wait()
             kernel.close()
 
 
+def run_in(kernel: Kernel, code: str) -> None:
+    request = kernel._signed("execute_request", {"code": code, "silent": False})
+    kernel.send(MessageChannel.SHELL, [b"client", DELIMITER, *request])
+
+
+def test_a_flood_whose_reader_is_away_for_a_while_loses_nothing(ipykernel):
+    run_in(ipykernel, FLOOD)
+    time.sleep(10)  # it puts out more than fits between the two
+    lines = 0
+    while not [*ipykernel.receive(MessageChannel.SHELL)]:
+        for parts in ipykernel.receive(MessageChannel.IOPUB):
+            if parts[0].endswith(b"stream.stdout"):
+                lines += json.loads(parts[-1])["text"].count("\n")
+    assert lines == 20_000
+
+
+# Writes down whether what answers still lives when what publishes ends; and has it late.
 ENDS = """
 import threading
 import time
@@ -209,20 +220,10 @@ publisher.stop, kernel._publish_status_and_flush = seen, late
 """
 
 
-def test_what_answers_the_request_to_shut_down_is_through_before_what_publishes_ends():
+def test_what_answers_the_request_to_shut_down_is_through_before_what_publishes_ends(ipykernel, tmp_path):
     """Else it may publish to that for ever, until the kernel is killed."""
-    with tempfile.TemporaryDirectory() as folder:
-        argv = list(kernel_argv(sys.executable))
-        kernel = Kernel(HostSpec(folder, argv, folder, {}, "key"), Path(folder), 1, zmq.Context())
-        try:
-            until(lambda: _is_heard(kernel))
-            request = kernel._signed("execute_request", {"code": ENDS.format(file=f"{folder}/seen"), "silent": False})
-            kernel.send(MessageChannel.SHELL, [b"client", DELIMITER, *request])
-            heard(kernel)
-            kernel.ask_to_end()
-            until(lambda: kernel.process.poll() is not None)
-            assert Path(folder, "seen").read_text() == "False"
-        finally:
-            kernel.signal(9)
-            kernel.process.wait()
-            kernel.close()
+    run_in(ipykernel, ENDS.format(file=str(tmp_path / "seen")))
+    heard(ipykernel)
+    ipykernel.ask_to_end()
+    until(lambda: ipykernel.process.poll() is not None)
+    assert (tmp_path / "seen").read_text() == "False"

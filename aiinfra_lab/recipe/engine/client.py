@@ -18,6 +18,7 @@ from nbclient import NotebookClient
 from nbclient.exceptions import CellExecutionError, CellTimeoutError, DeadKernelError
 
 from ...errors import Failed, LabError
+from ...host.sent import each_by_itself, sent_as_text
 from ...kernels.hosted import HostedKernelClient, HostedKernelManager
 from .. import opened
 from ..base import Failure
@@ -25,7 +26,6 @@ from .archive import Archive
 from .attached import AttachedKernel, SessionKernelManager, variables_code
 from .held import KernelHold, greeting, with_widgets
 from .secrecy import CleanMessages, KnownSecrets, Secrets, clean_output
-from .sent import sent_as_text
 from .streams import StreamJoiner
 
 ENDS: dict[type[Exception], Failure] = {CellTimeoutError: "timeout", DeadKernelError: "killed"}
@@ -267,7 +267,7 @@ class ArchiveClient(NotebookClient):
         """Each of them, whatever becomes of those before, in one request: each takes longer than what it executes."""
         assert self.kc is not None
         if lines:
-            code = "\n".join(f"try:\n    {line}\nexcept Exception:\n    pass" for line in lines)
+            code = each_by_itself(lines)
             await self.async_wait_for_reply(self.kc.execute(code, silent=True, store_history=False))
 
 

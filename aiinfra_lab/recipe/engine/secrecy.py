@@ -9,10 +9,10 @@ from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, Protocol
 
+from ...host.sent import sent_as_text
 from ...secrets import RedactedStream, Redactor, in_kernel, is_secret, known_secrets
 from ...secrets.known import REPORT, named_secrets
 from ...secrets.names import URL_PASSWORD, VARIABLE
-from .sent import sent_as_text
 
 _CHUNK = 65536
 _SHOWN = ("display_data", "execute_result", "update_display_data")

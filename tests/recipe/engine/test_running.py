@@ -1,5 +1,6 @@
 """How a notebook ends, whatever its cells and its kernel do."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import nbformat
@@ -9,6 +10,7 @@ from nbformat.v4 import new_code_cell, new_notebook
 from aiinfra_lab.errors import Failed
 from aiinfra_lab.recipe.base import NotebookTask
 from aiinfra_lab.recipe.engine import execute, running
+from tests.host.test_kernel import ENDS
 
 NO_TEXT = "class A:\n    def _repr_mimebundle_(self, **_):\n        return {'text/plain': 5}\nA()"
 
@@ -50,23 +52,6 @@ def test_a_core_that_is_ended_while_it_begins_is_stopped_if_that_was_asked_for(t
     assert state == ("stopped" if urgency else "failed")
 
 
-ENDS = """
-import threading
-import time
-from pathlib import Path
-kernel = get_ipython().kernel
-publisher = kernel.iopub_thread
-def seen(file=Path({file!r}), threads=threading.enumerate, stop=publisher.stop):  # its globals are gone by then
-    file.write_text(repr('Control' in [thread.name for thread in threads()]))
-    stop()
-def late(status, *args, sleep=time.sleep, publish=kernel._publish_status_and_flush):
-    if status == 'idle' and args[0] == 'control':
-        sleep(0.3)
-    publish(status, *args)
-publisher.stop, kernel._publish_status_and_flush = seen, late
-"""
-
-
 @pytest.mark.parametrize("pool", ["off", "on"])
 def test_what_answers_the_request_to_shut_down_is_through_before_what_publishes_ends(task, tmp_path, monkeypatch, pool):
     """Else it may publish to that for ever, and the run waits until the kernel is killed."""
@@ -74,3 +59,10 @@ def test_what_answers_the_request_to_shut_down_is_through_before_what_publishes_
     file = tmp_path / "seen"
     assert execute(task(ENDS.format(file=str(file))), lambda: 0).state == "done"
     assert file.read_text() == "False"
+
+
+def test_of_a_kernel_without_memory_the_cell_is_known(task):
+    done = execute(
+        replace(task("x = b'x' * (600 << 20)\nimport time; time.sleep(60)"), memory_bytes=300 << 20), lambda: 0
+    )
+    assert (done.state, done.cell) == ("oom", 1)
